@@ -1,0 +1,361 @@
+"""The commands: a LightningCLI whose checkpoints are enough on their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities import rank_zero_only
+
+from lit_cnn import data as data_package
+from lit_cnn import runs, settings
+from lit_cnn.arguments import Arguments
+from lit_cnn.callbacks.curves import Curves
+from lit_cnn.callbacks.evaluation import EvaluationReport
+from lit_cnn.callbacks.metrics_csv import MetricsCSV
+from lit_cnn.callbacks.progress import Progress
+from lit_cnn.callbacks.run_record import RunRecord
+from lit_cnn.checkpoint import Record, base_config, read_record
+from lit_cnn.cli import EXIT_INTERRUPTED
+from lit_cnn.data import ImageDataModule, Images
+from lit_cnn.errors import UserError
+from lit_cnn.explain import explain
+from lit_cnn.task import ImageClassifier
+
+DATASETS = sorted(
+    name
+    for name, item in vars(data_package).items()
+    if isinstance(item, type) and issubclass(item, ImageDataModule) and item not in (ImageDataModule, Images)
+)
+DEFAULT_EPOCHS = 10
+
+
+def run(arguments: Arguments, debug: bool = False) -> None:
+    """Run fit, validate, test or predict.
+
+    Raises:
+        UserError: for every mistake that a user can mend.
+        SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
+    """
+    if not debug:
+        _quiet()
+    root = Path(next((v for f, v in reversed(arguments.flags) if f == "--trainer.default_root_dir"), "."))
+    record = _find_record(arguments, root)
+    words = [arguments.command]
+    base: dict[str, Any] = {}
+    if record is not None:
+        base = base_config(record, arguments.command)
+        _refuse_other_backbone(arguments, record)
+        if arguments.images:
+            base["data"] = _pictures(record, arguments.images)
+        words += ["--config", json.dumps(base)]
+    for config in arguments.configs:
+        settings.read_config(config)  # for its error messages
+        words += ["--config", config]
+    words += [word for flag in arguments.flags for word in flag]
+    words += arguments.bare
+    cli = LitCLI(arguments, record, base, words)
+    with _interruption_told(cli):
+        cli.run()
+
+
+class LitCLI(LightningCLI):
+    """LightningCLI with one model class, data sets by name, and settings that come from a checkpoint first.
+
+    Precedence: flag > ``--config`` > checkpoint > default.
+    """
+
+    def __init__(
+        self, arguments: Arguments, record: Record | None, base: dict[str, Any], words: list[str]
+    ) -> None:
+        self.arguments = arguments
+        self.record = record
+        self.base = base
+        self.run_dir: Path | None = None  # of a training run; evaluations make their own folder in run()
+        self._building = ""
+        commands = ("fit", "validate", "test", "predict")
+        super().__init__(
+            ImageClassifier,
+            ImageDataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,  # RunRecord does it
+            seed_everything_default=42,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # would store a class to import in every checkpoint
+            trainer_defaults={"max_epochs": DEFAULT_EPOCHS, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            parser_kwargs={"exit_on_error": False, **{c: {"exit_on_error": False} for c in commands}},
+            args=words,
+        )
+
+    # -- parsing ----------------------------------------------------------------------------------------------------
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        self._building = subcommand
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Links nobody types, and the checkpoint settings of ``fit``."""
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.in_channels", "model.in_channels", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        if self._building == "fit":
+            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.set_defaults(
+                {
+                    "checkpoint.filename": "best",
+                    "checkpoint.monitor": "val/acc",
+                    "checkpoint.mode": "max",
+                    "checkpoint.save_last": True,
+                    "checkpoint.auto_insert_metric_name": False,
+                    # saved on an epoch's last batch, a resume would skip what happens at the epoch's end
+                    "checkpoint.save_on_train_epoch_end": True,
+                }
+            )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; a parser's complaint becomes one line."""
+        try:
+            self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]
+        except ArgumentError as error:
+            raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
+
+    def _known_settings(self) -> list[str]:
+        names = [a.dest for a in self._parser(self.arguments.command)._actions]
+        chosen = [v for f, v in self.arguments.flags if f == "--data"] + [self.base.get("data", {}).get("class_path")]
+        cls = getattr(data_package, str(chosen[0]).rpartition(".")[2], ImageDataModule)
+        from jsonargparse import ArgumentParser
+
+        probe = ArgumentParser()
+        probe.add_class_arguments(cls, "data")
+        names += [a.dest for a in probe._actions]
+        return [n for n in names if n not in ("help", "data.seed", "data.help")]
+
+    def _parse_ckpt_path(self) -> None:
+        """Off: :func:`run` puts the checkpoint's settings before configs and flags, so that these win."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot work before anything is built, then show what differs."""
+        config = self.config[self.arguments.command]
+        _check_devices(config.trainer)
+        self.plain_config = self._plain(config)
+        if self.arguments.command == "fit" and self.record is not None:
+            _refuse_finished(self.record, config.trainer)
+        if rank_zero_only.rank == 0:
+            self._show_settings()
+
+    def _plain(self, config: Namespace) -> dict[str, Any]:
+        """Resolved settings as plain nested types, without those that links fill in."""
+        text = self._parser(self.arguments.command).dump(config, skip_none=False, skip_validation=True)
+        plain = yaml.safe_load(text)
+        return {k: v for k, v in plain.items() if k in ("seed_everything", "trainer", "model", "data", "checkpoint")}
+
+    def _show_settings(self) -> None:
+        parser = self._parser(self.arguments.command)
+        if self.base:
+            reference = parser.parse_object(self.base)
+        else:
+            reference = parser.parse_object({"data": self.plain_config["data"]["class_path"]})
+        configs = {path: settings.flatten(settings.read_config(path)) for path in self.arguments.configs}
+        before = settings.flatten(self._plain(reference))
+        if not self.base:
+            del before["data"]  # the data set is the user's choice, there is no default
+        rows = settings.differences(
+            settings.flatten(self.plain_config),
+            before,
+            self.arguments.names(),
+            configs,
+        )
+        settings.print_differences(rows, str(self.record.path) if self.record else "the defaults")
+
+    # -- building ---------------------------------------------------------------------------------------------------
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Trainer with this project's callbacks and, for ``fit``, its run folder."""
+        config = self.config[self.arguments.command].trainer
+        callbacks: list[Callback] = [Progress()] if config.enable_progress_bar is not False else []
+        if self.arguments.command == "fit":
+            # made now, so that two runs that start together cannot both take the same number
+            self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
+            checkpoint = self.config_init["fit"]["checkpoint"]
+            checkpoint.dirpath = checkpoint.dirpath or str((self.run_dir / "checkpoints").resolve())
+            callbacks += [RunRecord(self.plain_config, self.run_dir), Curves()]
+            if config.logger in (None, True):
+                kwargs["logger"] = self._loggers(self.run_dir)
+        else:
+            kwargs["logger"] = False  # results go to files of their own
+            self.report = EvaluationReport("")
+            callbacks.append(self.report)
+        kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *callbacks]
+        kwargs["enable_checkpointing"] = self.arguments.command == "fit"
+        return super().instantiate_trainer(**kwargs)
+
+    def _run_folder(self, root: Path) -> Path:
+        if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
+            return folder  # a resumed run goes on in its own folder
+        if rank_zero_only.rank != 0:
+            folders = runs.run_folders(root)  # the first process has made it
+            return folders[-1] if folders else root / runs.LOGS / "version_0"
+        return runs.new_run_folder(root)
+
+    def _loggers(self, run_dir: Path) -> list[Any]:
+        # on resume, events past the checkpoint are dropped, as they are going to be written again
+        purge = {"purge_step": self.record.step} if self.record is not None else {}
+        # no name and no version: the events lie in the run folder itself
+        return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Off: :meth:`run` does it, when the caller is ready to tell an interruption."""
+
+    def run(self) -> None:
+        """Run the command on the built trainer."""
+        ckpt_path = str(self.record.path) if self.record is not None else None
+        trainer, command = self.trainer, self.arguments.command
+        try:
+            if command == "fit":
+                trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
+                self._tell_result()
+                return
+            if rank_zero_only.rank == 0:
+                self.report.out_dir = self._results_folder()
+            evaluate = getattr(trainer, command)
+            quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
+            evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
+        finally:
+            if self.run_dir is not None and rank_zero_only.rank == 0:
+                _remove_if_empty(self.run_dir)
+
+    def _results_folder(self) -> Path:
+        """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
+        assert self.record is not None
+        run_dir = runs.run_folder_of(self.record.path) or runs.new_run_folder(Path(self.trainer.default_root_dir))
+        return runs.new_subfolder(run_dir, self.arguments.command)
+
+    def _tell_result(self) -> None:
+        checkpoint = self.trainer.checkpoint_callback
+        if rank_zero_only.rank != 0 or not isinstance(checkpoint, ModelCheckpoint):
+            return
+        if self.trainer.state.status is TrainerStatus.INTERRUPTED or not checkpoint.best_model_path:
+            return
+        best, score = os.path.relpath(checkpoint.best_model_path), checkpoint.best_model_score
+        print(f"best {checkpoint.monitor} {float(score):.4f}: {best}" if score is not None else f"saved {best}")
+        print(f"test it: lit-cnn test --ckpt_path {best}")
+
+
+def _find_record(arguments: Arguments, root: Path) -> Record | None:
+    """The checkpoint that the command starts from, if any."""
+    command = arguments.command
+    if "--help" in arguments.bare or "-h" in arguments.bare:
+        return None
+    if arguments.resume is not None:
+        if command != "fit":
+            raise UserError(f"--resume goes with fit; {command} takes --ckpt_path")
+        if arguments.ckpt_path:
+            raise UserError("--resume and --ckpt_path both name a checkpoint: give one of them")
+        wanted, name = arguments.resume, "last"
+    elif arguments.ckpt_path:
+        wanted, name = arguments.ckpt_path, "last" if command == "fit" else "best"
+    elif command == "fit":
+        return None
+    else:
+        raise UserError(
+            f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
+        )
+    path = runs.find_checkpoint(wanted, root, name)
+    if str(path) != wanted and rank_zero_only.rank == 0:
+        print(f"checkpoint: {path}")
+    return read_record(path)
+
+
+def _pictures(record: Record, paths: list[str]) -> dict[str, Any]:
+    """Data settings for pictures without labels, prepared as the model's own images were."""
+    init_args = {**record.preprocessing, "class_names": record.class_names, "paths": paths}
+    return {"class_path": "lit_cnn.data.Images", "init_args": init_args}
+
+
+def _refuse_other_backbone(arguments: Arguments, record: Record) -> None:
+    """A checkpoint's weights fit its own backbone only."""
+    for flag, value in arguments.flags:
+        name = flag.lstrip("-")
+        if name == "model.backbone" and value != record.config["model"]["backbone"]:
+            raise UserError(
+                f"{record.path} holds a {record.config['model']['backbone']}, not a {value}: leave --model.backbone "
+                f"out, or start anew with --model.weights {record.path}"
+            )
+
+
+def _refuse_finished(record: Record, trainer: Namespace) -> None:
+    max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
+    if max_epochs is not None and 0 <= max_epochs <= record.epoch:
+        raise UserError(
+            f"{record.path} has finished its {record.epoch} epochs: go on with a larger number, "
+            f"such as --epochs {record.epoch + DEFAULT_EPOCHS}"
+        )
+    if max_steps is not None and 0 <= max_steps <= record.step:
+        raise UserError(
+            f"{record.path} has finished its {record.step} steps: go on with a larger --trainer.max_steps"
+        )
+
+
+def _check_devices(trainer: Namespace) -> None:
+    """Say at once when the machine lacks the devices asked for."""
+    accelerator, devices = trainer.accelerator, trainer.devices
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    on_cpu = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp runs two processes on the CPU"
+    if accelerator in ("gpu", "cuda", "mps") and gpus == 0:
+        raise UserError(f"this machine has no GPU that torch can use: leave --device out, or give --device cpu; {on_cpu}")
+    if accelerator not in ("auto", "gpu", "cuda"):
+        return
+    wanted = [int(d) for d in devices] if isinstance(devices, list) else []
+    if isinstance(devices, (int, str)) and str(devices).lstrip("-").isdigit():
+        wanted = list(range(int(devices)))
+    if len(wanted) > 1 and gpus == 0:
+        raise UserError(f"--trainer.devices {devices}: this machine has no GPU that torch can use; {on_cpu}")
+    if gpus and wanted and max(wanted) >= gpus:
+        raise UserError(f"--trainer.devices {devices}: this machine has {gpus} GPU{'s' if gpus > 1 else ''}")
+
+
+@contextlib.contextmanager
+def _interruption_told(cli: LitCLI) -> Iterator[None]:
+    """After Ctrl-C, say how to go on and exit as shells expect."""
+    try:
+        yield
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into exit status 1
+        if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
+            raise
+        last = cli.run_dir / "checkpoints" / "last.ckpt" if cli.run_dir is not None else None
+        hint = f"go on with: lit-cnn fit --ckpt_path {last}" if last and last.is_file() else "nothing was saved yet"
+        print(f"stopped. {hint}" if cli.run_dir is not None else "stopped.", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from error
+
+
+def _remove_if_empty(run_dir: Path) -> None:
+    """A run that failed before it wrote anything leaves no folder."""
+    if run_dir.is_dir() and not any(run_dir.iterdir()):
+        run_dir.rmdir()
+
+
+def _quiet() -> None:
+    """Keep Lightning's advertising and advice about its own DataLoader off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", module=r"torchmetrics\..*")

@@ -1,0 +1,118 @@
+"""Confusion matrices as a table and as pictures that can be read from 2 classes to some hundred."""
+
+from __future__ import annotations
+
+import csv
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lit_cnn.callbacks.curves import save_figure
+
+# Families with Chinese, Japanese or Korean letters, which matplotlib's own DejaVu Sans lacks.
+CJK_FAMILIES: tuple[str, ...] = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "SimHei",
+)
+CJK_FAMILIES += ("Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Droid Sans Fallback")
+LONGEST_NAME = 24  # letters of a class name on an axis
+
+
+def confusion_counts(target: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count (true, predicted) pairs: int64 (K, K), true classes on rows. Targets below 0 are unknown, and left out."""
+    known = target >= 0
+    pairs = target[known] * num_classes + predicted[known]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def write_confusion(counts: np.ndarray, names: list[str], path: str | os.PathLike[str]) -> None:
+    """Write the counts (K, K) as a CSV table, true classes on rows, with the class names on both sides."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true \\ predicted", *names])
+        writer.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+
+
+def plot_confusion(
+    counts: np.ndarray, names: list[str], path: str | os.PathLike[str], title: str = "", normalize: bool = False
+) -> None:
+    """Draw a confusion matrix (K, K), true classes on rows.
+
+    Args:
+        counts: Number of images of each (true, predicted) pair.
+        names: The K class names.
+        path: PNG to write.
+        title: Heads the picture.
+        normalize: Show each row as shares of its true class. Classes without images have an empty row.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    k = len(names)
+    support = counts.sum(axis=1, keepdims=True)
+    shown = np.where(support > 0, counts / np.maximum(support, 1), np.nan) if normalize else counts.astype(float)
+    fonts, labels = _readable(tuple(names))
+
+    # Inches a class: wide enough for the numbers while there are any, then for the name at 6 points.
+    cell = float(np.clip(9 / k, 0.17 if k > 40 else 0.32, 0.9))
+    label_size = float(np.clip(60 * cell, 6, 10))
+    longest = max(len(label) for label in labels) * label_size * 0.0085
+    width, height = k * cell + longest + 1.6, k * cell + longest + 1.2
+    figure = Figure(
+        figsize=(max(width, 4.5), max(height, 4)), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    )
+    panel = figure.subplots()
+    top = 1.0 if normalize else max(1.0, float(counts.max(initial=1)))
+    image = panel.imshow(shown, cmap="Blues", vmin=0, vmax=top)
+    panel.set_facecolor("#dddddd")  # shows through where a class has no images
+    text: dict[str, Any] = {"fontsize": label_size, "fontfamily": fonts, "parse_math": False}
+    panel.set_xticks(range(k), labels, rotation=90 if longest > 0.95 * max(cell, 3.2 / k) else 0, **text)
+    panel.set_yticks(range(k), labels, **text)
+    panel.set_xlabel("predicted class")
+    panel.set_ylabel("true class")
+    panel.set_title(title, fontsize=11)
+    if k > 40:  # without numbers, lines help the eye from a cell to its names
+        panel.set_xticks(np.arange(k + 1) - 0.5, minor=True)
+        panel.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+        panel.grid(which="minor", color="#e8e8e8", linewidth=0.4)
+        panel.tick_params(which="minor", length=0)
+        figure.colorbar(
+            image,
+            ax=panel,
+            shrink=0.5,
+            fraction=0.03,
+            pad=0.01,
+            label="share of the true class" if normalize else "images",
+        )
+    else:
+        size = float(np.clip(cell * 72 * 0.3, 5, 11)) * (0.85 if not normalize and top >= 10_000 else 1)
+        for (row, column), value in np.ndenumerate(shown):
+            if value > 0 or (row == column and value == 0):
+                number = (f"{value:.2f}" if k <= 20 else f"{value:.2f}".lstrip("0")) if normalize else f"{value:.0f}"
+                colour = "white" if value > 0.5 * top else "#222222"
+                panel.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+    save_figure(figure, path)
+
+
+@cache
+def _readable(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the font families to use and the labels: names cut to length; numbers where no font has the letters."""
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = ["DejaVu Sans", *(family for family in CJK_FAMILIES if family in installed)]
+    drawable: set[int] = set()
+    for family in families:
+        drawable |= set(font_manager.get_font(font_manager.findfont(family)).get_charmap())
+    labels = []
+    for index, name in enumerate(names):
+        if len(name) > LONGEST_NAME:  # names that begin alike mostly end differently
+            name = f"{name[: LONGEST_NAME - 11]}…{name[-10:]}"
+        labels.append(name if drawable.issuperset(map(ord, name)) else f"class {index}")
+    return families, labels

@@ -1,0 +1,118 @@
+"""How fast a run is and how long it will take, and these numbers in words."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from lightning.pytorch import Trainer
+
+
+class Meter:
+    """Measures images and batches per second of work, over about the last ``window`` seconds of it.
+
+    The first batch is left out as soon as there are others: it waits for workers to start and kernels to be chosen.
+    Times are given by the caller, in seconds of any one clock.
+    """
+
+    def __init__(self, window: float = 30.0) -> None:
+        self.seconds = 0.0
+        self.images = 0
+        self.batches = 0
+        self._window = window
+        self._since: float | None = None
+        self._history: deque[tuple[float, int, int]] = deque()
+
+    def resume(self, now: float) -> None:
+        """Work goes on."""
+        self._since = now
+
+    def pause(self) -> None:
+        """What follows is no work, until ``resume``."""
+        self._since = None
+
+    def step(self, images: int, now: float) -> None:
+        """Count a batch that is done, and the time since the one before."""
+        self.seconds += now - self._since if self._since is not None else 0.0
+        self._since = now
+        self.images += images
+        self.batches += 1
+        # A fifth of a second between entries keeps them few.
+        if not self._history or self.seconds - self._history[-1][0] >= 0.2:
+            self._history.append((self.seconds, self.images, self.batches))
+            while self._history[0][0] < self.seconds - self._window and len(self._history) > 2:
+                self._history.popleft()
+
+    @property
+    def images_per_second(self) -> float:
+        """Images per second; 0 before there is anything to tell."""
+        seconds, images, _ = self._recent()
+        return images / seconds if seconds > 0 else 0.0
+
+    @property
+    def seconds_per_batch(self) -> float | None:
+        """Seconds per batch; None before there is anything to tell."""
+        seconds, _, batches = self._recent()
+        return seconds / batches if seconds > 0 else None
+
+    def _recent(self) -> tuple[float, int, int]:
+        seconds, images, batches = self._history[0] if self._history else (0.0, 0, 0)
+        if batches == self.batches:  # there is only the first
+            return self.seconds, self.images, self.batches
+        return self.seconds - seconds, self.images - images, self.batches - batches
+
+
+def number(value: float) -> str:
+    """Three decimals where they say something: ``0.412``, else ``1.2e-05``."""
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 or not math.isfinite(value) else f"{value:.1e}"
+
+
+def speed(images_per_second: float) -> str:
+    """``1,234 img/s``, with a decimal below 10."""
+    return f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} img/s"
+
+
+def clock(seconds: float | None) -> str:
+    """``1.2 s``, ``12 s``, ``3:20``, ``1:02:03``; ``?`` for None."""
+    if seconds is None:
+        return "?"
+    if seconds < 59.5:
+        return f"{seconds:.{0 if seconds >= 9.95 else 1}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def batches(total: float) -> str:
+    """A number of batches that may be infinite."""
+    return f"{int(total)}" if math.isfinite(total) else "?"
+
+
+def epoch_of(trainer: Trainer, epoch: int | None = None) -> str:
+    """``3/10``, counted from 1, for the current epoch or the given one; ``3`` where no number of epochs is set."""
+    epoch = trainer.current_epoch if epoch is None else epoch
+    last = trainer.max_epochs
+    return f"{epoch + 1:>{len(str(last))}}/{last}" if last is not None and last >= 0 else str(epoch + 1)
+
+
+def time_left(trainer: Trainer, meter: Meter, left: float, pause: float) -> tuple[float | None, float | None]:
+    """Return the seconds to the end of the epoch and to the end of the fit, None where it cannot be told.
+
+    Args:
+        trainer: Knows the epochs and steps to come.
+        meter: Knows the speed.
+        left: Batches to come in this epoch; may be infinite.
+        pause: Seconds of an epoch that go to validation, checkpoints and the like.
+    """
+    per_batch = meter.seconds_per_batch
+    if per_batch is None or not math.isfinite(left):
+        return None, None
+    in_all = math.inf
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        in_all = left + (trainer.max_epochs - trainer.current_epoch - 1) * trainer.num_training_batches
+    if trainer.max_steps > 0:
+        in_all = min(in_all, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+    epoch = left * per_batch + pause
+    if not math.isfinite(in_all):
+        return epoch, None
+    epochs = 1 + math.ceil(max(0, in_all - left) / trainer.num_training_batches)
+    return epoch, in_all * per_batch + epochs * pause

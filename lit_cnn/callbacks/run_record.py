@@ -1,0 +1,72 @@
+"""A run's own description: config.yaml in its folder, and the part of a checkpoint that makes it enough on its own."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_cnn import __version__
+from lit_cnn.checkpoint import KEY
+
+
+class RunRecord(Callback):
+    """Write ``config.yaml`` when training starts, and add ``checkpoint["lit_cnn"]`` at every save.
+
+    Args:
+        config: resolved settings, nested plain types.
+        run_dir: the run folder.
+    """
+
+    def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
+        self.config = config
+        self.run_dir = run_dir
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write config.yaml; on resume an earlier, different one is kept beside it."""
+        if not trainer.is_global_zero:
+            return
+        path = self.run_dir / "config.yaml"
+        text = f"# lit-cnn {__version__}\n" + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
+            path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
+        path.write_text(text, encoding="utf-8")
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
+        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr, arg-type]
+        for state in checkpoint["callbacks"].values():
+            if isinstance(state, dict) and state.get("dirpath") not in (None, str(here)):
+                state["dirpath"] = str(here)
+                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                    state[key] = str(here / Path(state[key]).name) if state.get(key) else state.get(key)
+                state["best_k_models"] = {str(here / Path(p).name): v for p, v in state["best_k_models"].items()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Loggers of a resumed run forget what they wrote past the checkpoint."""
+        for logger in trainer.loggers:
+            if hasattr(logger, "resume_at"):
+                logger.resume_at(trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add settings, class names, preprocessing, split, fingerprint and versions."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        checkpoint[KEY] = {
+            "config": self.config,
+            "class_names": list(data.class_names),
+            "preprocessing": data.preprocessing(),
+            "fingerprint": data.fingerprint(),
+            "split": data.split_state(),
+            "versions": {
+                "lit_cnn": __version__,
+                "torch": str(torch.__version__),  # a str subclass, which weights_only loading refuses
+                "lightning": lightning.__version__,
+                "python": platform.python_version(),
+            },
+        }

@@ -1,0 +1,104 @@
+"""Entry point: ``lit-cnn``, ``python -m lit_cnn`` and the tests call :func:`main`.
+
+Only the standard library is imported here: torch and lightning cost seconds, which ``--help``, ``--version`` and
+mistyped commands need not wait for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lit_cnn import __version__, arguments
+from lit_cnn.errors import UserError
+
+HELP = """\
+lit-cnn trains, tests and resumes convolutional image models.
+
+  lit-cnn fit --config configs/lenet_digits.yaml       train (any setting can follow, see below)
+  lit-cnn fit --resume                                 go on with the newest run where it stopped
+  lit-cnn test --ckpt_path best                        measure the newest run's best checkpoint
+  lit-cnn predict --ckpt_path best photo.jpg folder/   name what is in your own pictures
+  lit-cnn models resnet*                               list backbones
+
+Other commands: validate (as test, on the validation images), inspect MODEL (shapes, parameters, receptive fields);
+train and val are other words for fit and validate.
+
+Settings people change most:
+  --config FILE          a YAML file; configs/ has one for each experiment
+  --data NAME            CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder
+  --data-dir DIR         where the images are
+  --model.backbone NAME  which network
+  --epochs N  --batch-size N (-b)  --lr X  --seed N  --workers N (-j)
+  --device cpu|cuda|cuda:1|0,1     --amp (bf16)
+  --ckpt_path PATH       a checkpoint, a run folder, or best / last of the newest run
+
+lit-cnn fit --help lists every setting. --print_config prints the resolved settings and stops.
+--debug shows the traceback behind an error.  --version prints the version.
+"""
+
+EXIT_USER_ERROR = 2
+EXIT_CRASH = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        args: words of the command line without the program's name; ``None`` takes them from ``sys.argv``.
+
+    Raises:
+        SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C. Success returns.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    if words[0] in ("--version", "-V"):
+        print(f"lit-cnn {__version__}")
+        return
+    try:
+        _dispatch(words, debug)
+    except UserError as error:
+        if debug:
+            raise
+        _fail(str(error), EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
+
+
+def _dispatch(words: list[str], debug: bool) -> None:
+    command = arguments.COMMAND_ALIASES.get(words[0], words[0])
+    if command == "models":
+        from lit_cnn.analysis import models_command
+
+        models_command.main(words[1:])
+    elif command == "inspect":
+        from lit_cnn.analysis import inspect_command
+
+        inspect_command.main(words[1:])
+    else:
+        parsed = arguments.parse(words)
+        from lit_cnn import app
+
+        app.run(parsed, debug)
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stdout.flush()
+    print(f"lit-cnn: error: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""What every image set shares: its parts, its loaders, normalisation and augmentation on the device."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from lit_cnn.data import augment as ops
+from lit_cnn.data.augment import Augment
+from lit_cnn.data.loader import Batch, BatchLoader, Source
+from lit_cnn.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NO_AUGMENT = Augment()
+# Of the ImageNet training images, as torchvision's and timm's pretrained models expect them.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Part:
+    """One part of a set: rows of a source."""
+
+    source: Source
+    rows: Tensor  # int64 (N,), ascending
+
+
+class ImageDataModule(LightningDataModule):
+    """Feeds labelled images to a task.
+
+    Args:
+        data_dir: Folder of the data.
+        batch_size: Images per batch and process.
+        image_size: Height and width in pixels the model sees; null: the set's own.
+        channels: 1 (grey) or 3 (RGB); null: the set's own.
+        workers: Threads that decode files; null: as many as there are cores, at most 8. Results do not depend on it.
+        seed: Of the run: order of the training images and augmentation.
+        split_seed: Decides which images are cut off for validation and test where the set does not say.
+        val_fraction: Share of the training images cut off for validation, in every class alike.
+        augment: Random changes to training images.
+        normalize: Whose mean and standard deviation are subtracted and divided by: "dataset" (the published ones of
+            the set), "imagenet", or "computed" (over this set's training images).
+        mean: Per channel, in units of [0, 1]; overrides normalize, together with std.
+        std: Per channel, in units of [0, 1].
+        class_names: Fixes the order of the classes; the data's classes are matched to it by name.
+    """
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        batch_size: int = 64,
+        image_size: int | None = None,
+        channels: int | None = None,
+        workers: int | None = None,
+        seed: int = 42,
+        split_seed: int = 0,
+        val_fraction: float = 0.1,
+        augment: Augment = NO_AUGMENT,
+        normalize: str = "dataset",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        class_names: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.data_dir, self.batch_size, self.workers = data_dir, batch_size, workers
+        self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
+        self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
+        self._given_classes = class_names
+        self._parts: dict[str, Part] = {}
+        self._statistics: tuple[list[float], list[float]] | None = None
+        self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        own_size, own_channels = self._own_shape()
+        self.image_size = own_size if image_size is None else image_size
+        self.channels = own_channels if channels is None else channels
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"data.batch_size is {self.batch_size}: it must be at least 1")
+        if self.image_size < 1:
+            raise UserError(f"data.image_size is {self.image_size}: it must be at least 1 pixel")
+        if self.channels not in (1, 3):
+            raise UserError(f"data.channels is {self.channels}: choose 1 (grey) or 3 (RGB)")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"data.workers is {self.workers}: it must not be negative")
+        if self.normalize not in ("dataset", "imagenet", "computed"):
+            raise UserError(f"data.normalize is {self.normalize!r}: choose dataset, imagenet or computed")
+        if (self.mean is None) != (self.std is None):
+            raise UserError("give data.mean and data.std together, or neither")
+        if self.mean is not None and self.std is not None:
+            if not len(self.mean) == len(self.std) == self.channels:
+                raise UserError(
+                    f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; images have "
+                    f"{self.channels} channel{'s' if self.channels > 1 else ''}"
+                )
+            if min(self.std) <= 0:
+                raise UserError(f"data.std is {self.std}: every value must be above 0")
+        if self._given_classes is not None and len(set(self._given_classes)) != len(self._given_classes):
+            raise UserError(f"data.class_names names a class twice: {', '.join(self._given_classes)}")
+
+    # What a child says about its set ----
+
+    def _own_shape(self) -> tuple[int, int]:
+        """Return image size and channels that hold where the user says nothing."""
+        raise NotImplementedError
+
+    def _own_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Return published mean and std per channel, or None."""
+        return None
+
+    def _own_classes(self) -> list[str]:
+        """Return the data's class names in their own order; cheap, before any setup."""
+        raise NotImplementedError
+
+    def _build(self, names: Sequence[str]) -> dict[str, Part]:
+        """Return the parts asked for (of "train", "val", "test"). Raises UserError where there is no such part."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data: of the sorted list of files with their sizes, or of the arrays."""
+        raise NotImplementedError
+
+    # What the task and the command line ask ----
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes by index; known before setup."""
+        own = self._own_classes()
+        if self._given_classes is None:
+            return own
+        unknown = [name for name in own if name not in self._given_classes]
+        if unknown:
+            raise UserError(
+                f"the data have classes the model does not know: {', '.join(unknown)}; "
+                f"data: {', '.join(own)}; model: {', '.join(self._given_classes)}"
+            )
+        return list(self._given_classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; known before setup."""
+        return len(self.class_names)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images, 1 or 3; known before setup."""
+        return self.channels
+
+    def sample_name(self, split: str, index: int) -> str:
+        """Return the file (relative to data_dir) or the name of sample ``index`` of a batch of ``split``."""
+        return self._part(split).source.name(int(index))
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return how images are prepared for evaluation: plain types, enough to do the same to any picture later.
+
+        With ``normalize="computed"`` mean and std are known after setup only; before, they are computed here.
+        """
+        mean, std = self._normalization()
+        return {"image_size": self.image_size, "channels": self.channels, "mean": list(mean), "std": list(std)}
+
+    def split_state(self) -> dict[str, Any]:
+        """Return which samples are in which part: plain types and int64 tensors, to be stored in a checkpoint."""
+        return {
+            "fingerprint": self.fingerprint(),
+            "split_seed": self.split_seed,
+            **{name: part.rows for name, part in self._parts.items()},
+        }
+
+    # Parts and loaders ----
+
+    def setup(self, stage: str) -> None:
+        """Read what ``stage`` ("fit", "validate", "test" or "predict") needs."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage]
+        self._require(*wanted)
+        self._normalization()
+
+    def _require(self, *names: str) -> None:
+        missing = [name for name in names if name not in self._parts]
+        if missing:
+            self._parts.update(self._build(missing))
+
+    def _part(self, name: str) -> Part:
+        self._require(name)
+        return self._parts[name]
+
+    def _fixed_targets(self, targets: Tensor) -> Tensor:
+        """Renumber ``targets`` from the data's own class order to that of ``class_names``, by name."""
+        own, names = self._own_classes(), self.class_names
+        if own == names:
+            return targets
+        return torch.tensor([names.index(name) for name in own], dtype=torch.int64)[targets]
+
+    def _loader(self, name: str, shuffle: bool = False) -> BatchLoader:
+        part, trainer = self._part(name), self.trainer
+        rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        return BatchLoader(
+            part.source,
+            part.rows,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=rank,
+            world_size=world,
+            workers=self._workers(),
+            position=self._position if shuffle and trainer is not None else None,
+            fingerprint=self.fingerprint(),
+            pin=trainer is not None and trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _workers(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        here = 1 if self.trainer is None else max(1, self.trainer.num_devices)  # processes that share these cores
+        return max(1, min(cores // here, 8))
+
+    def _position(self) -> tuple[int, int]:
+        """Return the epoch and the batches done in it, by the trainer's progress, which a checkpoint restores."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        epochs: Any = loop.epoch_progress.current
+        return epochs.processed, loop.epoch_loop.batch_progress.current.ready
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled training batches."""
+        # Lightning's overfit_batches means: the same few batches every epoch.
+        return self._loader("train", shuffle=not getattr(self.trainer, "overfit_batches", 0))
+
+    def val_dataloader(self) -> BatchLoader:
+        """Validation batches in order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Test batches in order."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        """The test batches."""
+        return self._loader("test")
+
+    # On the device ----
+
+    def _normalization(self) -> tuple[list[float], list[float]]:
+        if self._statistics is None:
+            self._statistics = self._choose_statistics()
+        return self._statistics
+
+    def _choose_statistics(self) -> tuple[list[float], list[float]]:
+        if self.mean is not None and self.std is not None:
+            return list(self.mean), list(self.std)
+        if self.normalize == "imagenet":
+            if self.channels == 3:
+                return list(IMAGENET_MEAN), list(IMAGENET_STD)
+            return [sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_STD) / 3]
+        if self.normalize == "dataset":
+            own = self._own_statistics()
+            if own is None:
+                raise UserError(f"{type(self).__name__} has no published mean and std: set --data.normalize computed")
+            if len(own[0]) == self.channels:
+                return list(own[0]), list(own[1])
+            if len(own[0]) == 1:
+                return list(own[0]) * self.channels, list(own[1]) * self.channels
+            # The std of grey does not follow from those of the colours.
+        return self._compute_statistics()
+
+    def _compute_statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and std per channel over the training part, exact up to the last rounding."""
+        part = self._part("train")
+        total = squares = torch.zeros(self.channels, dtype=torch.int64)
+        for batch in BatchLoader(part.source, part.rows, batch_size=256, workers=self._workers()):
+            pixels = batch.image.transpose(0, 1).flatten(1).to(torch.int64)
+            total, squares = total + pixels.sum(1), squares + (pixels * pixels).sum(1)
+        count = len(part.rows) * part.source.shape[1] * part.source.shape[2]
+        mean = total.double() / count
+        std = (squares.double() / count - mean**2).clamp(min=0).sqrt()
+        if float(std.min()) == 0:
+            raise UserError("the training images are all of one colour in some channel: their std is 0")
+        return (mean / 255).tolist(), (std / 255).tolist()
+
+    def _device_augment(self) -> Augment:
+        """Return the operations left to do on the device."""
+        return self.augment
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise a batch where it is, and augment it when the trainer is training."""
+        if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:
+            return batch
+        device = batch.image.device
+        if device not in self._on_device:
+            statistics = self._normalization()
+            self._on_device[device] = (
+                torch.tensor(statistics[0], device=device),
+                torch.tensor(statistics[1], device=device),
+            )
+        mean, std = self._on_device[device]
+        trainer = self.trainer
+        if trainer is not None and trainer.training:
+            image = ops.augment_batch(
+                batch.image,
+                batch.index,
+                augment=self._device_augment(),
+                seed=self.seed,
+                epoch=trainer.current_epoch,
+                mean=mean,
+                std=std,
+            )
+        else:
+            image = ops.normalize(batch.image, mean, std)
+        if trainer is not None:  # half and double precision convert inputs before this hook, when they were integers
+            image = trainer.precision_plugin.convert_input(image)
+        return batch._replace(image=image)
+
+
+def without_crop(augment: Augment) -> Augment:
+    """Return ``augment`` less the random resized crop, which a source of files does as it decodes."""
+    return replace(augment, crop_scale=None)

@@ -1,0 +1,210 @@
+"""From a picture file to uint8 pixels of the size and channels a model expects, with Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from torch import Tensor
+
+from lit_cnn.data.draws import crop_boxes
+from lit_cnn.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+# The formats behind those names and no others: Pillow also knows formats that start other programs (EPS: Ghostscript).
+# JPEG includes the two-picture files of some cameras (MPO). Imported here, as Pillow imports plugins on demand and
+# several threads at once are in each other's way there.
+_PLUGINS = (
+    BmpImagePlugin.BmpImageFile,
+    GifImagePlugin.GifImageFile,
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    TiffImagePlugin.TiffImageFile,
+    WebPImagePlugin.WebPImageFile,
+)
+_FORMATS = tuple(plugin.format for plugin in _PLUGINS)
+MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn: 256 MiB of RGB
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+
+# The limit is checked below before any pixel is decoded, and ends in an error instead of a warning nobody reads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture of any size becomes (channels, size, size).
+
+    Args:
+        size: Height and width of the result, in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        eval_resize: ``center_crop``: the shorter side becomes ``size / eval_crop``, then the centre is cut out.
+            ``stretch``: both sides become ``size``, whatever the aspect.
+        eval_crop: Share of the shorter side that ``center_crop`` keeps.
+        max_pixels: Larger pictures are refused by their header, before decoding.
+    """
+
+    size: int
+    channels: int
+    eval_resize: str = "center_crop"
+    eval_crop: float = 0.875
+    max_pixels: int = MAX_PIXELS
+
+
+def _open(path: str | Path, max_pixels: int) -> Image.Image:
+    """Open a picture, reading only its header. Raises what Pillow raises, and ValueError for too many pixels."""
+    try:
+        image = Image.open(path, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"it claims more than {max_pixels:,} pixels (--data.max_pixels)") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (--data.max_pixels)")
+    return image
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Return 16-bit grey as 8-bit grey. Pillow's own conversion clips at 255 and gives a white picture."""
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(f"its pixels are of type {image.mode!r} with no known range: save it with 8 or 16 bits")
+    wide = np.asarray(image).astype(np.int64)  # mode I is how some Pillow versions open a 16-bit PNG
+    return Image.fromarray(((wide * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
+
+
+def _to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return the picture in mode L or RGB; transparency is laid over white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bit(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode == mode:
+        return image
+    if image.mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")  # palettes and CMYK have no direct way to grey
+    return image.convert(mode)
+
+
+def _draft(image: Image.Image, box: Box, size: int) -> Box:
+    """Let the JPEG decoder shrink by 2, 4 or 8 if the box stays at least ``size`` on both sides; return the box then.
+
+    Decoding at a smaller scale is several times faster. It never decodes below the size asked for, so no detail is
+    made up, but its filter is not the resizing filter: evaluation never uses it.
+    """
+    width, height = image.size
+    scale = next((s for s in (8, 4, 2) if min(box[2] - box[0], box[3] - box[1]) >= s * size), 1)
+    if scale == 1 or image.format != "JPEG":
+        return box
+    if image.draft(None, (width // scale, height // scale)) is None:
+        return box
+    shrink_x, shrink_y = width / image.size[0], height / image.size[1]
+    return box[0] / shrink_x, box[1] / shrink_y, box[2] / shrink_x, box[3] / shrink_y
+
+
+def _decode(
+    path: str | Path, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
+) -> np.ndarray:
+    size = geometry.size
+    with _open(path, geometry.max_pixels) as image:
+        upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
+        if crop is not None:
+            if not upright:
+                image = ImageOps.exif_transpose(image)
+            width, height = image.size
+            top, left, h, w = crop_boxes(crop[:, None], height, width, scale, ratio)[0].tolist()
+            box = _draft(image, (left, top, left + w, top + h), size)
+            image = _to_channels(image, geometry.channels)
+            image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        else:
+            if not upright:
+                image = ImageOps.exif_transpose(image)
+            image = _to_channels(image, geometry.channels)
+            if geometry.eval_resize == "stretch":
+                image = image.resize((size, size), Image.Resampling.BILINEAR)
+            else:
+                image = _center_crop(image, size, geometry.eval_crop)
+        pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _center_crop(image: Image.Image, size: int, share: float) -> Image.Image:
+    """Resize the shorter side to ``size / share`` and cut out the centre: torchvision's Resize and CenterCrop."""
+    width, height = image.size
+    short = max(size, round(size / share))
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    return image.crop((left, top, left + size, top + size))
+
+
+def read_image(
+    path: str | Path,
+    geometry: Geometry,
+    crop: Tensor | None = None,
+    scale: tuple[float, float] = (1.0, 1.0),
+    ratio: tuple[float, float] = (1.0, 1.0),
+) -> np.ndarray:
+    """Read a picture file.
+
+    Grey, palette, CMYK, 16-bit and transparent (over white) pictures become what ``geometry.channels`` asks for,
+    EXIF rotation is applied, of an animation the first frame is taken.
+
+    Args:
+        path: The file.
+        geometry: The result's size and channels, and how to resize without a crop.
+        crop: float32 (22,) draws of ``augment.CROP_OPS`` for a random resized crop; None for evaluation.
+        scale: Of the random crop, see ``Augment.crop_scale``.
+        ratio: Of the random crop, see ``Augment.crop_ratio``.
+
+    Returns:
+        uint8 (channels, size, size).
+
+    Raises:
+        UserError: The file is missing, no picture, damaged or too large; the message names it.
+    """
+    try:
+        return _decode(path, geometry, crop, scale, ratio)
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)
+        raise UserError(
+            f"cannot read image {path}: {why(error)}; fix or remove it, or set --data.on_bad_image skip"
+        ) from error
+
+
+def why(error: BaseException) -> str:
+    """Return the reason a picture cannot be read in plain words, without its path."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is empty or no picture of a known format"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_image(path: str | Path, max_pixels: int) -> str | None:
+    """Decode a whole picture and return None if that works, else the reason it does not."""
+    try:
+        with _open(path, max_pixels) as image:
+            image.getexif()
+            _to_channels(image, 3)
+    except Exception as error:  # see read_image
+        return why(error)
+    return None

@@ -1,0 +1,143 @@
+"""Random draws that are pure functions of (seed, epoch, sample index, operation).
+
+No generator is stepped anywhere: a draw is an integer hash of its coordinates (counter-based, the splitmix64 finaliser
+of Steele et al., "Fast splittable pseudorandom number generators", 2014), so a sample gets the same augmentation
+whatever the batch size, the rank, the number of workers or the step a run was resumed from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_ATTEMPTS = 10  # torchvision's RandomResizedCrop and RandomErasing both try ten boxes before they give up
+
+
+def digest(*parts: object) -> str:
+    """Return a hash of the parts' text as 16 hexadecimal digits."""
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _mix_int(x: int) -> int:
+    x = ((x ^ (x >> 30)) * _MULTIPLIERS[0]) & _MASK
+    x = ((x ^ (x >> 27)) * _MULTIPLIERS[1]) & _MASK
+    return x ^ (x >> 31)
+
+
+def _mix(x: Tensor) -> Tensor:
+    # torch's >> on int64 copies the sign bit; the masks turn it into the logical shift of the original.
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _signed(_MULTIPLIERS[0])
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _signed(_MULTIPLIERS[1])
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+@lru_cache(maxsize=4096)
+def _key(seed: int, epoch: int, op: str) -> int:
+    key = int.from_bytes(hashlib.blake2b(op.encode(), digest_size=8).digest(), "little")
+    for part in (seed, epoch):
+        key = _mix_int((key + _GOLDEN + part) & _MASK)
+    return _signed(key)
+
+
+@lru_cache(maxsize=256)
+def _keys(seed: int, epoch: int, ops: tuple[str, ...], device: torch.device) -> Tensor:
+    # Kept because a new tensor per batch would cost a copy to the device each time.
+    return torch.tensor([_key(seed, epoch, op) for op in ops], dtype=torch.int64, device=device)
+
+
+def hash_int64(seed: int, epoch: int, index: Tensor, ops: Sequence[str]) -> Tensor:
+    """Return 64 hashed bits as int64 (len(ops), N) for ``index``, int64 (N,): the same on every device."""
+    keys = _keys(seed, epoch, tuple(ops), index.device)
+    return _mix(index[None, :] * _signed(_GOLDEN) + keys[:, None])
+
+
+def hash_uniform(seed: int, epoch: int, index: Tensor, op: str | Sequence[str]) -> Tensor:
+    """Draw uniform numbers that depend on nothing but the arguments.
+
+    Args:
+        seed: The run's seed.
+        epoch: Number of the epoch, from 0.
+        index: int64 (N,), which samples.
+        op: Name of the operation, or K names.
+
+    Returns:
+        float32 in [0, 1), multiples of 2^-24: (N,) for one name, (K, N) for a sequence of names.
+    """
+    bits = hash_int64(seed, epoch, index, [op] if isinstance(op, str) else op)
+    uniform = ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+    return uniform[0] if isinstance(op, str) else uniform
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """Return the order of epoch ``epoch``: int64 (n,), a permutation of 0..n-1.
+
+    It sorts hashes instead of calling ``torch.randperm`` so that it does not depend on torch's version.
+    """
+    return torch.argsort(hash_int64(seed, epoch, torch.arange(n), ["order"])[0], stable=True)
+
+
+def _box_ops(what: str) -> tuple[str, ...]:
+    return (*(f"{what}/{side}/{k}" for side in ("area", "ratio") for k in range(_ATTEMPTS)), f"{what}/y", f"{what}/x")
+
+
+CROP_OPS = _box_ops("crop")
+ERASE_OPS = _box_ops("erase")
+
+
+def random_boxes(
+    draws: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], strict: bool
+) -> tuple[Tensor, Tensor]:
+    """Pick for each sample the first of ten boxes that fits.
+
+    ``draws`` is (22, N) in [0, 1). Returns (N, 4) int64 ``top, left, height, width`` and bool (N,): one did fit.
+    """
+    draws = draws.to(torch.float64)
+    area = (scale[0] + draws[:_ATTEMPTS] * (scale[1] - scale[0])) * (height * width)
+    low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    aspect = torch.exp(low + draws[_ATTEMPTS : 2 * _ATTEMPTS] * (high - low))
+    w = (area * aspect).sqrt().round()
+    h = (area / aspect).sqrt().round()
+    limit = 1 if strict else 0
+    fits = (w >= 1) & (h >= 1) & (w <= width - limit) & (h <= height - limit)
+    first = fits.to(torch.int8).argmax(0, keepdim=True)
+    w, h = w.gather(0, first)[0], h.gather(0, first)[0]
+    top = (draws[2 * _ATTEMPTS] * (height - h + 1)).floor()
+    left = (draws[2 * _ATTEMPTS + 1] * (width - w + 1)).floor()
+    return torch.stack([top, left, h, w], dim=1).long(), fits.any(0)
+
+
+def crop_boxes(
+    draws: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Tensor:
+    """Return the boxes of a random resized crop as int64 (N, 4): top, left, height, width.
+
+    Args:
+        draws: float32 (22, N) in [0, 1), from ``hash_uniform(seed, epoch, index, CROP_OPS)``.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
+        scale: Smallest and largest share of the area.
+        ratio: Smallest and largest width / height; log-uniform between them.
+
+    The same law as torchvision's RandomResizedCrop, with its fallback: when ten boxes do not fit, the largest
+    central one of an allowed ratio.
+    """
+    boxes, found = random_boxes(draws, height, width, scale, ratio, strict=False)
+    if width / height < ratio[0]:
+        h, w = min(height, max(1, round(width / ratio[0]))), width
+    elif width / height > ratio[1]:
+        h, w = height, min(width, max(1, round(height * ratio[1])))
+    else:
+        h, w = height, width
+    central = torch.tensor([(height - h) // 2, (width - w) // 2, h, w], device=boxes.device)
+    return torch.where(found[:, None], boxes, central)

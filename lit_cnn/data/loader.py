@@ -1,0 +1,186 @@
+"""The batch loader: the order of the samples is a pure function of (seed, epoch), and it resumes at any batch.
+
+A plain iterable, not a ``torch.utils.data.DataLoader``: Lightning passes it through untouched, so it shards by rank
+itself, and nothing about its position needs saving: it reads the trainer's own progress counters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lit_cnn.data.draws import digest, permutation
+from lit_cnn.errors import UserError
+
+
+class Batch(NamedTuple):
+    """What the loaders yield and the steps receive.
+
+    ``image`` is uint8 (N, C, H, W) from a loader and normalised float32 after the transfer to the device; ``target``
+    is int64 (N,), -1 where there is no label; ``index`` is int64 (N,), the number that ``sample_name`` understands.
+    """
+
+    image: Tensor
+    target: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs of a batch
+
+
+class Source(Protocol):
+    """Where images come from: an array in memory or a list of files."""
+
+    targets: Tensor  # int64 (len,)
+    shape: tuple[int, int, int]  # channels, height, width of every image it gives out
+
+    def __len__(self) -> int: ...
+
+    def name(self, row: int) -> str:
+        """Return what a person calls sample ``row``."""
+        ...
+
+    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return functions that together fill ``out``, uint8 (len(rows), C, H, W); they may run in any threads.
+
+        ``epoch`` is None for evaluation; otherwise it decides the random crop of a source that crops as it decodes.
+        """
+        ...
+
+
+class BatchLoader:
+    """Yield this rank's batches of one part of a source.
+
+    Training (``shuffle``): the order of epoch e is ``permutation(seed, e)``; global batch b is a slice of
+    ``batch_size * world_size`` of it, of which each rank takes its part. The last, partial one is shared out as
+    evenly as possible, and dropped when a rank would get fewer than 2 samples (batch norm needs two), unless it is
+    the only one. Evaluation: in order; rank r takes the whole batches r, r + world_size, ..., so batches are composed
+    the same for any number of ranks; ranks short of a batch yield one of no samples.
+
+    ``len()`` is the number of batches of a full epoch, the same on every rank and constant.
+
+    Args:
+        source: Where images come from.
+        rows: int64 (N,), the samples of this part.
+        batch_size: Samples a rank takes per batch.
+        shuffle: Training order instead of the given one.
+        seed: Decides the training order.
+        rank: Number of this process.
+        world_size: Number of processes.
+        workers: Decoding threads; 0 decodes in the calling thread. Results do not depend on it.
+        position: Returns (epoch, batches already done in it); asked at the first batch of each epoch, not before.
+        fingerprint: Of the data, to refuse resuming on other data.
+        pin: Page-locked memory, for faster copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        rows: Tensor,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        position: Callable[[], tuple[int, int]] | None = None,
+        fingerprint: str = "",
+        pin: bool = False,
+    ) -> None:
+        if shuffle and len(rows) < world_size:
+            raise UserError(f"{len(rows)} training images cannot be shared among {world_size} processes: use fewer")
+        self.source, self.rows = source, rows
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.rank, self.world_size, self.workers = rank, world_size, workers
+        self.position = position
+        self.fingerprint, self.pin = fingerprint, pin
+
+    def __len__(self) -> int:
+        n, size = len(self.rows), self.batch_size * self.world_size
+        if not self.shuffle:
+            return -(-n // size) if n else 0
+        full, rest = divmod(n, size)
+        return full + (rest >= 2 * self.world_size or (full == 0 and rest > 0))
+
+    def _plan(self, epoch: int, b: int, order: Tensor) -> Tensor:
+        """Return the rows of this rank's batch ``b``."""
+        if not self.shuffle:
+            start = (b * self.world_size + self.rank) * self.batch_size
+            return order[start : start + self.batch_size]
+        batch = order[b * self.batch_size * self.world_size :][: self.batch_size * self.world_size]
+        small, larger = divmod(len(batch), self.world_size)  # the first `larger` ranks take one more
+        start = self.rank * small + min(self.rank, larger)
+        return batch[start : start + small + (self.rank < larger)]
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: nothing below runs before the first next(). Lightning calls iter() before it restores the loops,
+        # and does not call it again on resume.
+        epoch, done = self.position() if self.position is not None else (0, 0)
+        order = self.rows[permutation(self.seed, epoch, len(self.rows))] if self.shuffle else self.rows
+        plans = (self._plan(epoch, b, order) for b in range(done, len(self)))
+        task_epoch = epoch if self.shuffle else None
+        if self.workers == 0:
+            for rows in plans:
+                batch, tasks = self._start(rows, task_epoch)
+                for task in tasks:
+                    task()
+                yield batch
+            return
+        # Enough batches ahead that every thread has an image to work on while the newest batch is waited for.
+        ahead = 2 + (2 * self.workers - 1) // self.batch_size
+        pending: deque[tuple[Batch, list[Future[None]]]] = deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="lit_cnn-decode")
+        try:
+            for rows in plans:
+                batch, tasks = self._start(rows, task_epoch)
+                pending.append((batch, [pool.submit(task) for task in tasks]))
+                if len(pending) > ahead:
+                    yield self._finish(*pending.popleft())
+            pool.shutdown(wait=False)  # nothing more to submit: the threads end after the last image
+            while pending:
+                yield self._finish(*pending.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, rows: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
+        image = torch.empty((len(rows), *self.source.shape), dtype=torch.uint8, pin_memory=self.pin)
+        target = self.source.targets[rows]
+        batch = Batch(image, target.pin_memory() if self.pin else target, rows.pin_memory() if self.pin else rows)
+        return batch, self.source.tasks(rows, image, epoch)
+
+    @staticmethod
+    def _finish(batch: Batch, futures: list[Future[None]]) -> Batch:
+        for future in futures:
+            future.result()  # raises here, in the main thread, what a decoding thread raised
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must share with this one: plain types, no position."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "world_size": self.world_size,
+            "samples": len(self.rows),
+            "split": digest(self.rows.tolist()),
+            "fingerprint": self.fingerprint,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with another order of samples.
+
+        Raises:
+            UserError: Naming every difference in one line.
+        """
+        words = {"batch_size": "batch size", "world_size": "number of processes", "fingerprint": "data fingerprint"}
+        mine = self.state_dict()
+        differences = [
+            f"{words.get(key, key)} {state[key]} -> {now}" for key, now in mine.items() if state.get(key, now) != now
+        ]
+        if differences:
+            raise UserError(
+                f"the checkpoint cannot be resumed exactly in the middle of an epoch, because these differ "
+                f"(checkpoint -> now): {', '.join(differences)}"
+            )

@@ -1,0 +1,78 @@
+"""Turn the parser's many-line complaints into one line with the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from lit_cnn.errors import nearest
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"}
+
+
+def explain(message: str, known: Iterable[str], datasets: Iterable[str]) -> str:
+    """One line for a parser error.
+
+    Args:
+        message: text of the parser's error.
+        known: names of all settings of the command, such as ``data.batch_size``.
+        datasets: names that ``--data`` takes.
+    """
+    known = sorted(known)
+    datasets = sorted(datasets)
+    if found := re.search(r"nrecognized arguments: -*([\w.]+)", message):
+        return _unknown(found[1], known)
+    if found := re.search(r"does not accept (?:nested key|option) '([\w.]+)'", message):
+        return _unknown(found[1].replace(".init_args", ""), known)
+    if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
+        part = "data" if found[1].rpartition(".")[2] in datasets else _part(message)
+        return _unknown(f"{part}.{found[2]}", known, f" of {found[1].rpartition('.')[2]}")
+    if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or 'required: data' in message:
+        return f"choose the images with --data NAME (and --data.data_dir DIR): {', '.join(datasets)}"
+    if found := re.search(r"dot import path string: (\S+)", message):
+        if _part(message) == "data":
+            return f"unknown data set {found[1]!r}{nearest(found[1], datasets)} known: {', '.join(datasets)}"
+        return f"--{_key(message)}: unknown class {found[1]!r}"
+    return _bad_value(message)
+
+
+def _unknown(name: str, known: list[str], where: str = "") -> str:
+    part = name.partition(".")[0]
+    near = nearest(name, known) or nearest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
+    siblings = [k for k in known if k.startswith(f"{part}.") and k.count(".") == 1]
+    if near:
+        near = re.sub(r"'([\w.]+)'", r"--\1", near)
+    elif siblings:
+        near = f"; {part} has: {', '.join(k.partition('.')[2] for k in siblings)}"
+    else:
+        near = "; lit-cnn fit --help lists all settings"
+    return f"unknown setting --{name}{where}{near}"
+
+
+def _bad_value(message: str) -> str:
+    key, value = _key(message), re.findall(r"(?:Given value|Got value): *(.+)", message)
+    got = re.sub(r"^NestedArg\(key='[^']*', val=(.*)\)$", r"\1", value[0]) if value else ""
+    inner = re.findall(r'Parser key "([\w.]+)"', message)
+    if len(inner) > 1 and inner[-1] != inner[0]:
+        key = f"{inner[0]}.{inner[-1]}".replace(".init_args", "")
+    choices = re.search(r"Expected a typing\.Literal\[(.+?)\]\.?", message)
+    if choices:
+        return f"--{key}: {_quote(got)} is none of {choices[1]}"
+    types = [t for t in dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message)) if t != "NoneType"]
+    if types and got:
+        kinds = " or ".join(KINDS.get(t, t) for t in types)
+        return f"--{key}: expected {kinds}, got {_quote(got)}"
+    return " ".join(message.split())
+
+
+def _key(message: str) -> str:
+    found = re.search(r'[Kk]ey "([\w.]+)"', message)
+    return found[1].replace(".init_args", "") if found else "?"
+
+
+def _part(message: str) -> str:
+    return _key(message).partition(".")[0]
+
+
+def _quote(text: str) -> str:
+    return text if text.startswith(("'", '"')) else repr(text)

@@ -1,0 +1,164 @@
+"""The model package: every network by name. Pure torch, one family a file.
+
+A model maps float images (N, C, H, W) to logits (N, K). In training mode it may return ``(logits, *aux_logits)``;
+in eval mode always logits alone. Auxiliary heads are children whose name begins with ``aux``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_cnn.errors import UserError, nearest
+from lit_cnn.models import (
+    alexnet,
+    densenet,
+    external,
+    googlenet,
+    labnets,
+    lenet,
+    mnist_cnn,
+    nin,
+    residual_cifar,
+    resnet,
+    speednet,
+    vgg,
+)
+from lit_cnn.models.freeze import auxiliary_heads, find_head, freeze
+from lit_cnn.models.registry import Row
+from lit_cnn.models.sizes import explain, smallest_input
+from lit_cnn.models.weights import WeightsReport, load_weights
+
+__all__ = [
+    "MODELS",
+    "Row",
+    "WeightsReport",
+    "auxiliary_heads",
+    "explain",
+    "find_head",
+    "freeze",
+    "get_model",
+    "list_models",
+    "load_weights",
+    "model_arguments",
+    "smallest_input",
+]
+
+MODELS: dict[str, Row] = {}
+for _family in (
+    lenet, mnist_cnn, alexnet, vgg, nin, googlenet, resnet, densenet, residual_cifar, labnets, speednet
+):  # fmt: skip
+    MODELS |= _family.MODELS
+
+_HIDDEN = ("num_classes", "in_channels")
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that match a shell pattern, in the order of the registry; a plain word matches anywhere in a name.
+
+    Other zoos are searched only by patterns that begin with ``torchvision/`` or ``timm/``.
+
+    Raises:
+        UserError: timm is asked for and not installed.
+    """
+    zoo, slash, _ = pattern.partition("/")
+    if slash and zoo == "torchvision":
+        names = external.torchvision_names()
+    elif slash and zoo == "timm":
+        names = external.timm_names()
+    else:
+        names = list(MODELS)
+    if not any(c in pattern for c in "*?["):
+        pattern = f"{zoo}/*{pattern[len(zoo) + 1 :]}*" if slash else f"*{pattern}*"
+    return [name for name in names if fnmatch.fnmatch(name, pattern)]
+
+
+def _row(name: str) -> Row:
+    if name not in MODELS:
+        hint = nearest(name, MODELS) or "."
+        raise UserError(f"unknown model {name!r}{hint} `lit-cnn models` lists them (and torchvision/NAME, timm/NAME)")
+    return MODELS[name]
+
+
+def _is_external(name: str) -> bool:
+    return name.startswith(("torchvision/", "timm/"))
+
+
+def model_arguments(name: str) -> list[str]:
+    """Names of the arguments that ``get_model(name, …)`` takes apart from ``num_classes`` and ``in_channels``.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if _is_external(name):
+        external.require(name)
+        return external.arguments(name)
+    # What a row has bound by position is its architecture, not an argument; `signature` leaves it out.
+    return [p for p in inspect.signature(_row(name).factory).parameters if p not in _HIDDEN]
+
+
+def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any) -> nn.Module:
+    """Build a model by name, with fresh weights.
+
+    Args:
+        name: one of ``list_models()``, or ``torchvision/NAME``, or ``timm/NAME``.
+        num_classes: K, number of logits.
+        in_channels: channels of the images.
+        **kwargs: arguments of the model, see ``model_arguments``.
+
+    Raises:
+        UserError: an unknown name or argument, or a value the model refuses.
+    """
+    if _is_external(name):
+        external.require(name)
+    else:
+        _row(name)
+    for what, number in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if not isinstance(number, int) or number < 1:
+            raise UserError(f"{name}: {what} must be a whole number from 1 up, got {number!r}")
+    if not _is_external(name):
+        _refuse_unknown(name, kwargs)
+    try:
+        return _build(name, num_classes, in_channels, kwargs)
+    except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+        if _is_external(name):
+            _refuse_unknown(name, kwargs)
+        if not kwargs and not isinstance(error, TypeError | ValueError):
+            raise
+        raise UserError(_blame(name, num_classes, in_channels, kwargs, error)) from error
+
+
+def _build(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
+    if _is_external(name):
+        return external.build(name, num_classes, in_channels, **kwargs)
+    return MODELS[name].factory(num_classes=num_classes, in_channels=in_channels, **kwargs)
+
+
+def _refuse_unknown(name: str, kwargs: dict[str, Any]) -> None:
+    if not kwargs:
+        return
+    valid = model_arguments(name)
+    unknown = [key for key in kwargs if key not in valid]
+    # timm hands any argument on, and its classes may take more than they name.
+    if unknown and not name.startswith("timm/"):
+        hint = nearest(unknown[0], valid) or "."
+        raise UserError(f"{name} has no argument {unknown[0]!r}{hint} Its arguments are: {', '.join(valid)}")
+
+
+def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any], error: Exception) -> str:
+    """One line naming the argument without which the model can be built."""
+    reason = " ".join(str(error).split())
+    for key, value in kwargs.items():
+        others = {k: v for k, v in kwargs.items() if k != key}
+        try:
+            with torch.device("meta"):
+                _build(name, num_classes, in_channels, others)
+        except Exception:
+            continue
+        return f"{name} cannot be built with {key}={value!r}: {reason}"
+    given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
+    return f"{name} cannot be built with {given or f'num_classes={num_classes}, in_channels={in_channels}'}: {reason}"

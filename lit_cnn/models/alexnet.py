@@ -1,0 +1,149 @@
+"""AlexNet: as published, in one stream, at half width, and for grey images.
+
+Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural networks";
+one stream: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv 1404.5997.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from lit_cnn.models.registry import Row
+from lit_cnn.models.sizes import checked, flat_features
+from lit_cnn.nn.dense import dense_head
+from lit_cnn.nn.init import init_weights
+
+
+def _local_response_norm() -> nn.LocalResponseNorm:
+    """Section 3.3: k = 2, n = 5, alpha = 1e-4, beta = 0.75."""
+    # PyTorch divides alpha by n, the paper does not.
+    return nn.LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and three dense layers. Input (N, C, H, W), logits (N, K).
+
+    Args:
+        num_classes: K, number of logits.
+        in_channels: channels of the image.
+        image_size: side of the square input in pixels; it sets the width of the first dense layer unless ``pool_to``.
+        channels: filters of the five convolutions. The notes' half width is 48-128-192-192-128.
+        hidden: width of the two hidden dense layers.
+        padding: of the first convolution, 11x11 with stride 4.
+        groups: 2 splits convolutions 2, 4 and 5 between two streams (figure 2), 1 does not.
+        lrn: local response normalisation after the first two convolutions.
+        pool_to: average the last map to this side, so that any size goes in; ``None`` takes ``image_size`` only.
+        dropout: in front of the hidden dense layers, or behind them if not ``dropout_first``.
+        dropout_first: see ``dropout``. torchvision and the notes drop first, the paper and d2l after.
+        init: see ``lit_cnn.nn.init``. With ``normal`` the biases of section 5 come too: 1 in convolutions 2, 4, 5
+            and in the hidden dense layers, so that their ReLUs start alive.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        image_size: int = 224,
+        channels: tuple[int, int, int, int, int] = (64, 192, 384, 256, 256),
+        hidden: int = 4096,
+        padding: int = 2,
+        groups: int = 1,
+        lrn: bool = False,
+        pool_to: int | None = 6,
+        dropout: float = 0.5,
+        dropout_first: bool = True,
+        init: str = "torch",
+    ) -> None:
+        super().__init__()
+        c1, c2, c3, c4, c5 = channels
+
+        def norm() -> list[nn.Module]:
+            return [_local_response_norm()] if lrn else []
+
+        # Shapes of the published network on 227 pixels.
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, c1, 11, 4, padding),  # N x 96 x 55 x 55
+            nn.ReLU(inplace=True),
+            *norm(),
+            nn.MaxPool2d(3, 2),  # N x 96 x 27 x 27
+            nn.Conv2d(c1, c2, 5, padding=2, groups=groups),  # N x 256 x 27 x 27
+            nn.ReLU(inplace=True),
+            *norm(),
+            nn.MaxPool2d(3, 2),  # N x 256 x 13 x 13
+            nn.Conv2d(c2, c3, 3, padding=1),  # N x 384 x 13 x 13
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c3, c4, 3, padding=1, groups=groups),  # N x 384 x 13 x 13
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c4, c5, 3, padding=1, groups=groups),  # N x 256 x 13 x 13
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),  # N x 256 x 6 x 6
+        )
+        self.avgpool: nn.Module
+        if pool_to is None:
+            self.image_size = image_size
+            self.avgpool = nn.Identity()
+            flat = flat_features(self.features, in_channels, image_size)
+        else:
+            self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
+            flat = c5 * pool_to**2
+        self.classifier = dense_head(
+            flat, (hidden, hidden), num_classes, dropout=dropout, dropout_first=dropout_first
+        )  # fmt: skip
+        init_weights(self, init)
+        if init == "normal":
+            convolutions = [m for m in self.features if isinstance(m, nn.Conv2d)]
+            dense = [m for m in self.classifier if isinstance(m, nn.Linear)]
+            for layer in (convolutions[1], convolutions[3], convolutions[4], *dense[:-1]):
+                nn.init.ones_(layer.bias)  # type: ignore[arg-type]
+
+    @checked
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)  # N x 256 x 6 x 6
+        x = self.avgpool(x).flatten(1)  # N x 9216
+        return self.classifier(x)  # N x K
+
+
+_2012 = partial(Row, paper="Krizhevsky et al. 2012, ImageNet classification with deep CNNs, section 3", year=2012)
+
+MODELS: dict[str, Row] = {
+    "alexnet": Row(
+        AlexNet,
+        paper="Krizhevsky 2014, One weird trick, arXiv 1404.5997",
+        year=2014,
+        parameters=61_100_840,
+        source="torchvision",
+        torchvision="alexnet",
+    ),
+    "alexnet_original": _2012(
+        partial(
+            AlexNet,
+            image_size=227,  # the paper says 224, which does not give its 55 x 55 maps without padding
+            channels=(96, 256, 384, 384, 256),
+            padding=0,
+            groups=2,
+            lrn=True,
+            pool_to=None,
+            dropout_first=False,
+            init="normal",
+        ),
+        image_size=227,
+        parameters=60_965_224,
+        source="Caffe model zoo, bvlc_alexnet",
+    ),
+    "alexnet_half": _2012(
+        partial(AlexNet, channels=(48, 128, 192, 192, 128), hidden=2048, pool_to=None, init="kaiming"),
+        parameters=16_630_440,
+        source="by hand",
+    ),
+    "alexnet_grey": _2012(
+        partial(
+            AlexNet, channels=(96, 256, 384, 384, 256), padding=1, pool_to=None, dropout_first=False, init="xavier"
+        ),
+        in_channels=1,
+        num_classes=10,
+        parameters=46_764_746,
+        source="d2l 8.1, by hand",
+    ),
+}

@@ -1,0 +1,116 @@
+"""Pass-through to other model zoos: ``torchvision/NAME`` and ``timm/NAME``. Both are imported only when used."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_cnn.errors import UserError, nearest
+from lit_cnn.models.sizes import first_layer
+
+
+def torchvision_models() -> ModuleType:
+    import torchvision.models
+
+    return torchvision.models
+
+
+def timm_module() -> ModuleType:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise UserError("models named timm/… need the timm package: pip install 'lit-cnn[timm]'") from None
+    return timm
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classifiers; its detection, segmentation and video models are other tasks."""
+    models = torchvision_models()
+    return [f"torchvision/{name}" for name in models.list_models(module=models)]
+
+
+def timm_names() -> list[str]:
+    return [f"timm/{name}" for name in timm_module().list_models()]
+
+
+def require(name: str) -> None:
+    """Raise a UserError unless ``name`` (with its prefix) exists."""
+    zoo, _, short = name.partition("/")
+    if zoo == "torchvision":
+        names = torchvision_names()
+        known = name in names
+    else:
+        names = timm_names()
+        # A tag after the dot picks among pretrained weights (resnet50.a1_in1k).
+        known = bool(short) and timm_module().is_model(short)
+    if not known:
+        raise UserError(f"unknown model {name!r}{nearest(name, names)} `lit-cnn models '{zoo}/*'` lists them")
+
+
+def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Module:
+    """Build without pretrained weights. Errors of the constructor are passed on."""
+    zoo, _, short = name.partition("/")
+    if zoo == "timm":
+        return timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
+    builder = torchvision_models().get_model_builder(short)
+    kwargs = _torchvision_defaults(builder, in_channels) | kwargs
+    # `weights` is the first positional of these factories, so everything goes by keyword.
+    model = builder(num_classes=num_classes, **kwargs)
+    if in_channels != 3:
+        _replace_first_layer(model, in_channels)
+    return model
+
+
+def _torchvision_defaults(builder: Any, in_channels: int) -> dict[str, Any]:
+    """Settings of GoogLeNet and Inception v3, told by the constructor's arguments."""
+    known = _class_arguments(inspect.signature(builder, eval_str=True).return_annotation)
+    defaults: dict[str, Any] = {}
+    if "transform_input" in known:
+        # Off by default, on when torchvision loads its ImageNet weights. Always on here, so that a model rebuilt
+        # from a checkpoint is the one that was trained; from scratch it only shifts and scales the channels.
+        defaults["transform_input"] = in_channels == 3
+    if known.get("init_weights", False) is None:
+        # None warns of a coming change and draws truncated normals for seconds; False is PyTorch's own.
+        defaults["init_weights"] = False
+    return defaults
+
+
+def _class_arguments(cls: type) -> dict[str, Any]:
+    """Keyword arguments of a model class with their defaults."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _replace_first_layer(model: nn.Module, in_channels: int) -> None:
+    """Exchange the first convolution for one that takes ``in_channels``, with weights of the old one's size."""
+    old = first_layer(model)
+    if old is None or old.groups != 1:
+        raise ValueError(f"in_channels={in_channels}: the first layer cannot be replaced, only 3 channels work")
+    new = nn.Conv2d(
+        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]
+        old.dilation, bias=old.bias is not None, padding_mode=old.padding_mode, device=old.weight.device,  # type: ignore[arg-type]
+    )  # fmt: skip
+    with torch.no_grad():
+        # Fan-out schemes, the usual ones, do not depend on the input channels: the same spread is the right one.
+        nn.init.normal_(new.weight, 0.0, 1.0)
+        new.weight *= old.weight.std()
+    name = next(n for n, m in model.named_modules() if m is old)
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)
+
+
+def arguments(name: str) -> list[str]:
+    """Names of what the class behind ``name`` takes beside ``num_classes`` and the channels.
+
+    The classes fix some of them themselves; giving one of those is an error when the model is built.
+    """
+    with torch.device("meta"):
+        model = build(name, num_classes=1000, in_channels=3)
+    hidden = {"num_classes", "in_chans", "in_channels", "weights", "progress"}
+    return sorted(set(_class_arguments(type(model))) - hidden)

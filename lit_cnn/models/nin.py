@@ -1,0 +1,99 @@
+"""Network in network: no dense layer at all.
+
+Lin, Chen and Yan 2013, "Network in network", arXiv 1312.4400, section 4 and the authors' Caffe definitions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from lit_cnn.models.registry import Row
+from lit_cnn.models.sizes import checked
+from lit_cnn.nn.init import init_weights
+
+
+def _mlpconv(
+    in_channels: int, widths: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
+    """A convolution followed by two 1x1 convolutions: a small dense network slid over the image (section 3.1)."""
+    first, second, third = widths
+    return [
+        nn.Conv2d(in_channels, first, kernel, stride, padding),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(first, second, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(second, third, 1),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class NiN(nn.Module):
+    """Mlpconv blocks, the last with one map per class, averaged to the logits. Input (N, C, H, W), logits (N, K).
+
+    Departure: no ReLU on the class maps. With it, as in the Caffe definition and in d2l, no logit can fall below 0,
+    and a class whose map is nowhere positive gets no gradient any more. Give ``final_relu=True`` to have it.
+
+    Args:
+        num_classes: K, number of logits.
+        in_channels: channels of the image.
+        form: ``cifar`` (192-160-96, 192, 192) or ``imagenet`` (96, 256, 384, K).
+        dropout: between blocks, or before the last one in the ImageNet form.
+        final_relu: see above.
+        init: see ``lit_cnn.nn.init``. Kaiming, because a network without normalisation needs it: with ``normal``
+            every 1x1 layer multiplies what goes through by about 0.01 * sqrt(192 / 2) = 0.1, so nine layers leave
+            1e-7 of the signal, the logits are all equal and the loss stays at ln 10 = 2.303 from the first step on.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        form: str = "cifar",
+        dropout: float = 0.5,
+        final_relu: bool = False,
+        init: str = "kaiming",
+    ) -> None:
+        super().__init__()
+        k = num_classes
+        if form == "cifar":
+            self.features = nn.Sequential(
+                *_mlpconv(in_channels, (192, 160, 96), 5, padding=2),  # N x 96 x 32 x 32
+                nn.MaxPool2d(3, 2, ceil_mode=True),  # N x 96 x 16 x 16
+                nn.Dropout(dropout),
+                *_mlpconv(96, (192, 192, 192), 5, padding=2),  # N x 192 x 16 x 16
+                nn.AvgPool2d(3, 2, ceil_mode=True),  # N x 192 x 8 x 8
+                nn.Dropout(dropout),
+            )
+            classifier = _mlpconv(192, (192, 192, k), 3, padding=1)  # N x K x 8 x 8
+        elif form == "imagenet":
+            self.features = nn.Sequential(
+                *_mlpconv(in_channels, (96, 96, 96), 11, stride=4),  # N x 96 x 54 x 54
+                nn.MaxPool2d(3, 2),  # N x 96 x 26 x 26
+                *_mlpconv(96, (256, 256, 256), 5, padding=2),  # N x 256 x 26 x 26
+                nn.MaxPool2d(3, 2),  # N x 256 x 12 x 12
+                *_mlpconv(256, (384, 384, 384), 3, padding=1),  # N x 384 x 12 x 12
+                nn.MaxPool2d(3, 2),  # N x 384 x 5 x 5
+                nn.Dropout(dropout),
+            )
+            classifier = _mlpconv(384, (k, k, k), 3, padding=1)  # N x K x 5 x 5
+        else:
+            raise ValueError(f"form must be cifar or imagenet, got {form!r}")
+        self.classifier = nn.Sequential(*(classifier if final_relu else classifier[:-1]))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        init_weights(self, init)
+
+    @checked
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)  # N x 192 x 8 x 8 or N x 384 x 5 x 5
+        x = self.classifier(x)  # N x K x 8 x 8 or N x K x 5 x 5
+        return self.avgpool(x).flatten(1)  # N x K
+
+
+_row = partial(Row, paper="Lin et al. 2013, Network in network, arXiv 1312.4400", year=2013)
+
+MODELS: dict[str, Row] = {
+    "nin": _row(NiN, image_size=32, num_classes=10, parameters=966_986, source="authors' Caffe model, by hand"),
+    "nin_imagenet": _row(partial(NiN, form="imagenet"), parameters=7_439_608, source="by hand"),
+}

@@ -1,0 +1,68 @@
+"""The notes' residual network for CIFAR-10: a wide short stack and a dense head.
+
+Blocks of He et al. 2015, arXiv 1512.03385, figure 5; the rest is the notes' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lit_cnn.models.registry import Row
+from lit_cnn.models.resnet import BasicBlock, residual_stages
+from lit_cnn.models.sizes import checked
+from lit_cnn.nn.dense import dense_head
+from lit_cnn.nn.init import init_weights
+
+
+class ResidualCifar(nn.Module):
+    """3x3 stem, stages 64-128-256-512, global average, dense 1024-512. Input (N, C, H, W), logits (N, K).
+
+    Args:
+        num_classes: K, number of logits.
+        in_channels: channels of the image.
+        blocks: residual blocks per stage, each of two 3x3 convolutions.
+        hidden: widths of the hidden dense layers.
+        dropout: after each of them.
+        init: see ``lit_cnn.nn.init``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        blocks: Sequence[int] = (1, 1, 1, 1),
+        hidden: Sequence[int] = (1024, 512),
+        dropout: float = 0.5,
+        init: str = "kaiming",
+    ) -> None:
+        super().__init__()
+        widths = (64, 128, 256, 512)
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        self.stages = nn.Sequential(*residual_stages(BasicBlock, blocks, widths, widths[0]))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = dense_head(widths[len(blocks) - 1], hidden, num_classes, dropout=dropout)
+        init_weights(self, init)
+
+    @checked
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)  # N x 64 x 32 x 32
+        x = self.stages(x)  # 64 x 32 x 32, 128 x 16 x 16, 256 x 8 x 8, N x 512 x 4 x 4
+        x = self.avgpool(x).flatten(1)  # N x 512
+        return self.classifier(x)  # N x K
+
+
+MODELS: dict[str, Row] = {
+    "residual_cifar": Row(
+        ResidualCifar,
+        paper="blocks of He et al. 2015, arXiv 1512.03385, figure 5",
+        year=2015,
+        image_size=32,
+        num_classes=10,
+    ),
+}

@@ -1,0 +1,114 @@
+"""VGG networks.
+
+Simonyan and Zisserman 2014, "Very deep convolutional networks for large-scale image recognition",
+arXiv 1409.1556, table 1. State-dict keys and outputs of 11 to 19 equal torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from lit_cnn.models.registry import Row
+from lit_cnn.models.sizes import checked
+from lit_cnn.nn.dense import activation_class, dense_head
+from lit_cnn.nn.init import init_weights
+
+# 3x3 convolutions per stage; each stage ends with a 2x2 max-pool. 7 and 9 are not in the paper: they are its
+# network A shortened to four stages, for small images.
+STAGES = {
+    7: (1, 1, 1, 1),
+    9: (1, 1, 2, 2),
+    11: (1, 1, 2, 2, 2),  # A
+    13: (2, 2, 2, 2, 2),  # B
+    16: (2, 2, 3, 3, 3),  # D
+    19: (2, 2, 4, 4, 4),  # E
+}
+WIDTHS = (64, 128, 256, 512, 512)
+
+
+class VGG(nn.Module):
+    """Stages of 3x3 convolutions, then dense layers. Input (N, C, H, W), logits (N, K).
+
+    Departure from the paper: the last map is averaged to ``pool_to`` pixels, so that other sizes than 224 go in
+    (torchvision does the same); at 224 pixels and 7 it changes nothing.
+
+    Args:
+        stages: convolutions per stage.
+        num_classes: K, number of logits.
+        in_channels: channels of the image.
+        batch_norm: BN between convolution and activation (not in the paper).
+        hidden: widths of the hidden dense layers, none for the CIFAR form. The notes use (4096, 2048) with
+            ``relu6`` and dropout 0.4, and (2048, 2048).
+        dropout: after each hidden dense layer.
+        activation: ``relu`` or ``relu6`` (or ``sigmoid``, ``tanh``), in the dense layers as well.
+        pool_to: side of the map that the dense layers see.
+        init: see ``lit_cnn.nn.init``. Without BN, ``normal`` does not train from 11 layers on (section 3.1).
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[int],
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        batch_norm: bool = False,
+        hidden: Sequence[int] = (4096, 4096),
+        dropout: float = 0.5,
+        activation: str = "relu",
+        pool_to: int = 7,
+        init: str = "kaiming",
+    ) -> None:
+        super().__init__()
+        act = activation_class(activation)
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for blocks, width in zip(stages, WIDTHS, strict=False):
+            for _ in range(blocks):
+                layers.append(nn.Conv2d(channels, width, 3, padding=1))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(act())
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
+        self.classifier = dense_head(
+            channels * pool_to**2, hidden, num_classes, dropout=dropout, activation=activation
+        )  # fmt: skip
+        init_weights(self, init)
+
+    @checked
+    def forward(self, x: Tensor) -> Tensor:
+        # 64 x 112 x 112, 128 x 56 x 56, 256 x 28 x 28, 512 x 14 x 14, 512 x 7 x 7
+        x = self.features(x)  # N x 512 x 7 x 7
+        x = self.avgpool(x).flatten(1)  # N x 25088
+        return self.classifier(x)  # N x K
+
+
+_row = partial(Row, paper="Simonyan and Zisserman 2014, Very deep CNNs, arXiv 1409.1556, table 1", year=2014)
+_TORCHVISION = {11: 132_863_336, 13: 133_047_848, 16: 138_357_544, 19: 143_667_240}
+_TORCHVISION_BN = {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248}
+# With BN and one dense layer, on 10 classes, as in github.com/kuangliu/pytorch-cifar.
+_KUANGLIU = {11: 9_231_114, 13: 9_416_010, 16: 14_728_266, 19: 20_040_522}
+
+MODELS: dict[str, Row] = {}
+for _depth, _stages in STAGES.items():
+    for _suffix, _norm, _counts in (("", False, _TORCHVISION), ("_bn", True, _TORCHVISION_BN)):
+        _name = f"vgg{_depth}{_suffix}"
+        _known = _depth in _counts
+        MODELS[_name] = _row(
+            partial(VGG, _stages, batch_norm=_norm),
+            parameters=_counts.get(_depth),
+            source="torchvision" if _known else "",
+            torchvision=_name if _known else None,
+        )
+    MODELS[f"vgg{_depth}_cifar"] = _row(
+        partial(VGG, _stages, batch_norm=True, hidden=(), pool_to=1),
+        image_size=32,
+        num_classes=10,
+        parameters=_KUANGLIU.get(_depth),
+        source="kuangliu/pytorch-cifar" if _depth in _KUANGLIU else "",
+    )

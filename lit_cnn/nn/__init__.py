@@ -1,0 +1,1 @@
+"""Layers and initialisations worth having by hand. Pure torch."""

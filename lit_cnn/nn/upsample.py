@@ -1,0 +1,49 @@
+"""Up-sampling, written out. Linear interpolation is done one axis after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def _nearest(x: Tensor, dim: int, size: int) -> Tensor:
+    """Output i takes input floor(i * in / out): integers, so no rounding can move it."""
+    source = torch.arange(size, device=x.device) * x.shape[dim] // size
+    return x.index_select(dim, source)
+
+
+def _linear(x: Tensor, dim: int, size: int, align_corners: bool) -> Tensor:
+    """Weighted mean of the two nearest inputs along one axis."""
+    length = x.shape[dim]
+    i = torch.arange(size, device=x.device, dtype=x.dtype)
+    if align_corners:  # the centres of the first and last pixels stay where they are
+        position = i * ((length - 1) / (size - 1)) if size > 1 else torch.zeros_like(i)
+    else:  # the outer edges of the first and last pixels do
+        position = ((i + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = position.floor().long().clamp(max=length - 1)
+    high = (low + 1).clamp(max=length - 1)
+    share = (position - low).view(-1, *[1] * (x.dim() - 1 - dim))
+    return x.index_select(dim, low) * (1 - share) + x.index_select(dim, high) * share
+
+
+def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat the nearest pixel. (N, C, *spatial) -> (N, C, *size)."""
+    for dim, length in enumerate(size, start=2):
+        x = _nearest(x, dim, length)
+    return x
+
+
+def bilinear(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Linear interpolation over height and width. (N, C, H, W) -> (N, C, *size)."""
+    for dim, length in enumerate(size, start=2):
+        x = _linear(x, dim, length, align_corners)
+    return x
+
+
+def trilinear(x: Tensor, size: tuple[int, int, int], align_corners: bool = False) -> Tensor:
+    """Linear interpolation over depth, height and width. (N, C, D, H, W) -> (N, C, *size)."""
+    for dim, length in enumerate(size, start=2):
+        x = _linear(x, dim, length, align_corners)
+    return x

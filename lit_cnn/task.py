@@ -1,0 +1,329 @@
+"""The one LightningModule for classification: any backbone, its loss, its optimizer, what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torchmetrics import MetricCollection
+
+from lit_cnn.errors import UserError
+from lit_cnn.losses import ClassificationLoss, LossName
+from lit_cnn.metrics import ExactMean, accuracies, confusion_matrix
+from lit_cnn.mixing import Mixer
+from lit_cnn.models import get_model
+from lit_cnn.models.freeze import freeze as freeze_layers
+from lit_cnn.models.weights import load_weights
+from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
+
+
+class ImageClassifier(LightningModule):
+    """Image classifier around a backbone of the model package.
+
+    Batches are named tuples with ``image`` float (N, C, H, W), ``target`` int64 (N,) and ``index`` int64 (N,).
+
+    Args:
+        num_classes: number of classes K; comes from the data.
+        in_channels: image channels C; comes from the data.
+        backbone: model name, such as resnet18, googlenet, torchvision/NAME or timm/NAME.
+        backbone_args: further arguments of the backbone, such as {stem: cifar}.
+        weights: start from these weights: a file, or "imagenet" for torchvision's published ones (a download).
+        weights_strict: refuse a file that fits the backbone only in part.
+        freeze: "backbone" trains the head alone; a number freezes that many first blocks. Frozen batch
+            normalisation keeps its statistics.
+        optimizer: sgd (momentum 0.9, Nesterov), adamw, or any class of torch.optim by name.
+        lr: peak learning rate.
+        weight_decay: weight decay.
+        optimizer_args: further arguments of the optimizer, such as {momentum: 0.95}.
+        decay_norm_and_bias: apply weight decay to biases and normalisation weights too.
+        lr_scheduler: shape of the learning rate over the run; it moves at every optimizer step.
+        lr_warmup_epochs: linear warm-up, in epochs (fractions allowed).
+        lr_step_size: for step: epochs between two drops.
+        lr_gamma: for step: factor of each drop.
+        lr_min: for cosine and linear: lowest learning rate.
+        loss: cross_entropy, or mse_softmax (mean squared error on softmax outputs).
+        label_smoothing: share of the target spread over all classes in training.
+        aux_weights: weight of every auxiliary head's loss, or one for each head.
+        mixup_alpha: mixup's Beta parameter; 0 is off.
+        cutmix_alpha: CutMix's Beta parameter; 0 is off.
+        ema_decay: keep an exponential moving average of the weights with this decay, such as 0.999, and evaluate
+            and store that; null is off.
+        channels_last: keep images and weights in channels_last memory format, the faster one for convolutions.
+        compile: compile the backbone with torch.compile.
+        seed: seed of dropout and mixing; comes from seed_everything.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        backbone: str = "resnet18",
+        backbone_args: dict[str, Any] | None = None,
+        weights: str | None = None,
+        weights_strict: bool = True,
+        freeze: int | str | None = None,
+        optimizer: str = "sgd",
+        lr: float = 0.1,
+        weight_decay: float = 5e-4,
+        optimizer_args: dict[str, Any] | None = None,
+        decay_norm_and_bias: bool = True,
+        lr_scheduler: ScheduleName = "cosine",
+        lr_warmup_epochs: float = 0.0,
+        lr_step_size: int = 30,
+        lr_gamma: float = 0.1,
+        lr_min: float = 0.0,
+        loss: LossName = "cross_entropy",
+        label_smoothing: float = 0.0,
+        aux_weights: float | list[float] = 0.3,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        ema_decay: float | None = None,
+        channels_last: bool = True,
+        compile: bool = False,  # named as in every other tool; the builtin is not needed here
+        seed: int = 42,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if lr <= 0:
+            raise UserError(f"model.lr must be positive, got {lr}")
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise UserError(f"model.ema_decay must be in [0, 1), got {ema_decay}: 0.999 is usual, null is off")
+        self.backbone = get_model(backbone, num_classes=num_classes, in_channels=in_channels, **(backbone_args or {}))
+        self._frozen: Sequence[nn.Module] = freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else []
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        if compile:
+            self.backbone.compile()  # in place, so that state-dict keys stay the backbone's own
+        self.loss = ClassificationLoss(loss, label_smoothing, aux_weights)
+        self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
+
+        self.train_means = nn.ModuleDict({"loss": ExactMean(), "acc": ExactMean()})
+        scores = accuracies(num_classes)
+        self.val_loss, self.test_loss = ExactMean(), ExactMean()
+        self.val_scores, self.test_scores = scores.clone(), scores.clone()
+        self.test_matrix = confusion_matrix(num_classes)
+        self.test_confusion: Tensor | None = None  # int64 (K, K), true classes on rows, after a test epoch
+        self._fresh_groups: list[dict[str, Any]] = []
+        self._restored_means: dict[str, dict[str, Tensor]] = {}
+
+    # -- forward ----------------------------------------------------------------------------------------------------
+
+    def forward(self, image: Tensor) -> Any:
+        """Backbone outputs for normalised images, float (N, C, H, W): logits (N, K), in training maybe with
+        auxiliary ones."""
+        if self.hparams["channels_last"]:
+            image = image.contiguous(memory_format=torch.channels_last)
+        return self.backbone(image)
+
+    def train(self, mode: bool = True) -> ImageClassifier:
+        """As ``nn.Module.train``, except that frozen layers stay in evaluation mode: their statistics are frozen."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Load starting weights, unless a checkpoint brings them."""
+        hparams = self.hparams
+        if stage == "fit" and hparams["weights"] and not self.trainer.ckpt_path:
+            report = load_weights(
+                self.backbone,
+                hparams["backbone"],
+                hparams["weights"],
+                strict=hparams["weights_strict"],
+                num_classes=hparams["num_classes"],
+            )
+            if self.global_rank == 0:
+                print(report)
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One step; returns the scalar ``loss`` to minimise."""
+        # Dropout, mixing and the like then depend on the step alone, so a resumed run repeats them exactly.
+        torch.manual_seed(_step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank))
+        image, target = batch.image, batch.target
+        if self.mixer:
+            image, target = self.mixer(image, target)
+        outputs = self(image)
+        loss, parts = self.loss(outputs, target)
+        self._measure(loss, parts, outputs if isinstance(outputs, Tensor) else outputs[0], target)
+        return {"loss": loss}
+
+    @torch.no_grad()
+    def _measure(self, loss: Tensor, parts: dict[str, Tensor], logits: Tensor, target: Tensor) -> None:
+        hard = target if target.ndim == 1 else target.argmax(1)
+        n = len(hard)
+        self._train_mean("acc").update((logits.argmax(1) == hard).float())
+        for name, value in {"loss": loss.detach(), **parts}.items():
+            self._train_mean(name).update(value.expand(n))
+
+    def _train_mean(self, name: str) -> ExactMean:
+        """The running mean called ``name``; auxiliary losses are known only from the first step on."""
+        if name not in self.train_means:
+            self.train_means[name] = ExactMean().to(self.device)
+        mean = self.train_means[name]
+        assert isinstance(mean, ExactMean)
+        return mean
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means over all samples of the epoch, and the learning rate at its end."""
+        for name in self.train_means:
+            self._log(f"train/{name}", self._train_mean(name))
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        self.log("train/lr", scheduler.get_last_lr()[0])
+
+    def _log(self, name: str, metric: Any) -> None:
+        """Log a metric's value over all processes, and start it anew."""
+        value = metric.compute()  # already reduced over processes
+        values = {f"{name}{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        # identical on every process; sync_dist only tells Lightning so
+        self.log_dict({k: v.float() for k, v in values.items()}, sync_dist=True, batch_size=1)
+        metric.reset()
+
+    # -- evaluation -------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, batch: Any, loss: ExactMean, scores: MetricCollection) -> Tensor | None:
+        """Shared step of validation and test; returns logits float32 (N, K)."""
+        if len(batch.target) == 0:  # a process that has run out of batches before the others
+            return None
+        logits = self(batch.image).float()
+        loss.update(self.loss.per_sample(logits, batch.target))
+        scores.update(logits, batch.target)
+        return logits
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
+        """Measure one batch; outside of training, return what a report needs, as ``test_step`` does."""
+        logits = self._evaluate(batch, self.val_loss, self.val_scores)
+        return None if logits is None or self.trainer.state.fn == "fit" else _predictions(batch, logits)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/loss, val/acc and, with more than five classes, val/acc_top5."""
+        self._log("val/loss", self.val_loss)
+        self._log("val/", self.val_scores)
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
+        """Measure one batch and return what a report needs: index and target int64 (N,), probs float32 (N, K)."""
+        logits = self._evaluate(batch, self.test_loss, self.test_scores)
+        if logits is None:
+            return None
+        self.test_matrix.update(logits, batch.target)
+        return _predictions(batch, logits)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/loss, test/acc, test/acc_top5; keep the confusion matrix for the report."""
+        self._log("test/loss", self.test_loss)
+        self._log("test/", self.test_scores)
+        self.test_confusion = self.test_matrix.compute()
+        self.test_matrix.reset()
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
+        """Probabilities of one batch, in the shape that ``test_step`` returns."""
+        return None if len(batch.target) == 0 else _predictions(batch, self(batch.image).float())
+
+    # -- optimization -----------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over what trains, and a schedule that moves at every optimizer step."""
+        hparams = self.hparams
+        optimizer = build_optimizer(
+            self.backbone,
+            hparams["optimizer"],
+            hparams["lr"],
+            hparams["weight_decay"],
+            hparams["optimizer_args"] or {},
+            hparams["decay_norm_and_bias"],
+        )
+        self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise UserError("the learning-rate schedule needs an end: set --trainer.max_epochs or --trainer.max_steps")
+        per_epoch = max(1.0, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        schedule = Schedule(
+            hparams["lr_scheduler"],
+            total=int(total),
+            warmup=round(hparams["lr_warmup_epochs"] * per_epoch),
+            step_size=max(1, round(hparams["lr_step_size"] * per_epoch)),
+            gamma=hparams["lr_gamma"],
+            floor=hparams["lr_min"] / hparams["lr"],
+        )
+        # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
+        scheduler = LambdaLR(optimizer, lambda step: schedule(step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Let this run's optimizer settings win over those that a checkpoint restored.
+
+        Without a change the numbers computed here are the restored ones, bit for bit.
+        """
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        assert isinstance(scheduler, LambdaLR)
+        for group, fresh in zip(optimizer.param_groups, self._fresh_groups, strict=True):
+            group.update(fresh, initial_lr=fresh["lr"])
+        scheduler.base_lrs = [group["lr"] for group in self._fresh_groups]
+        for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+            group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
+        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        self._resume_means()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Weight averaging belongs to the model's settings, so it comes with the model."""
+        decay = self.hparams["ema_decay"]
+        if decay is None:
+            return []
+        # buffers (batch-norm statistics) are running averages already: take the newest
+        return [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))]
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the running means of a half epoch, and plain hyper-parameters only."""
+        checkpoint.get("hyper_parameters", {}).pop("_instantiator", None)  # a class to import: not plain data
+        means: dict[str, dict[str, Tensor]] = {}
+        for name in self.train_means:
+            mean = self._train_mean(name)
+            with mean.sync_context():  # every process takes part in saving, one writes: the sum over all is kept
+                means[name] = {"total": mean.total.clone(), "count": mean.count.clone()}
+        checkpoint["train_means"] = means
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the running means of a half epoch again."""
+        self._restored_means = checkpoint.get("train_means", {})
+
+    def _resume_means(self) -> None:
+        if self.global_rank == 0:  # the file holds the sum over processes: one of them carries it on
+            for name, state in self._restored_means.items():
+                mean = self._train_mean(name)
+                mean.total += state["total"].to(mean.total)
+                mean.count += state["count"].to(mean.count)
+                mean._update_count += 1  # else torchmetrics takes it for never updated
+        elif self._restored_means:
+            for name in self._restored_means:
+                self._train_mean(name)
+        self._restored_means = {}
+
+
+def _predictions(batch: Any, logits: Tensor) -> dict[str, Tensor]:
+    return {"index": batch.index, "target": batch.target, "probs": logits.softmax(1)}
+
+
+def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """Mix the four numbers into 63 bits, so that neighbouring steps get unrelated random streams.
+
+    Multiply-xorshift rounds as in splitmix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
+    """
+    state = 0
+    for value in (seed, epoch, batch, rank):
+        state = (state ^ (value & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,68 @@
+"""A model that writes down what it is fed, a silent trainer, and pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lit_cnn.data import Batch
+
+
+def pixels(seed: int, height: int = 20, width: int = 24, channels: int = 3) -> np.ndarray:
+    """Return a smooth random picture, uint8 (height, width[, 3])."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (4, 5, channels), dtype=np.uint8)
+    image = Image.fromarray(coarse if channels == 3 else coarse[:, :, 0])
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+class Recorder(pl.LightningModule):
+    """A linear model with momentum that remembers every batch."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Linear(features, classes)
+        self.seen: list[tuple[int, int, list[int], str]] = []
+        self.tested: list[int] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image.flatten(1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        digest = hashlib.sha256(batch.image.contiguous().cpu().numpy().tobytes()).hexdigest()
+        self.seen.append((self.current_epoch, batch_idx, batch.index.tolist(), digest))
+        return torch.nn.functional.cross_entropy(self(batch.image), batch.target)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self(batch.image)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.tested += batch.index.tolist()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        return batch.index, batch.target
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+
+def make_trainer(**kwargs: Any) -> pl.Trainer:
+    """Return a silent trainer on the CPU."""
+    return pl.Trainer(
+        **{
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            **kwargs,
+        }
+    )
