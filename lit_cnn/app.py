@@ -6,13 +6,13 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, Trainer
@@ -22,8 +22,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_cnn import checks, runs, settings
 from lit_cnn import data as data_package
-from lit_cnn import runs, settings
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
@@ -42,7 +42,6 @@ DATASETS = sorted(
     for name, item in vars(data_package).items()
     if isinstance(item, type) and issubclass(item, ImageDataModule) and item not in (ImageDataModule, Images)
 )
-DEFAULT_EPOCHS = 10
 
 
 def run(arguments: Arguments, debug: bool = False) -> None:
@@ -60,7 +59,9 @@ def run(arguments: Arguments, debug: bool = False) -> None:
     base: dict[str, Any] = {}
     if record is not None:
         base = base_config(record, arguments.command)
-        _refuse_other_backbone(arguments, record)
+        checks.refuse_other_backbone(arguments, record)
+        if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
+            base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
             base["data"] = _pictures(record, arguments.images)
         words += ["--config", json.dumps(base)]
@@ -80,9 +81,7 @@ class LitCLI(LightningCLI):
     Precedence: flag > ``--config`` > checkpoint > default.
     """
 
-    def __init__(
-        self, arguments: Arguments, record: Record | None, base: dict[str, Any], words: list[str]
-    ) -> None:
+    def __init__(self, arguments: Arguments, record: Record | None, base: dict[str, Any], words: list[str]) -> None:
         self.arguments = arguments
         self.record = record
         self.base = base
@@ -97,7 +96,11 @@ class LitCLI(LightningCLI):
             seed_everything_default=42,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # would store a class to import in every checkpoint
-            trainer_defaults={"max_epochs": DEFAULT_EPOCHS, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            trainer_defaults={
+                "max_epochs": checks.DEFAULT_EPOCHS,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+            },
             parser_kwargs={"exit_on_error": False, **{c: {"exit_on_error": False} for c in commands}},
             args=words,
         )
@@ -152,11 +155,13 @@ class LitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, then show what differs."""
         config = self.config[self.arguments.command]
-        _check_devices(config.trainer)
+        checks.check_devices(config.trainer)
         self.plain_config = self._plain(config)
+        if self.arguments.command == "fit":
+            checks.refuse_no_training(config.trainer)
         if self.arguments.command == "fit" and self.record is not None:
-            _refuse_finished(self.record, config.trainer)
-        if rank_zero_only.rank == 0:
+            checks.refuse_finished(self.record, config.trainer)
+        if _is_first_process():
             self._show_settings()
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
@@ -208,14 +213,14 @@ class LitCLI(LightningCLI):
     def _run_folder(self, root: Path) -> Path:
         if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
             return folder  # a resumed run goes on in its own folder
-        if rank_zero_only.rank != 0:
+        if not _is_first_process():
             folders = runs.run_folders(root)  # the first process has made it
             return folders[-1] if folders else root / runs.LOGS / "version_0"
         return runs.new_run_folder(root)
 
     def _loggers(self, run_dir: Path) -> list[Any]:
         # on resume, events past the checkpoint are dropped, as they are going to be written again
-        purge = {"purge_step": self.record.step} if self.record is not None else {}
+        purge: dict[str, Any] = {"purge_step": self.record.step} if self.record is not None else {}
         # no name and no version: the events lie in the run folder itself
         return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
 
@@ -233,14 +238,15 @@ class LitCLI(LightningCLI):
                 trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
                 self._tell_result()
                 return
-            if rank_zero_only.rank == 0:
+            if _is_first_process():
                 self.report.out_dir = self._results_folder()
             evaluate = getattr(trainer, command)
             quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
             evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
-        finally:
-            if self.run_dir is not None and rank_zero_only.rank == 0:
-                _remove_if_empty(self.run_dir)
+        except BaseException:
+            if self.run_dir is not None and _is_first_process() and self.record is None:
+                _remove_if_untrained(self.run_dir, trainer)
+            raise
 
     def _results_folder(self) -> Path:
         """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
@@ -250,7 +256,7 @@ class LitCLI(LightningCLI):
 
     def _tell_result(self) -> None:
         checkpoint = self.trainer.checkpoint_callback
-        if rank_zero_only.rank != 0 or not isinstance(checkpoint, ModelCheckpoint):
+        if not _is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
             return
         if self.trainer.state.status is TrainerStatus.INTERRUPTED or not checkpoint.best_model_path:
             return
@@ -279,7 +285,7 @@ def _find_record(arguments: Arguments, root: Path) -> Record | None:
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
     path = runs.find_checkpoint(wanted, root, name)
-    if str(path) != wanted and rank_zero_only.rank == 0:
+    if str(path) != wanted and _is_first_process():
         print(f"checkpoint: {path}")
     return read_record(path)
 
@@ -288,48 +294,6 @@ def _pictures(record: Record, paths: list[str]) -> dict[str, Any]:
     """Data settings for pictures without labels, prepared as the model's own images were."""
     init_args = {**record.preprocessing, "class_names": record.class_names, "paths": paths}
     return {"class_path": "lit_cnn.data.Images", "init_args": init_args}
-
-
-def _refuse_other_backbone(arguments: Arguments, record: Record) -> None:
-    """A checkpoint's weights fit its own backbone only."""
-    for flag, value in arguments.flags:
-        name = flag.lstrip("-")
-        if name == "model.backbone" and value != record.config["model"]["backbone"]:
-            raise UserError(
-                f"{record.path} holds a {record.config['model']['backbone']}, not a {value}: leave --model.backbone "
-                f"out, or start anew with --model.weights {record.path}"
-            )
-
-
-def _refuse_finished(record: Record, trainer: Namespace) -> None:
-    max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
-    if max_epochs is not None and 0 <= max_epochs <= record.epoch:
-        raise UserError(
-            f"{record.path} has finished its {record.epoch} epochs: go on with a larger number, "
-            f"such as --epochs {record.epoch + DEFAULT_EPOCHS}"
-        )
-    if max_steps is not None and 0 <= max_steps <= record.step:
-        raise UserError(
-            f"{record.path} has finished its {record.step} steps: go on with a larger --trainer.max_steps"
-        )
-
-
-def _check_devices(trainer: Namespace) -> None:
-    """Say at once when the machine lacks the devices asked for."""
-    accelerator, devices = trainer.accelerator, trainer.devices
-    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    on_cpu = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp runs two processes on the CPU"
-    if accelerator in ("gpu", "cuda", "mps") and gpus == 0:
-        raise UserError(f"this machine has no GPU that torch can use: leave --device out, or give --device cpu; {on_cpu}")
-    if accelerator not in ("auto", "gpu", "cuda"):
-        return
-    wanted = [int(d) for d in devices] if isinstance(devices, list) else []
-    if isinstance(devices, (int, str)) and str(devices).lstrip("-").isdigit():
-        wanted = list(range(int(devices)))
-    if len(wanted) > 1 and gpus == 0:
-        raise UserError(f"--trainer.devices {devices}: this machine has no GPU that torch can use; {on_cpu}")
-    if gpus and wanted and max(wanted) >= gpus:
-        raise UserError(f"--trainer.devices {devices}: this machine has {gpus} GPU{'s' if gpus > 1 else ''}")
 
 
 @contextlib.contextmanager
@@ -347,10 +311,14 @@ def _interruption_told(cli: LitCLI) -> Iterator[None]:
         raise SystemExit(EXIT_INTERRUPTED) from error
 
 
-def _remove_if_empty(run_dir: Path) -> None:
-    """A run that failed before it wrote anything leaves no folder."""
-    if run_dir.is_dir() and not any(run_dir.iterdir()):
-        run_dir.rmdir()
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _remove_if_untrained(run_dir: Path, trainer: Trainer) -> None:
+    """A new run that failed before its first step leaves no folder behind."""
+    if trainer.global_step == 0 and not (run_dir / "checkpoints").exists():
+        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _quiet() -> None:

@@ -90,7 +90,7 @@ def parse(args: list[str]) -> Arguments:
     command = COMMAND_ALIASES.get(args[0], args[0])
     if command not in COMMANDS:
         known = [*COMMANDS, *COMMAND_ALIASES]
-        raise UserError(f"unknown command {args[0]!r}{nearest(args[0], known)} commands: {', '.join(COMMANDS)}")
+        raise UserError(f"unknown command {args[0]!r}{nearest(args[0], known) or ';'} commands: {', '.join(COMMANDS)}")
     parsed = Arguments(command)
     position = 1
     while position < len(args):

@@ -87,13 +87,14 @@ EVALUATION_TRAINER_KEYS = ("precision", "default_root_dir", "deterministic")
 def base_config(record: Record, command: str) -> dict[str, Any]:
     """Settings that a checkpoint brings to a command, before configs and flags.
 
-    Resuming takes all of them. Evaluating takes model, data and the trainer settings that change results.
+    Resuming takes all of them. Evaluating takes model, data and the trainer settings that change results. Class order
+    and preprocessing are the model's whatever the data: they are fixed to what the run resolved.
     """
     config = {k: v for k, v in record.config.items() if v is not None}
-    data = dict(config["data"])
-    data["init_args"] = {**data.get("init_args", {}), "class_names": record.class_names}
-    config["data"] = data
+    fixed = {k: record.preprocessing[k] for k in ("image_size", "channels", "mean", "std")}
+    init_args = {**config["data"].get("init_args", {}), **fixed, "class_names": record.class_names}
+    data = {**config["data"], "init_args": init_args}
     if command == "fit":
-        return config
+        return {**config, "data": data}
     trainer = {k: v for k, v in config["trainer"].items() if k in EVALUATION_TRAINER_KEYS}
     return {"seed_everything": config["seed_everything"], "trainer": trainer, "model": config["model"], "data": data}

@@ -27,11 +27,11 @@ def explain(message: str, known: Iterable[str], datasets: Iterable[str]) -> str:
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
         part = "data" if found[1].rpartition(".")[2] in datasets else _part(message)
         return _unknown(f"{part}.{found[2]}", known, f" of {found[1].rpartition('.')[2]}")
-    if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or 'required: data' in message:
+    if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or re.search(r"required: (\w+\.)?data\b", message):
         return f"choose the images with --data NAME (and --data.data_dir DIR): {', '.join(datasets)}"
     if found := re.search(r"dot import path string: (\S+)", message):
         if _part(message) == "data":
-            return f"unknown data set {found[1]!r}{nearest(found[1], datasets)} known: {', '.join(datasets)}"
+            return f"unknown data set {found[1]!r}{nearest(found[1], datasets) or ';'} known: {', '.join(datasets)}"
         return f"--{_key(message)}: unknown class {found[1]!r}"
     return _bad_value(message)
 

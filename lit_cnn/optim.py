@@ -29,7 +29,7 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     }
     if name.lower() not in known:
         names = sorted(c.__name__ for c in known.values())
-        raise UserError(f"unknown optimizer {name!r}{nearest(name, names)} known: {', '.join(names)}")
+        raise UserError(f"unknown optimizer {name!r}{nearest(name, names) or ';'} known: {', '.join(names)}")
     return known[name.lower()]
 
 
@@ -53,9 +53,8 @@ def build_optimizer(
     accepted = [p for p in inspect.signature(cls).parameters if p not in ("params", "lr", "weight_decay")]
     for key in args:
         if key not in accepted:
-            raise UserError(
-                f"optimizer {cls.__name__} has no argument {key!r}{nearest(key, accepted)} valid: {', '.join(accepted)}"
-            )
+            near = nearest(key, accepted) or ";"
+            raise UserError(f"optimizer {cls.__name__} has no argument {key!r}{near} valid: {', '.join(accepted)}")
     options = {**PRESETS.get(name.lower(), (name, {}))[1], **args, "lr": lr}
     if "momentum" in options and not options["momentum"] and options.get("nesterov") and "nesterov" not in args:
         options["nesterov"] = False  # torch refuses Nesterov without momentum; only the preset asked for it
@@ -136,5 +135,3 @@ class Schedule:
 
 def _half_cosine(start: float, end: float, done: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
-
-

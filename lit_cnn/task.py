@@ -21,6 +21,7 @@ from lit_cnn.models import get_model
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
 from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
+from lit_cnn.seeding import step_seed
 
 
 class ImageClassifier(LightningModule):
@@ -95,7 +96,9 @@ class ImageClassifier(LightningModule):
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay must be in [0, 1), got {ema_decay}: 0.999 is usual, null is off")
         self.backbone = get_model(backbone, num_classes=num_classes, in_channels=in_channels, **(backbone_args or {}))
-        self._frozen: Sequence[nn.Module] = freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else []
+        self._frozen: Sequence[nn.Module] = (
+            freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else []
+        )
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:
@@ -145,24 +148,26 @@ class ImageClassifier(LightningModule):
     # -- training ---------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """One step; returns the scalar ``loss`` to minimise."""
+        """One step; returns the scalar ``loss`` to minimise, and ``acc``, the batch's accuracy, to show."""
         # Dropout, mixing and the like then depend on the step alone, so a resumed run repeats them exactly.
-        torch.manual_seed(_step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank))
+        torch.manual_seed(step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank))
         image, target = batch.image, batch.target
         if self.mixer:
             image, target = self.mixer(image, target)
         outputs = self(image)
         loss, parts = self.loss(outputs, target)
-        self._measure(loss, parts, outputs if isinstance(outputs, Tensor) else outputs[0], target)
-        return {"loss": loss}
+        acc = self._measure(loss, parts, outputs if isinstance(outputs, Tensor) else outputs[0], target)
+        return {"loss": loss, "acc": acc}
 
     @torch.no_grad()
-    def _measure(self, loss: Tensor, parts: dict[str, Tensor], logits: Tensor, target: Tensor) -> None:
+    def _measure(self, loss: Tensor, parts: dict[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
+        """Add a batch to the epoch's means; returns its accuracy."""
         hard = target if target.ndim == 1 else target.argmax(1)
-        n = len(hard)
-        self._train_mean("acc").update((logits.argmax(1) == hard).float())
+        correct = (logits.argmax(1) == hard).float()
+        self._train_mean("acc").update(correct)
         for name, value in {"loss": loss.detach(), **parts}.items():
-            self._train_mean(name).update(value.expand(n))
+            self._train_mean(name).update(value.expand(len(hard)))
+        return correct.mean()
 
     def _train_mean(self, name: str) -> ExactMean:
         """The running mean called ``name``; auxiliary losses are known only from the first step on."""
@@ -313,17 +318,3 @@ class ImageClassifier(LightningModule):
 
 def _predictions(batch: Any, logits: Tensor) -> dict[str, Tensor]:
     return {"index": batch.index, "target": batch.target, "probs": logits.softmax(1)}
-
-
-def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """Mix the four numbers into 63 bits, so that neighbouring steps get unrelated random streams.
-
-    Multiply-xorshift rounds as in splitmix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
-    """
-    state = 0
-    for value in (seed, epoch, batch, rank):
-        state = (state ^ (value & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1

@@ -37,14 +37,22 @@ def test_train_and_val_are_other_words_for_fit_and_validate():
 
 @pytest.mark.parametrize(
     ("words", "resume"),
-    [([], None), (["--resume"], ""), (["--resume", "--lr", "1"], ""), (["--resume", "a.ckpt"], "a.ckpt"), (["--resume=x"], "x")],
+    [
+        ([], None),
+        (["--resume"], ""),
+        (["--resume", "--lr", "1"], ""),
+        (["--resume", "a.ckpt"], "a.ckpt"),
+        (["--resume=x"], "x"),
+    ],
 )
 def test_resume_takes_a_value_or_none(words, resume):
     assert parse(["fit", *words]).resume == resume
 
 
 def test_configs_checkpoint_pictures_and_bare_flags_are_told_apart():
-    parsed = parse(["predict", "a b.jpg", "-c", "one.yaml", "--config=two.yaml", "--ckpt-path", "x.ckpt", "folder", "--help"])
+    parsed = parse(
+        ["predict", "a b.jpg", "-c", "one.yaml", "--config=two.yaml", "--ckpt-path", "x.ckpt", "folder", "--help"]
+    )
     assert parsed.images == ["a b.jpg", "folder"]
     assert parsed.configs == ["one.yaml", "two.yaml"]
     assert parsed.ckpt_path == "x.ckpt"

@@ -39,7 +39,7 @@ def test_a_wrong_number_of_auxiliary_weights_is_told():
 
 def test_named_tuple_fields_give_the_heads_their_numbers_and_absent_heads_are_left_out():
     # torchvision's GoogLeNetOutputs has this order
-    outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])  # noqa: PYI024 - as torchvision has it
+    outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])
     logits, aux = split_outputs(outputs(LOGITS, AUX2, AUX1))
     assert logits is LOGITS
     assert aux["aux1"] is AUX1

@@ -27,7 +27,9 @@ def test_accuracies_equal_scikit_learns():
         scores.update(logits, target)
     values = scores.compute()
     assert values["acc"].item() == torch.tensor(accuracy_score(TARGET, LOGITS.argmax(1))).float().item()
-    assert values["acc_top5"].item() == torch.tensor(top_k_accuracy_score(TARGET, LOGITS.softmax(1), k=5)).float().item()
+    assert (
+        values["acc_top5"].item() == torch.tensor(top_k_accuracy_score(TARGET, LOGITS.softmax(1), k=5)).float().item()
+    )
 
 
 def test_top5_is_measured_only_with_more_than_five_classes():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,21 +41,22 @@ class EvaluationReport(Callback):
     """Writes what a test, validate or predict run found to ``out_dir`` and prints it as one table on rank 0.
 
     Every step's output must be a dict of ``index`` int64 (N,), ``target`` int64 (N,) (below 0: unknown) and ``probs``
-    float (N, K). Names come from ``trainer.datamodule``: ``class_names`` and ``sample_name(split, index)``. The counts
-    of a test are ``pl_module.test_confusion``, int64 (K, K) over all processes, where the module has it.
+    float (N, K), or None where a process has run out of images. Names come from ``trainer.datamodule``:
+    ``class_names`` and ``sample_name(split, index)``. The counts of a test are ``pl_module.test_confusion``, int64
+    (K, K) over all processes, where the module has it.
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run, confusion_matrix.csv,
     confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json. If one of these is
     already there, all go to a new folder in it, ``test_2`` and so on.
 
     Args:
-        out_dir: Folder for the files; made if need be.
+        out_dir: Folder for the files; made if need be. May be set until the run ends; only the first process asks.
         top: Number of most probable classes in predictions.csv.
     """
 
     def __init__(self, out_dir: str | os.PathLike[str], top: int = 5) -> None:
         super().__init__()
-        self.out_dir = Path(out_dir)
+        self.out_dir = out_dir
         self.top = top
         self._batches: list[dict[str, torch.Tensor]] = []
         self._num_classes = 0
@@ -63,26 +65,22 @@ class EvaluationReport(Callback):
         """Forget an earlier run's predictions, which are left over if it failed."""
         self._batches = []
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """As for a test."""
-        self._batches = []
+    on_validation_start = on_predict_start = on_test_start
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """As for a test."""
-        self._batches = []
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        """Keep the batch's most probable classes."""
-        self._keep(outputs)
-
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Keep the batch's most probable classes, but not of validation during training."""
-        if trainer.state.fn == "validate":
+        if trainer.state.fn != "fit":
             self._keep(outputs)
 
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        """Keep the batch's most probable classes."""
-        self._keep(outputs)
+    on_validation_batch_end = on_predict_batch_end = on_test_batch_end
 
     # The reports are made here and not at the epoch's end: there, callbacks come before the module's own hook.
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +96,9 @@ class EvaluationReport(Callback):
         """Write the predictions and print the first of them."""
         self._report(trainer, None)
 
-    def _keep(self, outputs: Mapping[str, torch.Tensor]) -> None:
+    def _keep(self, outputs: Mapping[str, torch.Tensor] | None) -> None:
+        if outputs is None:
+            return
         probs = outputs["probs"].detach()
         self._num_classes = probs.shape[1]
         prob, label = probs.float().topk(min(self.top, self._num_classes), dim=1)
@@ -149,9 +149,9 @@ class EvaluationReport(Callback):
 
     def _free_dir(self, stage: str) -> Path:
         """Return ``out_dir``, or the first numbered folder in it, where no file would be overwritten."""
-        folder, number = self.out_dir, 2
+        folder, number = Path(self.out_dir), 2
         while any((folder / name).exists() for name in FILES):
-            folder, number = self.out_dir / f"{stage}_{number}", number + 1
+            folder, number = Path(self.out_dir) / f"{stage}_{number}", number + 1
         return folder
 
 
@@ -200,7 +200,13 @@ def _per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _metrics_table(split: str, names: list[str], counts: np.ndarray, scalars: dict[str, float]) -> Table:
     """Lay out the run's metrics, then the accuracy of each class, or of the worst and the best if they are many."""
     accuracy, support = _per_class(counts)
-    table = Table(title=f"{split}: {int(support.sum()):,} images", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{split}: {int(support.sum()):,} images",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE,
+        show_edge=False,
+    )
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("images", justify="right")
@@ -227,11 +233,13 @@ def _pictures_table(files: list[str], names: list[str], found: Predictions) -> T
     """Lay out the first pictures of a predict run with their classes."""
     more = len(files) - MAX_PICTURES
     caption = f"and {more:,} more in predictions.csv" if more > 0 else None
-    table = Table(title="predictions", title_justify="left", title_style="bold", caption=caption)
+    table = Table(
+        title="predictions", title_justify="left", title_style="bold", caption=caption, box=SIMPLE, show_edge=False
+    )
     for head in ("file", "class", "probability", "runners-up"):
         table.add_column(head, justify="right" if head == "probability" else "left", overflow="fold")
     for name, (first, *others) in zip(files[:MAX_PICTURES], _ranked(names, found), strict=False):
-        rest = ", ".join(f"{label} {prob:.2f}" for label, prob in others[:3])
+        rest = ", ".join(f"{label} {prob:.2f}" for label, prob in others[:2])
         table.add_row(Text(name), Text(first[0]), f"{first[1]:.4f}", Text(rest))
     return table
 

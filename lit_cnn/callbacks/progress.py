@@ -48,6 +48,7 @@ class Progress(ProgressBar):
         # Of training.
         self._meter = Meter()
         self._done, self._total = 0, 0.0  # batches of the epoch
+        self._epoch_text = ""
         self._epoch_began = 0.0
         self._before_epoch = (0, 0.0)  # images and seconds of the meter when the epoch began
         self._pause = 0.0  # seconds of an epoch that are no training: validation, checkpoints
@@ -143,10 +144,18 @@ class Progress(ProgressBar):
         self._begin_evaluation("validate", trainer.num_val_batches)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Count the batch."""
         self._evaluated(trainer, batch)
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with training, or write a line."""
@@ -154,18 +163,12 @@ class Progress(ProgressBar):
             self._end_evaluation(trainer)
         elif not trainer.sanity_checking:
             self._validated = True
-            self._display.drop(self._eval_name)
+            self._display.drop("evaluation")
             self._meter.resume(time.monotonic())
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put up a bar."""
         self._begin_evaluation("test", trainer.num_test_batches)
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
-    ) -> None:
-        """Count the batch."""
-        self._evaluated(trainer, batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away and write a line."""
@@ -175,15 +178,7 @@ class Progress(ProgressBar):
         """Put up a bar."""
         self._begin_evaluation("predict", trainer.num_predict_batches)
 
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
-    ) -> None:
-        """Count the batch."""
-        self._evaluated(trainer, batch)
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away and write a line."""
-        self._end_evaluation(trainer)
+    on_predict_end = on_test_end
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the terminal back and say where training stopped. Reads no metric: the device may be what failed."""
@@ -211,15 +206,16 @@ class Progress(ProgressBar):
         self._validated, self._averages = False, {}
         metrics = trainer.callback_metrics
         self._stale = {name: metrics[name] for name in RUNNING if name in metrics}
-        self._show_epoch(trainer)
+        self._show_epoch(trainer, "")
         self._rest()
 
     def _end_epoch(self, trainer: Trainer) -> None:
         """Write the line of the epoch that ended."""
         epoch, self._ended = self._ended, None
-        if epoch is None or not self._enabled:
-            return
         images, seconds = self._meter.images - self._before_epoch[0], self._meter.seconds - self._before_epoch[1]
+        # A run resumed after the last batch of an epoch ends it without training: its line was written before.
+        if epoch is None or not self._enabled or not (images or self._validated):
+            return
         took = time.monotonic() - self._epoch_began
         self._pause = took - seconds
         names = RUNNING + (VALIDATION if self._validated else ())  # else they are of an earlier epoch
@@ -228,9 +224,10 @@ class Progress(ProgressBar):
         parts += [speed(images / seconds)] if seconds > 0 else []
         self._display.line("  ".join([f"epoch {epoch_of(trainer, epoch)}", *parts, clock(took)]))
 
-    def _show_epoch(self, trainer: Trainer, text: str = "") -> None:
-        label = f"epoch {epoch_of(trainer)}"
-        self._display.show("epoch", label, self._done, self._total, text)
+    def _show_epoch(self, trainer: Trainer, text: str | None = None) -> None:
+        """Draw the epoch's bar, with the text it had if there is no new one."""
+        self._epoch_text = self._epoch_text if text is None else text
+        self._display.show("epoch", f"epoch {epoch_of(trainer)}", self._done, self._total, self._epoch_text)
 
     def _begin_evaluation(self, name: str, num_batches: float | list[int | float]) -> None:
         if not self._enabled:

@@ -40,7 +40,7 @@ class RunRecord(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
-        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr, arg-type]
+        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]
         for state in checkpoint["callbacks"].values():
             if isinstance(state, dict) and state.get("dirpath") not in (None, str(here)):
                 state["dirpath"] = str(here)

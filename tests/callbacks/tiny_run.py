@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from lit_cnn.callbacks import EvaluationReport
 
@@ -82,7 +83,8 @@ class TinyModel(LightningModule):
         return {"loss": loss, "acc": acc}
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict({"train/loss": self.last[0], "train/acc": self.last[1]})
+        if hasattr(self, "last"):  # else resumed after the last batch
+            self.log_dict({"train/loss": self.last[0], "train/acc": self.last[1]})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         loss, acc = self._loss_and_acc(batch)
@@ -91,15 +93,17 @@ class TinyModel(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.counts = torch.zeros(3, 3, dtype=torch.long)
+        self.test_loss = MeanMetric()
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        loss, acc = self._loss_and_acc(batch)
-        self.log_dict({"test/loss": loss, "test/acc": acc}, batch_size=len(batch.index), sync_dist=True)
+        self.test_loss.update(self._loss_and_acc(batch)[0], weight=len(batch.index))
         self.counts.index_put_((batch.target, self(batch.image).argmax(1)), torch.tensor(1), accumulate=True)
         return self.predict_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         self.test_confusion = self.trainer.strategy.reduce(self.counts, reduce_op="sum")
+        acc = self.test_confusion.trace() / self.test_confusion.sum()
+        self.log_dict({"test/loss": self.test_loss.compute(), "test/acc": acc})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return {"index": batch.index, "target": batch.target, "probs": self(batch.image).softmax(1)}

@@ -1,0 +1,117 @@
+"""results.png: drawn whatever the run was like and however it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_run import TinyData, TinyModel, tiny_trainer
+
+from lit_cnn.callbacks import Curves, MetricsCSV, curves, plot_curves
+from lit_cnn.callbacks.curves import _epochs_done, _mark_best
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG" and image.width >= 800 and len(np.unique(np.asarray(image.convert("L")))) > 20
+
+
+def fit(run_dir: Path, model: TinyModel | None = None, **settings: Any) -> None:
+    trainer = tiny_trainer(Curves(**settings), logger=MetricsCSV(run_dir), max_epochs=2)
+    trainer.fit(model or TinyModel(), datamodule=TinyData())
+
+
+def rows_of(*cells: tuple[int | None, int, dict[str, str]]) -> list[dict[str, str]]:
+    return [{"step": str(s), **values, **({"epoch": str(e)} if e is not None else {})} for e, s, values in cells]
+
+
+def test_a_finished_run_has_its_picture_and_nothing_else_beside_the_table(tmp_path: Path) -> None:
+    fit(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "results.png"]
+    assert is_picture(tmp_path / "results.png")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_breaks_off_has_its_picture_too(tmp_path: Path, error: type[BaseException]) -> None:
+    class Breaks(TinyModel):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.global_step == 6:
+                raise error("broken")
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises((error, SystemExit)):
+        fit(tmp_path, Breaks())
+    assert is_picture(tmp_path / "results.png")
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_hide_why_training_broke_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaks(TinyModel):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            raise RuntimeError("the true reason")
+
+    def cannot(*args: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(curves, "plot_curves", cannot)
+    with pytest.raises(RuntimeError, match="the true reason"), pytest.warns(UserWarning, match="disk full"):
+        fit(tmp_path, Breaks())
+
+
+def test_a_long_run_is_drawn_on_the_way_with_the_epochs_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[int] = []
+    monkeypatch.setattr(curves, "plot_curves", lambda path, *_: lines.append(len(path.read_text().splitlines()) - 1))
+    fit(tmp_path, every_seconds=0.0)
+    assert lines == [4, 8]  # there is nothing yet before the first epoch
+    lines.clear()
+    fit(tmp_path / "short")
+    assert lines == [8]
+
+
+def test_without_a_metrics_csv_there_is_no_picture(tmp_path: Path) -> None:
+    trainer = tiny_trainer(Curves(), max_epochs=1, default_root_dir=tmp_path)
+    trainer.fit(TinyModel(), datamodule=TinyData())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "epoch,step\n",
+        "epoch,step,val/loss,val/acc\n0,9,0.5,0.9\n",
+        "epoch,step,train/loss,val/loss,val/acc\n0,9,nan,inf,nan\n1,19,nan,nan,nan\n",
+        "epoch,step,lr-SGD/pg1,lr-SGD/pg2,train/loss_step,train/loss_epoch\n,0,0.1,0.2,,\n0,4,,,0.5,\n0,9,,,0.5,0.6\n",
+        "epoch,step,train/loss,test/acc\n0,9,1.0,\n1,10,,0.9\n",
+    ],
+    ids=["empty", "header", "one epoch", "nan", "steps and rates", "test"],
+)
+def test_every_table_gives_a_picture(tmp_path: Path, table: str) -> None:
+    (tmp_path / "metrics.csv").write_text(table)
+    plot_curves(tmp_path / "metrics.csv", tmp_path / "results.png", "resnet18")
+    assert is_picture(tmp_path / "results.png")
+
+
+def test_points_lie_at_the_epochs_that_were_done() -> None:
+    rows = rows_of((None, 0, {}), (0, 1, {}), (0, 3, {}), (1, 7, {}), (2, 9, {}))  # the third is half done
+    np.testing.assert_allclose(_epochs_done(rows), [0.25, 0.5, 1.0, 2.0, 2.5])
+
+
+def test_epochs_may_change_their_length_as_after_resuming_with_another_batch_size() -> None:
+    rows = rows_of((0, 3, {}), (1, 5, {}), (2, 7, {}), (3, 15, {}))
+    np.testing.assert_allclose(_epochs_done(rows), [1.0, 2.0, 3.0, 4.0])
+
+
+def test_the_title_names_the_best_epoch_and_passes_over_nan() -> None:
+    class Panel:
+        def plot(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    rows = rows_of(*((e, 4 * e + 3, {"val/acc": v}) for e, v in enumerate(["0.5", "nan", "0.91234", "0.7"])))
+    assert _mark_best(Panel(), rows, _epochs_done(rows)) == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
+    assert _mark_best(Panel(), [], _epochs_done([])) == ""  # type: ignore[arg-type]

@@ -1,0 +1,218 @@
+"""The evaluation report: files and table agree with the predictions, in one process or in two."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from tiny_run import Batch, TinyData, TinyModel, tiny_trainer
+
+from lit_cnn.callbacks import EvaluationReport, Progress
+from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion
+from lit_cnn.errors import UserError
+
+ALL_FILES = ["class_indices.json", "confusion_matrix.csv", "confusion_matrix.png", "confusion_matrix_normalized.png"]
+ALL_FILES += ["metrics.json", "predictions.csv"]
+
+
+def run(how: str, out_dir: Path, model: TinyModel | None = None, data: TinyData | None = None, width: int = 100) -> str:
+    """Run one evaluation and return what it printed."""
+    out = io.StringIO()
+    progress = Progress(console=Console(file=out, width=width))
+    settings = {"verbose": False} if how != "predict" else {}
+    trainer = tiny_trainer(EvaluationReport(out_dir), progress)
+    getattr(trainer, how)(model or TinyModel(), datamodule=data or TinyData(), **settings)
+    return out.getvalue()
+
+
+def table(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+class ManyClasses(TinyModel):
+    """Of 30 classes, knows all but class 7, which it takes for 8; there is no image of the last."""
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+        target = batch.index % 29
+        probs = torch.nn.functional.one_hot(torch.where(target == 7, 8, target), 30) * 0.9 + 0.1 / 30
+        return {"index": batch.index, "target": target, "probs": probs}
+
+    def on_test_epoch_end(self) -> None:
+        pass
+
+
+class ManyData(TinyData):
+    def __init__(self) -> None:
+        super().__init__(tuple(f"class {i}" for i in range(30)))
+
+    def test_dataloader(self) -> Any:
+        return self._loader(58, 7)
+
+    predict_dataloader = test_dataloader
+
+
+def test_a_test_run_leaves_all_files_and_they_agree(tmp_path: Path) -> None:
+    model = TinyModel()
+    run("test", tmp_path / "test", model)
+    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ALL_FILES
+    head, *rows = table(tmp_path / "test" / "predictions.csv")
+    assert head == ["file", "true", "predicted", "probability", *(f"{a}_{i}" for i in "123" for a in head_kinds())]
+    assert [row[0] for row in rows] == [f"test/ä [{i}].png" for i in range(11)]
+    assert [row[1] for row in rows] == [TinyData().class_names[i % 3] for i in range(11)]
+    for row in rows:
+        assert row[2:4] == row[4:6]
+        assert float(row[5]) >= float(row[7]) >= float(row[9])
+        assert sum(map(float, row[5::2])) == pytest.approx(1, abs=1e-5)
+    counts = table(tmp_path / "test" / "confusion_matrix.csv")
+    assert counts[0][1:] == [row[0] for row in counts[1:]] == TinyData().class_names
+    numbers = np.array([[int(cell) for cell in row[1:]] for row in counts[1:]])
+    for i, true in enumerate(TinyData().class_names):  # true classes on rows
+        for j, predicted in enumerate(TinyData().class_names):
+            assert numbers[i, j] == sum(row[1:3] == [true, predicted] for row in rows)
+    metrics = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert metrics["test/acc"] == pytest.approx(np.trace(numbers) / 11)
+    assert metrics["images"] == 11
+    assert metrics["per_class"]["daisy"] == {"accuracy": numbers[0, 0] / numbers[0].sum(), "images": 4}
+    indices = json.loads((tmp_path / "test" / "class_indices.json").read_text(encoding="utf-8"))
+    assert indices == {"0": "daisy", "1": "玫瑰 rose", "2": "[red]tulip"}
+
+
+def head_kinds() -> tuple[str, str]:
+    return "class", "probability"
+
+
+def test_the_modules_own_counts_are_the_ones_shown(tmp_path: Path) -> None:
+    class Own(TinyModel):
+        def on_test_epoch_end(self) -> None:
+            self.test_confusion = torch.tensor([[5, 1, 0], [0, 2, 0], [0, 0, 3]])
+
+    run("test", tmp_path, Own())
+    assert table(tmp_path / "confusion_matrix.csv")[1] == ["daisy", "5", "1", "0"]
+
+
+def test_the_table_shows_the_numbers_and_every_class(tmp_path: Path) -> None:
+    printed = run("test", tmp_path)
+    assert "test: 11 images" in printed
+    assert all(word in printed for word in ("accuracy", "loss", "daisy", "玫瑰 rose", "[red]tulip"))
+    assert str(tmp_path) in printed
+
+
+def test_of_many_classes_the_table_shows_the_worst_and_the_best(tmp_path: Path) -> None:
+    printed = run("test", tmp_path, ManyClasses(), ManyData())
+    shown = [line.split() for line in printed.splitlines() if line.split()[:1] == ["class"]]
+    assert len(shown) == 10
+    assert shown[0] == ["class", "7", "0.0000", "2"]
+    assert all(line[2] == "1.0000" for line in shown[1:])
+    assert "the 5 worst classes" in printed
+    assert "the 5 best classes" in printed
+
+
+def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
+    class Nan(ManyClasses):
+        def test_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+            self.log("test/loss", torch.tensor(float("nan")), batch_size=len(batch.index))
+            return self.predict_step(batch, batch_idx)
+
+    run("test", tmp_path, Nan(), ManyData())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["test/loss"] is None
+    assert metrics["per_class"]["class 29"] == {"accuracy": None, "images": 0}
+
+
+def test_a_predict_run_lists_the_pictures(tmp_path: Path) -> None:
+    class Unlabelled(ManyClasses):
+        def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+            found = super().predict_step(batch, batch_idx)
+            return {**found, "target": torch.full_like(found["target"], -1)}
+
+    printed = run("predict", tmp_path, Unlabelled(), ManyData())
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+    rows = table(tmp_path / "predictions.csv")
+    assert len(rows) == 1 + 58
+    assert len(rows[0]) == 4 + 2 * 5
+    assert {row[1] for row in rows[1:]} == {""}
+    assert "predict/ä [19].png" in printed
+    assert "predict/ä [20].png" not in printed
+    assert "and 38 more in predictions.csv" in printed
+    assert "class 19" in printed
+
+
+def test_a_validate_run_reports_but_validation_during_training_does_not(tmp_path: Path) -> None:
+    run("validate", tmp_path / "val")
+    assert sorted(path.name for path in (tmp_path / "val").iterdir()) == ALL_FILES
+    assert len(table(tmp_path / "val" / "predictions.csv")) == 1 + 10
+    assert table(tmp_path / "val" / "predictions.csv")[1][0] == "val/ä [0].png"
+    tiny_trainer(EvaluationReport(tmp_path / "fit")).fit(TinyModel(), datamodule=TinyData())
+    assert not (tmp_path / "fit").exists()
+
+
+def test_a_process_without_images_may_have_no_output(tmp_path: Path) -> None:
+    class RunsOut(TinyModel):
+        def test_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor] | None:
+            return None if batch_idx == 2 else super().test_step(batch, batch_idx)
+
+    run("test", tmp_path, RunsOut())
+    assert len(table(tmp_path / "predictions.csv")) == 1 + 11 - 2
+    with pytest.raises(UserError, match="no images"):
+        run("predict", tmp_path / "none", type("None", (TinyModel,), {"predict_step": lambda *_: None})())
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    run("test", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    run("test", tmp_path)
+    run("test", tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    for folder in ("test_2", "test_3"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ALL_FILES
+
+
+def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
+    run("test", tmp_path / "one")
+    script = Path(__file__).with_name("tiny_run.py")
+    done = subprocess.run([sys.executable, script, tmp_path / "two"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test: 11 images") == 1
+    for name in ("predictions.csv", "confusion_matrix.csv", "class_indices.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
+    assert two["per_class"] == one["per_class"]
+    assert two["test/loss"] == pytest.approx(one["test/loss"])
+    assert not (tmp_path / "two" / "test_2").exists()
+
+
+def test_as_many_names_as_classes_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the model has 3 classes but the data 2: daisy, rose"):
+        run("test", tmp_path, data=TinyData(("daisy", "rose")))
+
+
+def test_counts_have_true_classes_on_rows_and_leave_unknown_targets_out() -> None:
+    counts = confusion_counts(np.array([0, 0, 1, -1]), np.array([0, 2, 1, 1]), 3)
+    np.testing.assert_array_equal(counts, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    "names",
+    [["cat", "dog"], ["玫瑰", "$a$ _b", "Größe"], [f"a rather long class name, the {i}th" for i in range(102)]],
+    ids=["2", "not latin", "102"],
+)
+def test_a_matrix_of_any_size_is_drawn_without_a_warning(tmp_path: Path, names: list[str], normalize: bool) -> None:
+    counts = np.eye(len(names), dtype=int) * 12345
+    counts[0] = 0
+    plot_confusion(counts, names, tmp_path / "matrix.png", "test", normalize)
+    with Image.open(tmp_path / "matrix.png") as image:
+        assert 400 <= min(image.size) <= max(image.size) <= 3000
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
