@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import shutil
 import sys
 import warnings
@@ -166,7 +165,7 @@ class LitCLI(LightningCLI):
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
-        text = self._parser(self.arguments.command).dump(config, skip_none=False, skip_validation=True)
+        text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
         plain = yaml.safe_load(text)
         return {k: v for k, v in plain.items() if k in ("seed_everything", "trainer", "model", "data", "checkpoint")}
 
@@ -260,7 +259,7 @@ class LitCLI(LightningCLI):
             return
         if self.trainer.state.status is TrainerStatus.INTERRUPTED or not checkpoint.best_model_path:
             return
-        best, score = os.path.relpath(checkpoint.best_model_path), checkpoint.best_model_score
+        best, score = runs.shown(checkpoint.best_model_path), checkpoint.best_model_score
         print(f"best {checkpoint.monitor} {float(score):.4f}: {best}" if score is not None else f"saved {best}")
         print(f"test it: lit-cnn test --ckpt_path {best}")
 
@@ -306,7 +305,7 @@ def _interruption_told(cli: LitCLI) -> Iterator[None]:
         if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
         last = cli.run_dir / "checkpoints" / "last.ckpt" if cli.run_dir is not None else None
-        hint = f"go on with: lit-cnn fit --ckpt_path {last}" if last and last.is_file() else "nothing was saved yet"
+        hint = f"go on with: lit-cnn fit --ckpt_path {runs.shown(last)}" if last and last.is_file() else "nothing was saved yet"
         print(f"stopped. {hint}" if cli.run_dir is not None else "stopped.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
 

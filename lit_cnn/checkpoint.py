@@ -81,7 +81,7 @@ def read_record(path: Path) -> Record:
 
 # Where to run is the machine's business, and what to log or when to stop is the training run's: an evaluation takes
 # only these trainer settings over from a checkpoint.
-EVALUATION_TRAINER_KEYS = ("precision", "default_root_dir", "deterministic")
+EVALUATION_TRAINER_KEYS = ("precision", "deterministic")
 
 
 def base_config(record: Record, command: str) -> dict[str, Any]:

@@ -84,3 +84,9 @@ def find_checkpoint(wanted: str, root: Path, name: str) -> Path:
         hint = f" there are: {', '.join(others)}" if others else " train first with lit-cnn fit --config FILE"
         raise UserError(f"no checkpoint at {path}:{hint}")
     return path
+
+
+def shown(path: str | Path) -> str:
+    """A path as a person would type it from here."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

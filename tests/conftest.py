@@ -1,0 +1,100 @@
+"""Shared by tests that run whole commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lit_cnn.cli import main
+
+# Small enough for a second, with everything on that could break an exact resume.
+TINY = [
+    "--data=Digits",
+    "--model.backbone=lenet_maxpool",
+    "--model.optimizer=adamw",
+    "--lr=0.003",
+    "--model.lr_scheduler=one_cycle",
+    "--batch-size=128",
+    "--trainer.enable_progress_bar=false",
+]
+
+
+def flat(item: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dicts and lists with their paths."""
+    if isinstance(item, dict):
+        for key, value in item.items():
+            yield from flat(value, f"{path}/{key}")
+    elif isinstance(item, (list, tuple)):
+        for key, value in enumerate(item):
+            yield from flat(value, f"{path}/{key}")
+    else:
+        yield path, item
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint as lit-cnn loads it: plain data only."""
+    return torch.load(path, weights_only=True)
+
+
+def state_differences(first: Path, second: Path) -> list[str]:
+    """Paths of entries in which two checkpoints differ, bit for bit; settings and file names do not count."""
+    a, b = (dict(flat(load(p))) for p in (first, second))
+    skipped = ("/lit_cnn/config", "/callbacks/ModelCheckpoint")
+
+    def same(key: str) -> bool:
+        if key not in a or key not in b:
+            return False
+        if isinstance(a[key], Tensor) and isinstance(b[key], Tensor):
+            return torch.equal(a[key], b[key])
+        return bool(a[key] == b[key])
+
+    return [k for k in sorted(a.keys() | b.keys()) if not k.startswith(skipped) and not same(k)]
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory; nothing may be written elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a short training run on the digits; not to be changed."""
+    root = tmp_path_factory.mktemp("trained")
+    main(["fit", *TINY, "--epochs=4", f"--trainer.default_root_dir={root}"])
+    return root / "lightning_logs" / "version_0"
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must end with status 2 and one line on standard error; returns that line."""
+
+    def run(*words: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main(list(words))
+        error = capsys.readouterr().err
+        assert stop.value.code == 2, error
+        assert "Traceback" not in error
+        lines = [line for line in error.splitlines() if line.startswith("lit-cnn: error: ")]
+        assert len(lines) == 1
+        assert error.rstrip().endswith(lines[0])
+        return lines[0].removeprefix("lit-cnn: error: ")
+
+    return run
+
+
+def write_pictures(folder: Path, count: int, seed: int = 0, size: int = 40) -> None:
+    """Random colour pictures, as JPEG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (size, size + 3, 3), dtype=np.uint8)).save(folder / f"{i:02d}.jpg")

@@ -1,0 +1,301 @@
+"""Whole commands, through the entry point a user calls."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lit_cnn import __version__
+from lit_cnn.cli import main
+
+from .conftest import TINY, load, state_differences, write_pictures
+
+QUIET = "--trainer.enable_progress_bar=false"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """A run folder that may be changed."""
+    return Path(shutil.copytree(run, folder / "lightning_logs" / "version_0"))
+
+
+# -- start -----------------------------------------------------------------------------------------------------------
+
+
+def test_help_and_version_do_not_import_torch_or_lightning():
+    code = (
+        "import sys; from lit_cnn.cli import main\n"
+        "for words in (['--help'], ['--version'], []): main(words)\n"
+        "heavy = {'torch', 'lightning', 'jsonargparse', 'numpy', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"lit-cnn {__version__}" in done.stdout
+    for command in ("fit --config", "fit --resume", "test --ckpt_path", "predict --ckpt_path", "models"):
+        assert f"lit-cnn {command}" in done.stdout
+
+
+def test_python_dash_m_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "lit_cnn", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"lit-cnn {__version__}\n"
+
+
+def test_print_config_prints_settings_that_can_be_run_again(workdir, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *TINY, "--print_config"])
+    assert stop.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["backbone"] == "lenet_maxpool"
+    Path("again.yaml").write_text(yaml.safe_dump(config))
+    main(["fit", "--config", "again.yaml", "--epochs", "1"])
+
+
+# -- the main job ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_holds_what_it_promises(trained):
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {"config.yaml", "metrics.csv", "results.png", "checkpoints"} <= {p.name for p in trained.iterdir()}
+    table = rows(trained / "metrics.csv")
+    assert [row["epoch"] for row in table] == ["0", "1", "2", "3"]
+    assert {"train/loss", "train/acc", "val/loss", "val/acc", "val/acc_top5", "train/lr"} <= table[0].keys()
+
+
+def test_the_checkpoint_alone_is_enough_to_test_and_the_numbers_repeat(trained, workdir, capsys):
+    run = copy_of(trained, workdir)
+    main(["test", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), QUIET])
+    assert "accuracy" in capsys.readouterr().out
+    main(["test", "--ckpt_path", "best", QUIET])
+    first, second = (json.loads((run / name / "metrics.json").read_text()) for name in ("test", "test_2"))
+    assert first == second
+    assert first["test/acc"] > 0.8  # 4 epochs on the digits
+    table = rows(run / "test" / "predictions.csv")
+    assert len(table) == first["images"] == 359
+    correct = sum(row["true"] == row["predicted"] for row in table)
+    assert first["test/acc"] == torch.tensor(correct / len(table), dtype=torch.float32).item()
+
+
+def test_validate_gives_the_best_epochs_own_numbers(trained, workdir):
+    run = copy_of(trained, workdir)
+    main(["validate", "--ckpt_path", str(run), QUIET])
+    found = json.loads((run / "validate" / "metrics.json").read_text())
+    best = max(rows(run / "metrics.csv"), key=lambda row: float(row["val/acc"]))
+    assert found["val/acc"] == torch.tensor(float(best["val/acc"])).item()
+    assert found["val/loss"] == torch.tensor(float(best["val/loss"])).item()
+
+
+def test_predict_names_pictures_in_files_and_folders(trained, workdir):
+    run = copy_of(trained, workdir)
+    write_pictures(workdir / "my photos", 3)
+    write_pictures(workdir / "more", 1)
+    main(["predict", "--ckpt_path", "best", "my photos", "more/00.jpg", QUIET])
+    table = rows(run / "predict" / "predictions.csv")
+    assert [Path(row["file"]).as_posix() for row in table] == [*(f"my photos/0{i}.jpg" for i in range(3)), "more/00.jpg"]
+    assert {row["predicted"] for row in table} <= set("0123456789")
+
+
+def test_predict_without_pictures_takes_the_test_images(trained, workdir):
+    run = copy_of(trained, workdir)
+    main(["test", "--ckpt_path", "best", QUIET])
+    main(["predict", "--ckpt_path", "best", QUIET])
+    predicted = [[row["predicted"] for row in rows(run / c / "predictions.csv")] for c in ("test", "predict")]
+    assert predicted[0] == predicted[1]
+
+
+def test_a_checkpoint_copied_elsewhere_still_tests(trained, workdir):
+    shutil.copy(trained / "checkpoints" / "best.ckpt", workdir / "mine.ckpt")
+    main(["test", "--ckpt_path", "mine.ckpt", QUIET])
+    assert (workdir / "lightning_logs" / "version_0" / "test" / "metrics.json").is_file()
+
+
+def test_checkpoints_hold_plain_data_only(trained):
+    content = load(trained / "checkpoints" / "best.ckpt")
+    own = content["lit_cnn"]
+    assert own["class_names"] == list("0123456789")
+    assert own["config"]["model"]["backbone"] == "lenet_maxpool"
+    assert {"image_size", "channels", "mean", "std"} <= own["preprocessing"].keys()
+    assert {"train", "val"} <= own["split"].keys()
+    assert "_instantiator" not in content["hyper_parameters"]
+
+
+# -- resuming --------------------------------------------------------------------------------------------------------
+
+# Everything on that could break exactness: shuffling, augmentation, mixing, accumulation, clipping, averaging.
+HARD = [
+    *TINY,
+    "--epochs=3",
+    "--trainer.accumulate_grad_batches=2",
+    "--trainer.gradient_clip_val=1",
+    "--model.mixup_alpha=0.2",
+    "--model.ema_decay=0.9",
+    "--data.augment.rotation=10",
+]
+EVERY_STEP = [
+    "--checkpoint.every_n_train_steps=1",
+    "--checkpoint.save_top_k=-1",
+    "--checkpoint.monitor=null",
+    "--checkpoint.filename=step{step}",
+    "--checkpoint.save_on_train_epoch_end=null",
+]
+AS_BEFORE = [
+    "--checkpoint.every_n_train_steps=null",
+    "--checkpoint.save_top_k=1",
+    "--checkpoint.monitor=val/acc",
+    "--checkpoint.filename=best",
+    "--checkpoint.save_on_train_epoch_end=true",
+]
+
+
+def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits(workdir):
+    main(["fit", *HARD, "--trainer.default_root_dir=straight"])
+    straight = workdir / "straight" / "lightning_logs" / "version_0"
+    main(["fit", *HARD, *EVERY_STEP, "--trainer.default_root_dir=stopped"])
+    stopped = workdir / "stopped" / "lightning_logs" / "version_0"
+    # 5 optimizer steps an epoch: 7 and 12 lie inside the second and the third
+    for step in (7, 12):
+        run = workdir / f"from{step}" / "lightning_logs" / "version_0"
+        (run / "checkpoints").mkdir(parents=True)
+        shutil.copy(stopped / "checkpoints" / f"step{step}.ckpt", run / "checkpoints")
+        shutil.copy(stopped / "metrics.csv", run)
+        main(["fit", "--ckpt_path", str(run / "checkpoints" / f"step{step}.ckpt"), *AS_BEFORE])
+        assert state_differences(straight / "checkpoints" / "last.ckpt", run / "checkpoints" / "last.ckpt") == []
+        assert (run / "metrics.csv").read_bytes() == (straight / "metrics.csv").read_bytes()
+
+
+def test_resume_goes_on_in_its_own_folder_with_more_epochs_and_a_new_learning_rate(trained, workdir, capsys):
+    run = copy_of(trained, workdir)
+    main(["fit", "--resume", "--epochs", "6", "--lr", "0.001"])
+    shown = capsys.readouterr().out
+    assert any(line.split()[:3] == ["trainer.max_epochs", "4", "6"] for line in shown.splitlines())
+    assert any(line.split()[:3] == ["model.lr", "0.003", "0.001"] for line in shown.splitlines())
+    assert [p.name for p in (workdir / "lightning_logs").iterdir()] == ["version_0"]
+    table = rows(run / "metrics.csv")
+    assert [row["epoch"] for row in table] == ["0", "1", "2", "3", "4", "5"]
+    content = load(run / "checkpoints" / "last.ckpt")
+    assert content["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.001
+    assert content["lit_cnn"]["config"]["model"]["lr"] == 0.001
+    assert yaml.safe_load((run / "config.before_resume_1.yaml").read_text())["model"]["lr"] == 0.003
+
+
+def test_a_changed_learning_rate_acts_on_the_first_resumed_step(trained, workdir):
+    run = copy_of(trained, workdir)
+    common = ["--resume", "--model.lr_scheduler", "constant", "--epochs", "5"]
+    main(["fit", *common, "--lr", "1e-12"])
+    before = load(trained / "checkpoints" / "last.ckpt")["state_dict"]
+    after = load(run / "checkpoints" / "last.ckpt")["state_dict"]
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-8)
+
+
+def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
+    moved = workdir / "lightning_logs" / "version_3"
+    shutil.copytree(trained, moved)
+    main(["fit", "--resume", str(moved), "--epochs", "5", "--lr", "1e-12"])
+    assert {p.name for p in (moved / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    states = load(moved / "checkpoints" / "last.ckpt")["callbacks"]
+    best = next(s["best_model_path"] for s in states.values() if isinstance(s, dict) and "best_model_path" in s)
+    assert best == str((moved / "checkpoints" / "best.ckpt").resolve())
+
+
+def test_resuming_a_finished_run_says_how_to_go_on(trained, workdir, fails):
+    copy_of(trained, workdir)
+    assert "has finished its 4 epochs: go on with a larger number, such as --epochs 14" in fails("fit", "--resume")
+
+
+# -- precedence ------------------------------------------------------------------------------------------------------
+
+
+def test_flag_beats_config_beats_checkpoint_beats_default(trained, workdir):
+    run = copy_of(trained, workdir)
+    Path("over.yaml").write_text("model: {lr: 0.5, label_smoothing: 0.2}\n")
+    main(["fit", "--ckpt_path", str(run), "--config", "over.yaml", "--lr", "0.001", "--epochs", "5"])
+    model = yaml.safe_load((run / "config.yaml").read_text())["model"]
+    assert model["lr"] == 0.001  # flag, not the config's 0.5
+    assert model["label_smoothing"] == 0.2  # config, not the checkpoint's 0
+    assert model["optimizer"] == "adamw"  # checkpoint, not the default
+    assert model["weight_decay"] == 5e-4  # default
+
+
+def test_links_fill_in_classes_channels_and_seed(workdir):
+    main(["fit", *TINY, "--epochs=1", "--seed=7", "--data.channels=3"])
+    hparams = load(workdir / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")["hyper_parameters"]
+    assert (hparams["num_classes"], hparams["in_channels"], hparams["seed"]) == (10, 3, 7)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(workdir):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        main(["fit", *TINY, "--epochs=1", f"--seed={seed}", f"--trainer.default_root_dir={name}"])
+    a, b, c = (workdir / n / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt" for n in "abc")
+    assert state_differences(a, b) == []
+    assert state_differences(a, c) != []
+
+
+def test_auxiliary_losses_are_logged(workdir):
+    write_pictures(workdir / "set" / "a", 8)
+    write_pictures(workdir / "set" / "b", 8, seed=1)
+    main(
+        ["fit", "--data=ImageFolder", "--data-dir=set", "--img-size=96", "--model.backbone=googlenet", "--epochs=1", QUIET]
+    )
+    row = rows(workdir / "lightning_logs" / "version_0" / "metrics.csv")[0]
+    total, first, second = (float(row[f"train/{name}"]) for name in ("loss", "loss_aux1", "loss_aux2"))
+    assert total > 0.3 * (first + second) > 0
+
+
+def test_classes_are_matched_by_name_when_the_test_folder_lacks_one(workdir):
+    for split, classes in {"train": "abc", "val": "abc", "test": "ac"}.items():
+        for seed, name in enumerate(classes):
+            write_pictures(workdir / "set" / split / name, 4, seed=seed)
+    main(
+        ["fit", "--data=ImageFolder", "--data-dir=set", "--img-size=32", "--model.backbone=lenet_color", "--epochs=1", QUIET]
+    )
+    main(["test", "--ckpt_path=best", "--data-dir=set", QUIET])
+    run = workdir / "lightning_logs" / "version_0"
+    assert json.loads((run / "test" / "class_indices.json").read_text()) == {"0": "a", "1": "b", "2": "c"}
+    assert {row["true"] for row in rows(run / "test" / "predictions.csv")} == {"a", "c"}
+    # a folder without b altogether: c keeps index 2
+    shutil.copytree(workdir / "set" / "test", workdir / "other" / "test")
+    main(["test", "--ckpt_path=best", "--data-dir=other", QUIET])
+    first, second = (json.loads((run / name / "metrics.json").read_text()) for name in ("test", "test_2"))
+    assert first == second
+
+
+# -- several processes -----------------------------------------------------------------------------------------------
+
+
+def run_command(workdir: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "LIT_CNN_CACHE": str(workdir / "cache")}
+    command = [sys.executable, "-m", "lit_cnn", *words]
+    return subprocess.run(command, cwd=workdir, env=env, capture_output=True, text=True, check=True, timeout=300)
+
+
+def test_two_processes_measure_exactly_what_one_does(trained, workdir):
+    run = copy_of(trained, workdir)
+    # 359 test images in batches of 100: 4 batches, two for each process, the last one partial
+    two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    run_command(workdir, "test", "--ckpt_path=best", "-b", "100")
+    run_command(workdir, "test", "--ckpt_path=best", "-b", "100", *two)
+    for name in ("metrics.json", "predictions.csv", "confusion_matrix.csv"):
+        assert (run / "test" / name).read_bytes() == (run / "test_2" / name).read_bytes()
+
+
+def test_two_processes_train_and_resume(workdir):
+    two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    run_command(workdir, "fit", *TINY, *two, "--epochs=2")
+    run_command(workdir, "fit", "--resume", "--epochs=3")
+    table = rows(workdir / "lightning_logs" / "version_0" / "metrics.csv")
+    assert [row["epoch"] for row in table] == ["0", "1", "2"]
+    assert [p.name for p in (workdir / "lightning_logs").iterdir()] == ["version_0"]

@@ -1,0 +1,106 @@
+"""A user's mistakes: one line each, with the fix, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lit_cnn import cli
+from lit_cnn.cli import main
+
+from .conftest import TINY, write_pictures
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (["fot"], ["unknown command 'fot'", "did you mean 'fit'"]),
+        (["fit"], ["choose the images with --data NAME", "CIFAR10", "ImageFolder"]),
+        (["fit", "--data=CIFAR1"], ["unknown data set 'CIFAR1'", "did you mean 'CIFAR10'"]),
+        (["fit", "--data=CIFAR10"], ["CIFAR10: no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"]),
+        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data.data_dir", "offline"]),
+        (["fit", "--data=Digits", "--data.batchsize=3"], ["--data.batchsize of Digits", "did you mean --data.batch_size"]),
+        (["fit", "--data=Digits", "--model.lrr=3"], ["unknown setting --model.lrr", "did you mean --model.lr"]),
+        (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number, got 'x'"]),
+        (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
+        (["fit", "--data=Digits", "--epochs=0"], ["trains nothing"]),
+        (["fit", "--data=Digits", "--model.lr_scheduler=cosin"], ["'cosin' is none of", "'cosine'"]),
+        (["fit", "--data=Digits", "--model.backbone=resnet19"], ["unknown model 'resnet19'", "'resnet18'", "models"]),
+        (
+            ["fit", "--data=Digits", "--model.backbone=resnet18", "--model.backbone_args.stm=cifar"],
+            ["resnet18 has no argument 'stm'", "did you mean 'stem'", "zero_init_residual"],
+        ),
+        (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
+        (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
+        (["fit", "--config=no.yaml"], ["no config file at no.yaml"]),
+        (["fit", "--resume"], ["no run under lightning_logs", "train first"]),
+        (["fit", "--resume", "--ckpt_path=x.ckpt"], ["give one of them"]),
+        (["test"], ["test needs a trained model", "--ckpt_path"]),
+        (["test", "--ckpt_path=no.ckpt"], ["no checkpoint at no.ckpt"]),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) and item[0] in ("fit", "fot", "test") else "",
+)
+def test_mistakes_get_one_line_with_the_fix_and_leave_no_run_folder(words, messages, workdir, fails):
+    line = fails(*words)
+    for message in messages:
+        assert message in line
+    assert not list(workdir.glob("lightning_logs/*"))
+
+
+def test_more_devices_than_the_machine_has_are_refused(workdir, fails, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert "this machine has no GPU" in fails("fit", *TINY, "--trainer.devices=8")
+    assert "--trainer.accelerator cpu" in fails("fit", *TINY, "--device=cuda")
+
+
+def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained, workdir, fails):
+    write_pictures(workdir / "set" / "test" / "dog", 3)
+    write_pictures(workdir / "set" / "test" / "3", 3)
+    checkpoint = str(trained / "checkpoints" / "best.ckpt")
+    line = fails("test", "--ckpt_path", checkpoint, "--data=ImageFolder", "--data-dir=set")
+    assert "classes the model does not know: dog" in line
+    assert "data: 3, dog" in line
+    assert "model: 0, 1, 2" in line
+
+
+def test_another_backbone_than_the_checkpoints_is_refused(trained, workdir, fails):
+    line = fails("test", "--ckpt_path", str(trained / "checkpoints" / "best.ckpt"), "--model.backbone=resnet34")
+    assert "holds a lenet_maxpool, not a resnet34" in line
+
+
+class Canary:
+    """Pickled, it would write a file when loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))  # noqa: PTH123 - what a pickle can call
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "cut short", "pickled code", "state dict"])
+def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(kind, trained, workdir, fails):
+    path = workdir / "bad.ckpt"
+    good = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    expected = {
+        "text": "is not a checkpoint",
+        "empty": "is not a checkpoint",
+        "cut short": "is not a checkpoint",
+        "pickled code": "would run code when loaded: refused",
+        "state dict": "was not written by lit-cnn",
+    }
+    if kind == "pickled code":
+        torch.save({"lit_cnn": Canary(workdir / "canary")}, path)
+    elif kind == "state dict":
+        torch.save({"fc.weight": torch.zeros(2)}, path)
+    else:
+        path.write_bytes({"text": b"hello", "empty": b"", "cut short": good[: len(good) // 2]}[kind])
+    for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
+        assert expected[kind] in fails(*command, str(path))
+    assert not (workdir / "canary").exists()
+
+
+def test_debug_shows_the_traceback(workdir):
+    with pytest.raises(cli.UserError, match="unknown model"):
+        main(["fit", *TINY, "--model.backbone=resnet19", "--debug"])

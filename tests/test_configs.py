@@ -1,0 +1,79 @@
+"""Every shipped experiment trains, tests and predicts, on small data made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+
+from lit_cnn.cli import main
+from lit_cnn.data import CIFAR10, FashionMNIST
+
+from .conftest import write_pictures
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+# What a run of seconds needs; everything else is as shipped.
+SMALL = ["--epochs=1", "--batch-size=8", "--trainer.enable_progress_bar=false"]
+IN_MEMORY = {"CIFAR10": (CIFAR10, (3, 32, 32)), "FashionMNIST": (FashionMNIST, (1, 28, 28))}
+
+
+@pytest.fixture
+def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Flags that point a config at data of its kind."""
+    name = yaml.safe_load(request.getfixturevalue("config").read_text())["data"]["class_path"]
+    if name in IN_MEMORY:
+        cls, shape = IN_MEMORY[name]
+
+        def read(self: object, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+            generator = torch.Generator().manual_seed(len(part))
+            images = torch.randint(0, 256, (60, *shape), dtype=torch.uint8, generator=generator)
+            return images, torch.arange(60) % 10
+
+        monkeypatch.setattr(cls, "_read", read)  # the files' own reading is tested with the data package
+        return ["--data.val_fraction=0.2"]
+    if name == "Flowers":
+        for seed, label in enumerate(("daisy", "dandelion", "roses", "sunflowers", "tulips")):
+            write_pictures(workdir / "flower_photos" / label, 5, seed, size=120)
+        return ["--data-dir=.", "--img-size=96"]
+    if name == "Vehicles":
+        for seed, label in enumerate(("bus", "car", "truck")):
+            write_pictures(workdir / "vehicles" / label, 6, seed, size=120)
+        return ["--data-dir=vehicles", "--img-size=64"]
+    return ["--data.test_fraction=0.1", "--batch-size=256"]  # Digits
+
+
+@pytest.fixture
+def weights(config: Path, workdir: Path) -> list[str]:
+    """Configs that start from published weights get a local file instead."""
+    model = yaml.safe_load(config.read_text())["model"]
+    if "weights" not in model:
+        return []
+    torch.save(torchvision.models.get_model(model["backbone"]).state_dict(), "weights.pth")
+    return ["--model.weights=weights.pth"]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_tests_and_predicts(config, data, weights, workdir):
+    main(["fit", "--config", str(config), *SMALL, *data, *weights])
+    run = workdir / "lightning_logs" / "version_0"
+    main(["test", "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
+    assert 0 <= json.loads((run / "test" / "metrics.json").read_text())["test/acc"] <= 1
+    write_pictures(workdir / "photos", 2, size=120)
+    main(["predict", "--ckpt_path=best", "photos", "--trainer.enable_progress_bar=false"])
+    assert len((run / "predict" / "predictions.csv").read_text().splitlines()) == 3
+
+
+def test_cifar_configs_also_take_the_images_as_a_folder(workdir):
+    for split in ("train", "test"):
+        for seed, label in enumerate(CIFAR10.CLASSES):
+            write_pictures(workdir / "cifar" / split / label, 4, seed, size=32)
+    config = next(path for path in CONFIGS if path.stem == "resnet18_cifar")
+    main(["fit", "--config", str(config), "--data=ImageFolder", "--data-dir=cifar", "--data.val_fraction=0.3", *SMALL])
+    content = torch.load("lightning_logs/version_0/checkpoints/best.ckpt", weights_only=True)["lit_cnn"]
+    assert content["preprocessing"]["image_size"] == 32
+    augment = content["config"]["data"]["init_args"]["augment"]
+    assert (augment["crop_scale"], augment["crop_padding"]) == (None, 4)
