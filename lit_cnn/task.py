@@ -99,6 +99,8 @@ class ImageClassifier(LightningModule):
         self._frozen: Sequence[nn.Module] = (
             freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else []
         )
+        for layer in self._frozen:  # Lightning keeps the mode that every layer is in
+            layer.eval()
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:

@@ -1,0 +1,125 @@
+"""The LightningModule, trained through the command line on the digits."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_cnn.cli import main
+from lit_cnn.errors import UserError
+from lit_cnn.models import get_model
+from lit_cnn.seeding import step_seed
+from lit_cnn.task import ImageClassifier
+
+from .conftest import TINY, load
+
+EVERY_STEP = [
+    "--checkpoint.every_n_train_steps=1",
+    "--checkpoint.save_top_k=-1",
+    "--checkpoint.monitor=null",
+    "--checkpoint.filename=step{step}",
+    "--checkpoint.save_on_train_epoch_end=null",
+]
+CHECKPOINTS = Path("lightning_logs") / "version_0" / "checkpoints"
+
+
+def test_averaged_weights_follow_the_recursion_and_are_what_a_checkpoint_evaluates(workdir):
+    main(["fit", *TINY, "--epochs=1", "--model.ema_decay=0.8", *EVERY_STEP])
+    files = sorted(CHECKPOINTS.glob("step*.ckpt"), key=lambda p: int(p.stem[4:]))
+    assert len(files) == 10
+    expected: dict[str, torch.Tensor] = {}
+    for file in files:
+        content = load(file)
+        for name, now in content["current_model_state"].items():
+            # the first step's weights start the average
+            expected[name] = 0.8 * expected[name] + 0.2 * now if name in expected else now.clone()
+            torch.testing.assert_close(content["state_dict"][name], expected[name])
+
+
+def test_frozen_layers_keep_weights_and_statistics_and_stay_out_of_the_optimizer(workdir):
+    words = ["--model.backbone=resnet18", "--model.backbone_args.stem=cifar", "--model.freeze=backbone"]
+    torch.manual_seed(0)
+    torch.save(get_model("resnet18", num_classes=10, in_channels=1, stem="cifar").state_dict(), "start.pth")
+    limits = ["--epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "-b=16"]
+    main(["fit", *TINY, *words, "--model.weights=start.pth", *limits])
+    before, content = torch.load("start.pth", weights_only=True), load(CHECKPOINTS / "last.ckpt")
+    after = {name.removeprefix("backbone."): value for name, value in content["state_dict"].items()}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+    assert len(content["optimizer_states"][0]["param_groups"][0]["params"]) == 2
+
+
+def test_the_learning_rate_moves_at_every_optimizer_step(workdir):
+    main(["fit", *TINY, "--epochs=1", "--model.lr_scheduler=linear", "--lr=0.01", *EVERY_STEP])
+    # 10 steps: after step k the next one's rate is set
+    rates = [load(CHECKPOINTS / f"step{k}.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"] for k in range(1, 11)]
+    assert rates == pytest.approx([0.01 * (1 - k / 10) for k in range(1, 11)])
+
+
+def test_warm_up_counts_in_epochs_of_optimizer_steps(workdir):
+    words = ["--epochs=2", "--trainer.accumulate_grad_batches=2", "--model.lr_warmup_epochs=1"]
+    main(["fit", *TINY, *words, "--model.lr_scheduler=constant", "--lr=0.01", *EVERY_STEP])
+    # 5 steps an epoch with accumulation
+    rates = [load(CHECKPOINTS / f"step{k}.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"] for k in range(1, 11)]
+    assert rates == pytest.approx([0.004, 0.006, 0.008, *[0.01] * 7])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.loss=mse_softmax"],
+        ["--model.mixup_alpha=0.2", "--model.cutmix_alpha=1.0", "--model.label_smoothing=0.1"],
+        ["--model.optimizer=RMSprop", "--model.optimizer_args.alpha=0.9", "--lr=0.001"],
+        ["--trainer.precision=bf16-mixed"],
+        ["--model.channels_last=false"],
+        ["--trainer.gradient_clip_val=0.5", "--trainer.accumulate_grad_batches=3"],
+        ["--model.lr_scheduler=step", "--model.lr_step_size=1", "--model.lr_gamma=0.5"],
+    ],
+    ids=lambda words: words[0].partition("=")[0].removeprefix("--"),
+)
+def test_every_kind_of_training_learns(words, workdir):
+    main(["fit", *TINY, "--epochs=3", "--model.lr_warmup_epochs=0.2", *words])
+    with (workdir / "lightning_logs" / "version_0" / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert float(table[-1]["val/loss"]) < float(table[0]["val/loss"])
+    assert float(table[-1]["val/acc"]) > 0.3  # guessing gives 0.1
+
+
+def test_compiling_keeps_the_names_of_the_weights(workdir):
+    with torch.compiler.set_stance("force_eager"):  # the compiler itself is tested with the models
+        main(["fit", *TINY, "--epochs=1", "--model.compile=true"])
+    names = load(CHECKPOINTS / "last.ckpt")["state_dict"].keys()
+    plain = get_model("lenet_maxpool", num_classes=10, in_channels=1).state_dict().keys()
+    assert set(names) == {f"backbone.{name}" for name in plain}
+
+
+def test_weights_and_images_are_channels_last_unless_told_otherwise():
+    image = torch.rand(2, 3, 32, 32)
+    for wanted in (True, False):
+        task = ImageClassifier(10, 3, "resnet18", {"stem": "cifar"}, channels_last=wanted)
+        seen = []
+        task.backbone.conv1.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        task(image)
+        for tensor in (task.backbone.conv1.weight, seen[0]):
+            assert tensor.is_contiguous(memory_format=torch.channels_last) is wanted
+
+
+def test_the_model_can_be_loaded_without_the_command_line(trained):
+    task = ImageClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    assert task.hparams["backbone"] == "lenet_maxpool"
+    assert task.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"lr": 0.0}, "lr must be positive"), ({"ema_decay": 1.0}, "ema_decay")])
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        ImageClassifier(10, 1, "lenet", **settings)
+
+
+def test_step_seeds_differ_between_all_neighbouring_steps():
+    seeds = {step_seed(s, e, b, r) for s in range(3) for e in range(5) for b in range(50) for r in range(4)}
+    assert len(seeds) == 3 * 5 * 50 * 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
