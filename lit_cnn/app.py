@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -30,6 +31,7 @@ from lit_cnn.callbacks.metrics_csv import MetricsCSV
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
 from lit_cnn.checkpoint import Record, base_config, read_record
+from lit_cnn.checkpoint_io import AtomicCheckpointIO
 from lit_cnn.cli import EXIT_INTERRUPTED
 from lit_cnn.data import ImageDataModule, Images
 from lit_cnn.errors import UserError
@@ -207,6 +209,10 @@ class LitCLI(LightningCLI):
             callbacks.append(self.report)
         kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *callbacks]
         kwargs["enable_checkpointing"] = self.arguments.command == "fit"
+        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 
     def _run_folder(self, root: Path) -> Path:
@@ -304,9 +310,12 @@ def _interruption_told(cli: LitCLI) -> Iterator[None]:
         # Lightning turns Ctrl-C into exit status 1
         if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
-        last = cli.run_dir / "checkpoints" / "last.ckpt" if cli.run_dir is not None else None
-        hint = f"go on with: lit-cnn fit --ckpt_path {runs.shown(last)}" if last and last.is_file() else "nothing was saved yet"
-        print(f"stopped. {hint}" if cli.run_dir is not None else "stopped.", file=sys.stderr)
+        hint = ""
+        if cli.run_dir is not None:
+            last = cli.run_dir / "checkpoints" / "last.ckpt"
+            go_on = f" go on with: lit-cnn fit --ckpt_path {runs.shown(last)}"
+            hint = go_on if last.is_file() else " nothing was saved yet"
+        print(f"stopped.{hint}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
 
 

@@ -80,13 +80,13 @@ def main(args: Sequence[str] | None = None) -> None:
 def _dispatch(words: list[str], debug: bool) -> None:
     command = arguments.COMMAND_ALIASES.get(words[0], words[0])
     if command == "models":
-        from lit_cnn.analysis import models_command
+        from lit_cnn.analysis.models_command import main as list_models
 
-        models_command.main(words[1:])
+        list_models(words[1:])
     elif command == "inspect":
-        from lit_cnn.analysis import inspect_command
+        from lit_cnn.analysis.inspect_command import main as inspect
 
-        inspect_command.main(words[1:])
+        inspect(words[1:])
     else:
         parsed = arguments.parse(words)
         from lit_cnn import app

@@ -17,9 +17,15 @@ from .conftest import TINY, write_pictures
         (["fot"], ["unknown command 'fot'", "did you mean 'fit'"]),
         (["fit"], ["choose the images with --data NAME", "CIFAR10", "ImageFolder"]),
         (["fit", "--data=CIFAR1"], ["unknown data set 'CIFAR1'", "did you mean 'CIFAR10'"]),
-        (["fit", "--data=CIFAR10"], ["CIFAR10: no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"]),
+        (
+            ["fit", "--data=CIFAR10"],
+            ["no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"],
+        ),
         (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data.data_dir", "offline"]),
-        (["fit", "--data=Digits", "--data.batchsize=3"], ["--data.batchsize of Digits", "did you mean --data.batch_size"]),
+        (
+            ["fit", "--data=Digits", "--data.batchsize=3"],
+            ["--data.batchsize", "did you mean --data.batch_size"],
+        ),
         (["fit", "--data=Digits", "--model.lrr=3"], ["unknown setting --model.lrr", "did you mean --model.lr"]),
         (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number, got 'x'"]),
         (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
@@ -76,7 +82,7 @@ class Canary:
         self.path = path
 
     def __reduce__(self):
-        return (open, (str(self.path), "w"))  # noqa: PTH123 - what a pickle can call
+        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "cut short", "pickled code", "state dict"])

@@ -113,7 +113,9 @@ def test_the_model_can_be_loaded_without_the_command_line(trained):
     assert task.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"lr": 0.0}, "lr must be positive"), ({"ema_decay": 1.0}, "ema_decay")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"lr": 0.0}, "lr must be positive"), ({"ema_decay": 1.0}, "ema_decay")]
+)
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         ImageClassifier(10, 1, "lenet", **settings)

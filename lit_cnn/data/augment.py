@@ -14,13 +14,14 @@ from lit_cnn.errors import UserError
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to training images. Every operation is off at its zero (or null) value.
+    """Random changes to training images. Every operation is off at its zero.
 
     They run in this order: random resized crop, crop with padding, flips, rotation with translation and zoom,
     brightness, contrast, saturation, hue, (normalisation), erasing, cutout. One draw per sample.
 
     Args:
-        crop_scale: Random resized crop: smallest and largest share of the image's area, e.g. [0.08, 1.0].
+        crop_scale: Random resized crop: smallest and largest share of the image's area, e.g. [0.08, 1.0]; off: null
+            or [0, 0].
         crop_ratio: Random resized crop: smallest and largest width / height of the crop.
         crop_padding: Pad by so many pixels on each side, then cut a random window of the image's size.
         padding_mode: What the padding shows: black (zeros) or the mirrored image (reflect).
@@ -58,6 +59,9 @@ class Augment:
     cutout: int = 0
 
     def __post_init__(self) -> None:
+        if self.crop_scale is not None and tuple(self.crop_scale) == (0, 0):
+            # jsonargparse 4.53 takes null for this from a config but not from the command line: hence a second off.
+            object.__setattr__(self, "crop_scale", None)
         for name in ("flip", "vertical_flip", "erase", "translate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augment.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -95,11 +99,20 @@ def _resized_crop(image: Tensor, boxes: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def _mirrored(size: int, padding: int, device: torch.device) -> Tensor:
+    """Return the positions 0..size-1 with ``padding`` more on each side, mirrored at the border pixels."""
+    if padding >= size:
+        raise UserError(f"augment.crop_padding is {padding}: to reflect, it must be below the image size of {size}")
+    position = torch.arange(-padding, size + padding, device=device).abs()
+    return torch.where(position < size, position, 2 * (size - 1) - position)
+
+
 def _padded_crop(image: Tensor, uniform: Tensor, padding: int, mode: str) -> Tensor:
     """Pad (N, C, H, W) on each side and cut one window a sample; ``uniform`` is (2, N): rows, columns."""
     height, width = image.shape[-2:]
-    if mode == "reflect":
-        padded = F.pad(image.float(), [padding] * 4, mode="reflect").to(image.dtype)  # no uint8 reflection in torch
+    if mode == "reflect":  # by index, as torch reflects no uint8
+        rows, cols = _mirrored(height, padding, image.device), _mirrored(width, padding, image.device)
+        padded = image.index_select(2, rows).index_select(3, cols)
     else:
         padded = F.pad(image, [padding] * 4)
     top, left = (uniform * (2 * padding + 1)).long().unbind(0)

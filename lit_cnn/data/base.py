@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lit_cnn.data import augment as ops
+from lit_cnn.data import statistics
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.loader import Batch, BatchLoader, Source
 from lit_cnn.errors import UserError
@@ -20,8 +22,6 @@ from lit_cnn.errors import UserError
 log = logging.getLogger(__name__)
 
 NO_AUGMENT = Augment()
-# Of the ImageNet training images, as torchvision's and timm's pretrained models expect them.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Part:
     rows: Tensor  # int64 (N,), ascending
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(LightningDataModule, ABC):
     """Feeds labelled images to a task.
 
     Args:
@@ -107,25 +107,28 @@ class ImageDataModule(LightningDataModule):
 
     # What a child says about its set ----
 
+    @abstractmethod
     def _own_shape(self) -> tuple[int, int]:
         """Return image size and channels that hold where the user says nothing."""
-        raise NotImplementedError
 
     def _own_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
         """Return published mean and std per channel, or None."""
         return None
 
+    @abstractmethod
     def _own_classes(self) -> list[str]:
         """Return the data's class names in their own order; cheap, before any setup."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _build(self, names: Sequence[str]) -> dict[str, Part]:
-        """Return the parts asked for (of "train", "val", "test"). Raises UserError where there is no such part."""
-        raise NotImplementedError
+        """Return the parts asked for (of "train", "val", "test") and perhaps others that came along.
 
+        Raises UserError where there is no such part.
+        """
+
+    @abstractmethod
     def fingerprint(self) -> str:
         """Return a hash of the data: of the sorted list of files with their sizes, or of the arrays."""
-        raise NotImplementedError
 
     # What the task and the command line ask ----
 
@@ -155,7 +158,7 @@ class ImageDataModule(LightningDataModule):
 
     def sample_name(self, split: str, index: int) -> str:
         """Return the file (relative to data_dir) or the name of sample ``index`` of a batch of ``split``."""
-        return self._part(split).source.name(int(index))
+        return self._part("test" if split == "predict" else split).source.name(int(index))
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation: plain types, enough to do the same to any picture later.
@@ -214,6 +217,11 @@ class ImageDataModule(LightningDataModule):
             pin=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
+    @property
+    def _speaks(self) -> bool:
+        """Whether this process is the one that logs what all of them see."""
+        return self.trainer is None or self.trainer.is_global_zero
+
     def _workers(self) -> int:
         if self.workers is not None:
             return self.workers
@@ -256,9 +264,7 @@ class ImageDataModule(LightningDataModule):
         if self.mean is not None and self.std is not None:
             return list(self.mean), list(self.std)
         if self.normalize == "imagenet":
-            if self.channels == 3:
-                return list(IMAGENET_MEAN), list(IMAGENET_STD)
-            return [sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_STD) / 3]
+            return statistics.imagenet(self.channels)
         if self.normalize == "dataset":
             own = self._own_statistics()
             if own is None:
@@ -268,21 +274,8 @@ class ImageDataModule(LightningDataModule):
             if len(own[0]) == 1:
                 return list(own[0]) * self.channels, list(own[1]) * self.channels
             # The std of grey does not follow from those of the colours.
-        return self._compute_statistics()
-
-    def _compute_statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and std per channel over the training part, exact up to the last rounding."""
         part = self._part("train")
-        total = squares = torch.zeros(self.channels, dtype=torch.int64)
-        for batch in BatchLoader(part.source, part.rows, batch_size=256, workers=self._workers()):
-            pixels = batch.image.transpose(0, 1).flatten(1).to(torch.int64)
-            total, squares = total + pixels.sum(1), squares + (pixels * pixels).sum(1)
-        count = len(part.rows) * part.source.shape[1] * part.source.shape[2]
-        mean = total.double() / count
-        std = (squares.double() / count - mean**2).clamp(min=0).sqrt()
-        if float(std.min()) == 0:
-            raise UserError("the training images are all of one colour in some channel: their std is 0")
-        return (mean / 255).tolist(), (std / 255).tolist()
+        return statistics.compute(BatchLoader(part.source, part.rows, batch_size=256, workers=self._workers()))
 
     def _device_augment(self) -> Augment:
         """Return the operations left to do on the device."""
@@ -294,11 +287,8 @@ class ImageDataModule(LightningDataModule):
             return batch
         device = batch.image.device
         if device not in self._on_device:
-            statistics = self._normalization()
-            self._on_device[device] = (
-                torch.tensor(statistics[0], device=device),
-                torch.tensor(statistics[1], device=device),
-            )
+            values = self._normalization()
+            self._on_device[device] = torch.tensor(values[0], device=device), torch.tensor(values[1], device=device)
         mean, std = self._on_device[device]
         trainer = self.trainer
         if trainer is not None and trainer.training:
@@ -316,8 +306,3 @@ class ImageDataModule(LightningDataModule):
         if trainer is not None:  # half and double precision convert inputs before this hook, when they were integers
             image = trainer.precision_plugin.convert_input(image)
         return batch._replace(image=image)
-
-
-def without_crop(augment: Augment) -> Augment:
-    """Return ``augment`` less the random resized crop, which a source of files does as it decodes."""
-    return replace(augment, crop_scale=None)

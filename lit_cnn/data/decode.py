@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +65,19 @@ class Geometry:
     max_pixels: int = MAX_PIXELS
 
 
-def _open(path: str | Path, max_pixels: int) -> Image.Image:
+@contextlib.contextmanager
+def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open a picture, reading only its header. Raises what Pillow raises, and ValueError for too many pixels."""
-    try:
-        image = Image.open(path, formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise ValueError(f"it claims more than {max_pixels:,} pixels (--data.max_pixels)") from None
-    width, height = image.size
-    if width * height > max_pixels:
-        image.close()
-        raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (--data.max_pixels)")
-    return image
+    # An open file, not a path: given a path, Pillow 13 maps uncompressed TIFFs with sides swapped when EXIF turns them.
+    with open(path, "rb") as file:  # noqa: PTH123 (faster than a Path)
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except Image.DecompressionBombError:
+            raise ValueError(f"it claims more than {max_pixels:,} pixels (--data.max_pixels)") from None
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (--data.max_pixels)")
+        yield image
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -112,26 +116,31 @@ def _draft(image: Image.Image, box: Box, size: int) -> Box:
     if image.draft(None, (width // scale, height // scale)) is None:
         return box
     shrink_x, shrink_y = width / image.size[0], height / image.size[1]
-    return box[0] / shrink_x, box[1] / shrink_y, box[2] / shrink_x, box[3] / shrink_y
+    right, bottom = min(box[2] / shrink_x, image.size[0]), min(box[3] / shrink_y, image.size[1])
+    return box[0] / shrink_x, box[1] / shrink_y, right, bottom
+
+
+def _upright(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in (0, 1)
+    except Exception:  # garbled EXIF raises all sorts of things, and is no reason to refuse the pixels
+        return True
 
 
 def _decode(
     path: str | Path, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     size = geometry.size
-    with _open(path, geometry.max_pixels) as image:
-        upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
+    with _opened(path, geometry.max_pixels) as image:
+        if not _upright(image):
+            image = ImageOps.exif_transpose(image)
         if crop is not None:
-            if not upright:
-                image = ImageOps.exif_transpose(image)
             width, height = image.size
             top, left, h, w = crop_boxes(crop[:, None], height, width, scale, ratio)[0].tolist()
             box = _draft(image, (left, top, left + w, top + h), size)
             image = _to_channels(image, geometry.channels)
             image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         else:
-            if not upright:
-                image = ImageOps.exif_transpose(image)
             image = _to_channels(image, geometry.channels)
             if geometry.eval_resize == "stretch":
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -196,14 +205,14 @@ def why(error: BaseException) -> str:
         return "no permission to read it"
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is empty or no picture of a known format"
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).lower() or type(error).__name__
 
 
 def check_image(path: str | Path, max_pixels: int) -> str | None:
     """Decode a whole picture and return None if that works, else the reason it does not."""
     try:
-        with _open(path, max_pixels) as image:
-            image.getexif()
+        with _opened(path, max_pixels) as image:
+            image.load()
             _to_channels(image, 3)
     except Exception as error:  # see read_image
         return why(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import logging
 import os
 import shutil
@@ -103,7 +104,7 @@ def _download(remote: Remote, part: Path) -> None:
             with urllib.request.urlopen(url, timeout=30) as answer, part.open("wb") as file:
                 shutil.copyfileobj(answer, file, _CHUNK)
                 expected = answer.headers.get("Content-Length")
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', error)}")
             continue
         if expected is not None and part.stat().st_size != int(expected):

@@ -22,7 +22,7 @@ _ATTEMPTS = 10  # torchvision's RandomResizedCrop and RandomErasing both try ten
 
 def digest(*parts: object) -> str:
     """Return a hash of the parts' text as 16 hexadecimal digits."""
-    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 def _signed(value: int) -> int:
@@ -102,7 +102,8 @@ def random_boxes(
 
     ``draws`` is (22, N) in [0, 1). Returns (N, 4) int64 ``top, left, height, width`` and bool (N,): one did fit.
     """
-    draws = draws.to(torch.float64)
+    device = draws.device
+    draws = (draws.cpu() if device.type == "mps" else draws).to(torch.float64)  # Apple's GPUs have no float64
     area = (scale[0] + draws[:_ATTEMPTS] * (scale[1] - scale[0])) * (height * width)
     low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
     aspect = torch.exp(low + draws[_ATTEMPTS : 2 * _ATTEMPTS] * (high - low))
@@ -114,7 +115,7 @@ def random_boxes(
     w, h = w.gather(0, first)[0], h.gather(0, first)[0]
     top = (draws[2 * _ATTEMPTS] * (height - h + 1)).floor()
     left = (draws[2 * _ATTEMPTS + 1] * (width - w + 1)).floor()
-    return torch.stack([top, left, h, w], dim=1).long(), fits.any(0)
+    return torch.stack([top, left, h, w], dim=1).long().to(device), fits.any(0).to(device)
 
 
 def crop_boxes(

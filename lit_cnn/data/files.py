@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from torch import Tensor
 
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.decode import EXTENSIONS, Geometry, check_image, read_image
 from lit_cnn.data.draws import CROP_OPS, hash_uniform
+from lit_cnn.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,15 @@ class PictureFile:
 
 def visible_folders(folder: Path) -> list[str]:
     """Return the names of the subfolders (or links to some), sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except OSError as error:
+        _unreadable(error)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"cannot list folder {error.filename}: {error.strerror}") from error
 
 
 def pictures(folder: Path) -> Iterator[str]:
@@ -42,7 +51,7 @@ def pictures(folder: Path) -> Iterator[str]:
 
     Hidden files and folders are left out. Links to folders inside are not followed: they may lead in a circle.
     """
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if not name.startswith(".") and name.lower().endswith(EXTENSIONS):

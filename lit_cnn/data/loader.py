@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -157,6 +158,10 @@ class BatchLoader:
             future.result()  # raises here, in the main thread, what a decoding thread raised
         return batch
 
+    @cached_property
+    def _split(self) -> str:
+        return digest(self.rows.tolist())
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must share with this one: plain types, no position."""
         return {
@@ -164,7 +169,7 @@ class BatchLoader:
             "batch_size": self.batch_size,
             "world_size": self.world_size,
             "samples": len(self.rows),
-            "split": digest(self.rows.tolist()),
+            "split": self._split,
             "fingerprint": self.fingerprint,
         }
 

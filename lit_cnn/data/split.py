@@ -15,7 +15,7 @@ def _rank_by_hash(names: Sequence[str], seed: int) -> list[int]:
     """Order positions by a hash of (seed, name), so that a new name does not move the others."""
 
     def key(i: int) -> tuple[bytes, str]:
-        return hashlib.blake2b(f"{seed}\0{names[i]}".encode(), digest_size=8).digest(), names[i]
+        return hashlib.blake2b(f"{seed}\0{names[i]}".encode(errors="surrogateescape"), digest_size=8).digest(), names[i]
 
     return sorted(range(len(names)), key=key)
 
@@ -56,13 +56,16 @@ def cut(
         raise UserError(f"data.{part}_fraction is {fraction}: it must lie between 0 and 1")
     off: list[int] = []
     keep: list[int] = []
-    for label in targets.unique().tolist():
-        members = (targets == label).nonzero()[:, 0].tolist()
+    labels, counts = targets.unique(return_counts=True)  # sorted
+    groups = targets.argsort(stable=True).split(counts.tolist())
+    for label, group in zip(labels.tolist(), groups, strict=True):
+        members = group.tolist()
         count = share(len(members), fraction)
         if count >= len(members):
+            smaller = f" or set a smaller --data.{part}_fraction" if len(members) > 1 else " to it or remove it"
             raise UserError(
-                f"class {class_names[label]!r} has only {len(members)} to cut {count} off for {part} and keep one: "
-                f"add images, or set a smaller --data.{part}_fraction"
+                f"class {class_names[label]!r} has {len(members)} left to cut {count} off for {part}, which leaves "
+                f"none to train on: add images{smaller}"
             )
         if tail:
             keep += members[:-count]

@@ -1,0 +1,138 @@
+"""What sets of picture files share, and Images: pictures without labels, for prediction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_cnn.data.augment import Augment
+from lit_cnn.data.base import ImageDataModule, Part, log
+from lit_cnn.data.decode import EXTENSIONS, MAX_PIXELS, Geometry
+from lit_cnn.data.draws import digest
+from lit_cnn.data.files import FileSource, find_broken, pictures
+from lit_cnn.errors import UserError
+
+KINDS = ", ".join(extension[1:] for extension in EXTENSIONS)
+
+
+class PictureDataModule(ImageDataModule):
+    """What sets of picture files share.
+
+    Args:
+        image_size: Height and width in pixels the model sees; null: 224.
+        channels: 1 (grey) or 3 (RGB); null: 3.
+        normalize: "imagenet", or "computed" (over the training images).
+        eval_resize: "center_crop": resize the shorter side, then cut the centre out; "stretch": resize to a square.
+        eval_crop: Share of the shorter side that center_crop keeps; null: 0.875 (224 of 256) for an image_size of 128
+            or more, else 1.
+        on_bad_image: "error": stop at a broken picture and name it; "skip": find and list them before training.
+        max_pixels: Pictures whose header claims more pixels are broken.
+    """
+
+    def __init__(
+        self,
+        normalize: str = "imagenet",
+        eval_resize: str = "center_crop",
+        eval_crop: float | None = None,
+        on_bad_image: str = "error",
+        max_pixels: int = MAX_PIXELS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(normalize=normalize, **kwargs)
+        self.eval_resize, self.on_bad_image, self.max_pixels = eval_resize, on_bad_image, max_pixels
+        self.eval_crop = (0.875 if self.image_size >= 128 else 1.0) if eval_crop is None else eval_crop
+        if eval_resize not in ("center_crop", "stretch"):
+            raise UserError(f"data.eval_resize is {eval_resize!r}: choose center_crop or stretch")
+        if on_bad_image not in ("error", "skip"):
+            raise UserError(f"data.on_bad_image is {on_bad_image!r}: choose error or skip")
+        if not 0 < self.eval_crop <= 1:
+            raise UserError(f"data.eval_crop is {self.eval_crop}: it must be above 0 and at most 1")
+
+    def _own_shape(self) -> tuple[int, int]:
+        return 224, 3
+
+    def _geometry(self) -> Geometry:
+        return Geometry(self.image_size, self.channels, self.eval_resize, self.eval_crop, self.max_pixels)
+
+    def _file_source(self, root: Path, paths: Sequence[str], targets: Tensor) -> FileSource:
+        return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
+
+    def _drop_broken(self, root: Path, paths: Sequence[str]) -> list[str]:
+        """Return ``paths`` without the broken ones, if those are to be skipped; say which."""
+        if self.on_bad_image != "skip":
+            return list(paths)
+        broken = find_broken(root, paths, self.max_pixels, self._workers())
+        if broken and self._speaks:
+            listed = "; ".join(f"{path} ({reason})" for path, reason in broken.items())
+            log.warning("skipped %d of %d images that cannot be read: %s", len(broken), len(paths), listed)
+        return [path for path in paths if path not in broken]
+
+    def _device_augment(self) -> Augment:
+        return replace(self.augment, crop_scale=None)  # the files' source crops as it decodes
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return how images are prepared for evaluation, see the base class."""
+        return {**super().preprocessing(), "eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
+
+
+class Images(PictureDataModule):
+    """Pictures without labels, for prediction: every target is -1.
+
+    Args:
+        paths: Picture files, or folders that are searched for them, subfolders included.
+        mean: Per channel, in units of [0, 1]; null: ImageNet's.
+        std: Per channel, in units of [0, 1].
+        class_names: Of the model.
+    """
+
+    def __init__(self, paths: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paths = paths if paths is not None else [self.data_dir]
+
+    def _own_classes(self) -> list[str]:
+        return []
+
+    @cached_property
+    def _found(self) -> list[str]:
+        found: list[str] = []
+        for path in self.paths:
+            if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
+                inside = sorted(pictures(Path(path)))
+                if not inside:
+                    raise UserError(f"no images ({KINDS}) in folder {path}")
+                found += [os.path.join(path, name) for name in inside]  # noqa: PTH118
+            elif os.path.exists(path):  # noqa: PTH110
+                found.append(path)
+            else:
+                raise UserError(f"there is no file or folder {path}: give picture files or folders")
+        good = self._drop_broken(Path(), found)
+        if not good:
+            raise UserError(f"none of the {len(found)} images in {', '.join(self.paths)} can be read")
+        return good
+
+    def _build(self, names: Sequence[str]) -> dict[str, Part]:
+        if set(names) != {"test"}:
+            raise UserError("Images has no labels to train or validate on: use it with predict, or --data ImageFolder")
+        targets = torch.full((len(self._found),), -1, dtype=torch.int64)
+        return {"test": Part(self._file_source(Path(), self._found, targets), torch.arange(len(targets)))}
+
+    def setup(self, stage: str) -> None:
+        """Find the pictures; only prediction makes sense without labels."""
+        if stage != "predict":
+            raise UserError(f"Images has no labels for {stage}: use it with predict, or --data ImageFolder")
+        super().setup(stage)
+
+    def sample_name(self, split: str, index: int) -> str:
+        """Return the path as it was given."""
+        return super().sample_name("test", index)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the list of files with their sizes."""
+        return digest(*(f"{path}\0{Path(path).stat().st_size}" for path in self._found))

@@ -1,0 +1,38 @@
+"""Mean and standard deviation per channel, in units of [0, 1]: ImageNet's, and of any set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from lit_cnn.data.loader import Batch
+from lit_cnn.errors import UserError
+
+# Of the ImageNet training images, as torchvision's and timm's pretrained models expect them.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def imagenet(channels: int) -> tuple[list[float], list[float]]:
+    """Return ImageNet's mean and std; for one channel their averages, as timm does for grey weights."""
+    if channels == 3:
+        return list(_IMAGENET_MEAN), list(_IMAGENET_STD)
+    return [sum(_IMAGENET_MEAN) / 3], [sum(_IMAGENET_STD) / 3]
+
+
+def compute(batches: Iterable[Batch]) -> tuple[list[float], list[float]]:
+    """Return mean and std over all pixels of all uint8 images; summed in integers, so exact to the last rounding.
+
+    Raises:
+        UserError: The images are all of one colour in some channel: nothing can be divided by a std of 0.
+    """
+    count, total, squares = 0, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    for batch in batches:
+        pixels = batch.image.transpose(0, 1).flatten(1).to(torch.int64)
+        count += pixels.shape[1]
+        total, squares = total + pixels.sum(1), squares + (pixels * pixels).sum(1)
+    mean = total.double() / count
+    std = (squares.double() / count - mean**2).clamp(min=0).sqrt()
+    if float(std.min()) == 0:
+        raise UserError("the training images are all of one colour in some channel: set --data.mean and --data.std")
+    return (mean / 255).tolist(), (std / 255).tolist()
