@@ -27,6 +27,7 @@ from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
+from lit_cnn.callbacks.last_checkpoint import LastCheckpoint, Stopped
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
@@ -125,7 +126,6 @@ class LitCLI(LightningCLI):
                     "checkpoint.filename": "best",
                     "checkpoint.monitor": "val/acc",
                     "checkpoint.mode": "max",
-                    "checkpoint.save_last": True,
                     "checkpoint.auto_insert_metric_name": False,
                     # saved on an epoch's last batch, a resume would skip what happens at the epoch's end
                     "checkpoint.save_on_train_epoch_end": True,
@@ -213,7 +213,12 @@ class LitCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if self.arguments.command == "fit" and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
+            # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
+            folder = trainer.checkpoint_callback.dirpath
+            trainer.callbacks.append(LastCheckpoint(str(folder)))  # type: ignore[attr-defined]
+        return trainer
 
     def _run_folder(self, root: Path) -> Path:
         if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
@@ -239,6 +244,7 @@ class LitCLI(LightningCLI):
         ckpt_path = str(self.record.path) if self.record is not None else None
         trainer, command = self.trainer, self.arguments.command
         try:
+            self._note_changed_data()
             if command == "fit":
                 trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
                 self._tell_result()
@@ -252,6 +258,18 @@ class LitCLI(LightningCLI):
             if self.run_dir is not None and _is_first_process() and self.record is None:
                 _remove_if_untrained(self.run_dir, trainer)
             raise
+
+    def _note_changed_data(self) -> None:
+        """Say when the images are not those that the checkpoint's run saw: its split may not be theirs."""
+        if self.record is None or not _is_first_process():
+            return
+        before, now = self.record.config["data"], self.plain_config["data"]
+        place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
+        if place[0] == place[1] and self.datamodule.fingerprint() != self.record.fingerprint:
+            print(
+                f"note: the images in {now['init_args']['data_dir']} have changed since this run was trained; some "
+                "that it trained on may now count as validation or test images"
+            )
 
     def _results_folder(self) -> Path:
         """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
@@ -303,19 +321,19 @@ def _pictures(record: Record, paths: list[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _interruption_told(cli: LitCLI) -> Iterator[None]:
-    """After Ctrl-C, say how to go on and exit as shells expect."""
+    """After a stop by Ctrl-C or SIGTERM, say how to go on."""
     try:
         yield
+    except Stopped:
+        if _is_first_process() and cli.run_dir is not None:
+            last = cli.run_dir / "checkpoints" / "last.ckpt"
+            print(f"saved; go on with: lit-cnn fit --resume {runs.shown(last)}", file=sys.stderr)
+        raise
     except SystemExit as error:
-        # Lightning turns Ctrl-C into exit status 1
+        # Lightning turns a Ctrl-C outside of training into exit status 1
         if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
-        hint = ""
-        if cli.run_dir is not None:
-            last = cli.run_dir / "checkpoints" / "last.ckpt"
-            go_on = f" go on with: lit-cnn fit --ckpt_path {runs.shown(last)}"
-            hint = go_on if last.is_file() else " nothing was saved yet"
-        print(f"stopped.{hint}", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
 
 

@@ -272,6 +272,19 @@ def test_classes_are_matched_by_name_when_the_test_folder_lacks_one(workdir):
     assert first == second
 
 
+def test_images_that_changed_since_training_are_told(workdir, capsys):
+    for seed, name in enumerate("ab"):
+        write_pictures(workdir / "set" / name, 12, seed)
+    folder = ["--data=ImageFolder", "--data-dir=set", "--img-size=32"]
+    main(["fit", *folder, "--model.backbone=lenet_color", "--epochs=1", QUIET])
+    capsys.readouterr()
+    main(["test", "--ckpt_path=best", QUIET])
+    assert "have changed" not in capsys.readouterr().out
+    write_pictures(workdir / "set" / "a", 14)
+    main(["test", "--ckpt_path=best", QUIET])
+    assert "note: the images in set have changed since this run was trained" in capsys.readouterr().out
+
+
 # -- several processes -----------------------------------------------------------------------------------------------
 
 
