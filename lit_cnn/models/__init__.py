@@ -7,7 +7,7 @@ in eval mode always logits alone. Auxiliary heads are children whose name begins
 from __future__ import annotations
 
 import fnmatch
-import inspect
+from inspect import signature
 from typing import Any
 
 import torch
@@ -58,7 +58,9 @@ _HIDDEN = ("num_classes", "in_channels")
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that match a shell pattern, in the order of the registry; a plain word matches anywhere in a name.
+    """Names that match a shell pattern, in the order of the registry.
+
+    A word without wildcards is the model of that name, or if there is none, all that have it anywhere in their names.
 
     Other zoos are searched only by patterns that begin with ``torchvision/`` or ``timm/``.
 
@@ -72,6 +74,8 @@ def list_models(pattern: str = "*") -> list[str]:
         names = external.timm_names()
     else:
         names = list(MODELS)
+    if pattern in names:
+        return [pattern]
     if not any(c in pattern for c in "*?["):
         pattern = f"{zoo}/*{pattern[len(zoo) + 1 :]}*" if slash else f"*{pattern}*"
     return [name for name in names if fnmatch.fnmatch(name, pattern)]
@@ -98,7 +102,7 @@ def model_arguments(name: str) -> list[str]:
         external.require(name)
         return external.arguments(name)
     # What a row has bound by position is its architecture, not an argument; `signature` leaves it out.
-    return [p for p in inspect.signature(_row(name).factory).parameters if p not in _HIDDEN]
+    return [p for p in signature(_row(name).factory).parameters if p not in _HIDDEN]
 
 
 def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any) -> nn.Module:

@@ -38,6 +38,27 @@ def find_head(model: nn.Module, num_classes: int) -> str:
     raise UserError(f"{type(model).__name__} has no layer with {num_classes} outputs to be its head")
 
 
+def all_heads(model: nn.Module, num_classes: int) -> list[str]:
+    """Names of every module whose shape depends on K: the head, and the auxiliary heads.
+
+    A network that ends in convolutions may have several K wide in a row (NiN's last block); all of them count.
+    """
+    aux = auxiliary_heads(model)
+    try:
+        head = find_head(model, num_classes)
+    except UserError:  # a network without a head (include_top=False)
+        return aux
+    parent = head.rpartition(".")[0]
+    heads = [head]
+    if parent and isinstance(model.get_submodule(head), nn.Conv2d):
+        for name, layer in reversed(list(model.get_submodule(parent).named_children())):
+            if isinstance(layer, nn.Conv2d) and f"{parent}.{name}" != head:
+                if layer.out_channels != num_classes:
+                    break
+                heads.append(f"{parent}.{name}")
+    return heads + aux
+
+
 def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) -> list[nn.Module]:
     """Stop the gradients of a part of ``model``, in place, and return the frozen modules.
 
@@ -63,7 +84,8 @@ def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) ->
     elif what == "backbone":
         if num_classes is None:
             num_classes = next(k for m in reversed(list(model.modules())) if (k := _outputs(m)) is not None)
-        keep = [find_head(model, num_classes), *auxiliary_heads(model)]
+        find_head(model, num_classes)  # a network without one has nothing left to train
+        keep = all_heads(model, num_classes)
         frozen = _outside(model, keep)
         # Parameters held by a module that also contains a head (a class token, say).
         for name, parameter in model.named_parameters():

@@ -99,7 +99,9 @@ class GoogLeNet(nn.Module):
         aux_dropout: in the auxiliary heads.
         pool: of the four max-pools between stages, ``ceil`` rounds odd sizes up (the notes, torchvision), ``pad``
             pads by one (d2l).
-        init: see ``lit_cnn.nn.init``.
+        init: see ``lit_cnn.nn.init``; Xavier is that of the authors' Caffe definition. With ``kaiming``, the notes'
+            choice, the many 1x1 reductions blow the signal up: logits start at a spread of 80 and the loss at 50
+            instead of 2.3 (ten classes, without BN).
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class GoogLeNet(nn.Module):
         dropout: float = 0.4,
         aux_dropout: float = 0.5,
         pool: str = "ceil",
-        init: str = "kaiming",
+        init: str = "xavier",
     ) -> None:
         super().__init__()
         if pool not in ("ceil", "pad"):
@@ -184,9 +186,11 @@ MODELS: dict[str, Row] = {
         partial(GoogLeNet, batch_norm=True),
         paper="Ioffe and Szegedy 2015, Batch normalization, arXiv 1502.03167 (layers of 1409.4842)",
         year=2015,
+        parameters=13_378_280 + 7_536,  # one scale more than the bias for each of 7,536 filters
+        source="by hand",
     ),
     "googlenet_d2l": _row(
-        partial(GoogLeNet, aux_heads=False, dropout=0.0, pool="pad", init="xavier"),
+        partial(GoogLeNet, aux_heads=False, dropout=0.0, pool="pad"),
         image_size=96,
         in_channels=1,
         num_classes=10,

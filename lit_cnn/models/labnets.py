@@ -125,6 +125,6 @@ MODELS: dict[str, Row] = {
         parameters=94_762,
         source="by hand",
     ),
-    "plain_deep": _he(partial(DeepNet, residual=False)),
-    "residual_deep": _he(DeepNet),
+    "plain_deep": _he(partial(DeepNet, residual=False), parameters=1_064_682, source="by hand"),
+    "residual_deep": _he(DeepNet, parameters=1_064_682, source="by hand"),
 }

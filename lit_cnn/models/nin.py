@@ -35,6 +35,11 @@ class NiN(nn.Module):
     Departure: no ReLU on the class maps. With it, as in the Caffe definition and in d2l, no logit can fall below 0,
     and a class whose map is nowhere positive gets no gradient any more. Give ``final_relu=True`` to have it.
 
+    Why it is often seen stuck at ln 10 = 2.303 on CIFAR-10, measured after 60 steps of 64 images, SGD 0.9, lr 0.01:
+    N(0, 0.01²) and PyTorch's own initialisation are still at 2.30 with the final ReLU and without, Xavier is with it;
+    Kaiming is at 2.28 with it and at 2.09 without. At lr 0.1 none is below 2.29. After 150 steps, Kaiming without it:
+    1.84 at lr 0.01, 1.92 at 0.05 with 40 steps of warm-up, 1.77 with Adam at 0.001.
+
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
@@ -42,8 +47,8 @@ class NiN(nn.Module):
         dropout: between blocks, or before the last one in the ImageNet form.
         final_relu: see above.
         init: see ``lit_cnn.nn.init``. Kaiming, because a network without normalisation needs it: with ``normal``
-            every 1x1 layer multiplies what goes through by about 0.01 * sqrt(192 / 2) = 0.1, so nine layers leave
-            1e-7 of the signal, the logits are all equal and the loss stays at ln 10 = 2.303 from the first step on.
+            a 1x1 layer multiplies what goes through by about 0.01 * sqrt(192 / 2) = 0.1, and after nine layers the
+            logits of different images and classes differ by 1e-8.
     """
 
     def __init__(

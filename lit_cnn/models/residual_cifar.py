@@ -64,5 +64,7 @@ MODELS: dict[str, Row] = {
         year=2015,
         image_size=32,
         num_classes=10,
+        parameters=5_953_354,
+        source="by hand",
     ),
 }

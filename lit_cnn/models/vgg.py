@@ -93,22 +93,28 @@ _TORCHVISION = {11: 132_863_336, 13: 133_047_848, 16: 138_357_544, 19: 143_667_2
 _TORCHVISION_BN = {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248}
 # With BN and one dense layer, on 10 classes, as in github.com/kuangliu/pytorch-cifar.
 _KUANGLIU = {11: 9_231_114, 13: 9_416_010, 16: 14_728_266, 19: 20_040_522}
+# 7 and 9: convolutions 1,550,976 and 4,500,864, dense layers 123,642,856 (CIFAR form: 5,130), BN 1,920 and 3,456.
+_HAND = {7: 125_193_832, 9: 128_143_720}
+_HAND_BN = {7: 125_195_752, 9: 128_147_176}
+_HAND_CIFAR = {7: 1_558_026, 9: 4_509_450}
 
 MODELS: dict[str, Row] = {}
 for _depth, _stages in STAGES.items():
-    for _suffix, _norm, _counts in (("", False, _TORCHVISION), ("_bn", True, _TORCHVISION_BN)):
-        _name = f"vgg{_depth}{_suffix}"
-        _known = _depth in _counts
-        MODELS[_name] = _row(
+    for _suffix, _norm, _published, _hand in (
+        ("", False, _TORCHVISION, _HAND),
+        ("_bn", True, _TORCHVISION_BN, _HAND_BN),
+    ):
+        _twin = _depth in _published
+        MODELS[f"vgg{_depth}{_suffix}"] = _row(
             partial(VGG, _stages, batch_norm=_norm),
-            parameters=_counts.get(_depth),
-            source="torchvision" if _known else "",
-            torchvision=_name if _known else None,
+            parameters=(_published | _hand)[_depth],
+            source="torchvision" if _twin else "by hand",
+            torchvision=f"vgg{_depth}{_suffix}" if _twin else None,
         )
     MODELS[f"vgg{_depth}_cifar"] = _row(
         partial(VGG, _stages, batch_norm=True, hidden=(), pool_to=1),
         image_size=32,
         num_classes=10,
-        parameters=_KUANGLIU.get(_depth),
-        source="kuangliu/pytorch-cifar" if _depth in _KUANGLIU else "",
+        parameters=(_KUANGLIU | _HAND_CIFAR)[_depth],
+        source="kuangliu/pytorch-cifar" if _depth in _KUANGLIU else "by hand",
     )

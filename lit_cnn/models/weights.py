@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
 from lit_cnn.models.external import torchvision_models
-from lit_cnn.models.freeze import auxiliary_heads, find_head
+from lit_cnn.models.freeze import all_heads, auxiliary_heads
 from lit_cnn.models.sizes import first_layer
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -121,15 +121,12 @@ def _size(tensor: Tensor) -> str:
 
 
 def _head_prefixes(model: nn.Module, num_classes: int | None) -> tuple[str, ...]:
-    aux = [f"{name}." for name in auxiliary_heads(model)]
     if num_classes is None:
-        layers = [m for n, m in model.named_modules() if not n.startswith(tuple(aux))]
+        aux = tuple(f"{name}." for name in auxiliary_heads(model))
+        layers = [m for n, m in model.named_modules() if not n.startswith(aux)]
         widths = [getattr(m, "out_features", getattr(m, "out_channels", None)) for m in layers]
         num_classes = next((w for w in reversed(widths) if w is not None), 0)
-    try:
-        return (*aux, f"{find_head(model, num_classes)}.")
-    except UserError:  # a network without a head (include_top=False)
-        return tuple(aux)
+    return tuple(f"{name}." for name in all_heads(model, num_classes))
 
 
 def _extra_heads(found: dict[str, Tensor], target: dict[str, Tensor]) -> tuple[str, ...]:

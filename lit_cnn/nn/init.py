@@ -14,10 +14,12 @@ def init_weights(model: nn.Module, scheme: str) -> None:
     - ``torch``: what PyTorch's constructors drew (uniform, bound 1/sqrt(fan_in)); nothing is changed.
     - ``kaiming``: convolutions N(0, 2 / fan_out) (He et al. 2015, arXiv 1502.01852, section 2.2: the backward
       case, which keeps the size of gradients through ReLU); dense layers N(0, 0.01²), the usual choice.
+      It does not keep the size of signals where layers narrow: a 1x1 layer from 832 to 32 channels makes them 5 times
+      as large, and without batch norm they stay so.
     - ``xavier``: uniform with variance 2 / (fan_in + fan_out) everywhere (Glorot and Bengio 2010, eq. 16).
     - ``normal``: N(0, 0.01²) everywhere (AlexNet, section 5).
 
-    Biases become 0 in the last three.
+    Biases become 0 in all but ``torch``.
 
     Raises:
         ValueError: the scheme has another name.

@@ -1,0 +1,31 @@
+"""What ``lit-cnn models`` says about one model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Figures(NamedTuple):
+    """Figures of a model as its paper has it.
+
+    Attributes:
+        parameters: counted.
+        macs: multiply-accumulate operations for one image of the shape ``image``, counted.
+        image: channels, height, width in pixels.
+        classes: number of logits.
+        smallest: side in pixels of the smallest square image it takes, in training as well.
+        year: of the paper.
+        paper: authors, title, number, section.
+        reference: number of parameters published or found in the reference implementation.
+        source: where ``reference`` comes from.
+    """
+
+    parameters: int | None = None
+    macs: int | None = None
+    image: tuple[int, int, int] | None = None
+    classes: int | None = None
+    smallest: int | None = None
+    year: int | None = None
+    paper: str = ""
+    reference: int | None = None
+    source: str = ""

@@ -1,0 +1,202 @@
+"""``lit-cnn inspect MODEL``: every layer's output, parameters, work and receptive field, and the gridding check."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lit_cnn.analysis.tables import console, count, giga, table
+from lit_cnn.errors import UserError
+
+if TYPE_CHECKING:
+    from lit_cnn.models.fields import Field
+    from lit_cnn.models.inspect import Layer, Stack
+
+OUT = Path("lightning_logs") / "inspect"
+PREFIXES = ("--model.backbone_args.", "--backbone_args.")
+
+
+def main(argv: list[str]) -> int:
+    """Run the command with the arguments that follow its name; the exit status is returned.
+
+    Raises:
+        UserError: an unknown model or argument, or an image size the model does not take.
+    """
+    parser = argparse.ArgumentParser(
+        prog="lit-cnn inspect",
+        description="Look inside a model. Layers that neither hold parameters nor change the map are left out.",
+        epilog="Arguments of the model follow as in training: --backbone_args.stem cifar",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", help="name, as lit-cnn models lists them")
+    parser.add_argument("--image-size", "--img-size", type=int, help="side of the square image in pixels")
+    parser.add_argument("--depth", type=int, help="group layers below this level; by default every layer has a line")
+    parser.add_argument("--in-channels", type=int, help="channels of the image")
+    parser.add_argument("--num-classes", type=int, help="number of logits")
+    parser.add_argument("--out-dir", type=Path, default=OUT, help=f"where the pictures go ({OUT})")
+    words, backbone_args = _split_backbone_args(argv)
+    known = {option for action in parser._actions for option in action.option_strings}
+    words = [w.replace("_", "-") if w.partition("=")[0].replace("_", "-") in known else w for w in words]
+    arguments = parser.parse_args(words)
+    inspect_model(
+        arguments.model,
+        image_size=arguments.image_size,
+        depth=arguments.depth,
+        out_dir=arguments.out_dir,
+        backbone_args=backbone_args,
+        in_channels=arguments.in_channels,
+        num_classes=arguments.num_classes,
+    )
+    return 0
+
+
+def _split_backbone_args(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take ``--backbone_args.KEY VALUE`` and ``…KEY=VALUE`` out; values are YAML, as in configs."""
+    rest, found = [], {}
+    words = iter(argv)
+    for word in words:
+        prefix = next((p for p in PREFIXES if word.replace("backbone-args", "backbone_args").startswith(p)), None)
+        if prefix is None:
+            rest.append(word)
+            continue
+        key, equals, value = word[len(prefix) :].partition("=")
+        if not equals:
+            value = next(words, "")
+        if not key or not value or value.startswith("--"):
+            raise UserError(f"{word} needs a name and a value, such as --backbone_args.stem cifar")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[key] = value
+    return rest, found
+
+
+def inspect_model(
+    name: str,
+    image_size: int | None = None,
+    depth: int | None = None,
+    out_dir: Path | str = OUT,
+    backbone_args: dict[str, Any] | None = None,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+) -> list[Path]:
+    """Print the table and the gridding check of a model, save the pictures, and return their paths.
+
+    Args:
+        name: as ``get_model`` takes it.
+        image_size: side of the square image in pixels; by default the paper's.
+        depth: deepest level of modules with lines of their own; ``None`` for the innermost layers.
+        out_dir: folder for the pictures.
+        backbone_args: arguments of the model.
+        in_channels, num_classes: by default the paper's.
+
+    Raises:
+        UserError: see ``get_model``; or the model does not take the image size.
+    """
+    import torch
+
+    from lit_cnn.models import MODELS, get_model
+    from lit_cnn.models.inspect import dilated_stacks, inspect_layers
+
+    for flag, number in (("image-size", image_size), ("depth", depth), ("in-channels", in_channels)):
+        if number is not None and number < 1:
+            raise UserError(f"--{flag} must be 1 or more, got {number}")
+    row = MODELS.get(name)
+    arguments = dict(backbone_args or {})
+    channels = in_channels or (row.in_channels if row else 3)
+    classes = num_classes or (row.num_classes if row else 1000)
+    side = image_size or arguments.get("image_size") or (row.image_size if row else 224)
+    with torch.device("meta"):
+        model = get_model(name, classes, channels, **arguments)
+    layers = inspect_layers(model, side, channels)
+    screen = console()
+    out = table(
+        f"{name} on {channels}x{side}x{side}",
+        "layer", "kind", "output", "parameters", "MACs", "receptive field", "stride", "centre",
+        numbers=("parameters", "MACs", "receptive field", "stride", "centre"),
+    )  # fmt: skip
+    shown = _rows(layers, depth)
+    for layer in shown:
+        output = "x".join(str(n) for n in layer.output)
+        macs = giga(layer.macs) if layer.macs else "0"
+        out.add_row(layer.name, layer.kind, output, count(layer.parameters), macs, *_field(layer))
+    screen.print(out)
+    whole = layers[0]
+    hidden = len(_leaves(layers, depth)) - len(shown)
+    screen.print(
+        f"{count(whole.parameters)} parameters, {giga(whole.macs)} multiply-accumulates an image; "
+        f"layers without parameters that keep the map, not shown: {hidden}"
+    )
+    screen.print("receptive field, stride and centre of the first unit in input pixels, padding included", style="dim")
+
+    stacks = dilated_stacks(layers)
+    for stack in stacks:
+        screen.print(_verdict(stack))
+    return _pictures(name, shown, stacks, side, Path(out_dir), screen)
+
+
+def _leaves(layers: list[Layer], depth: int | None) -> list[Layer]:
+    """Innermost layers, or those at ``depth`` where they go deeper."""
+    if depth is None:
+        return [layer for layer in layers if layer.leaf]
+    return [layer for layer in layers if layer.depth == depth or (layer.leaf and layer.depth < depth)]
+
+
+def _rows(layers: list[Layer], depth: int | None) -> list[Layer]:
+    """Leave out what only changes values: activations, dropout."""
+    shown: list[Layer] = []
+    for layer in _leaves(layers, depth):
+        last = shown[-1] if shown else None
+        same = last and (math.prod(layer.output), layer.field) == (math.prod(last.output), last.field)
+        if layer.parameters or layer.macs or not same:
+            shown.append(layer)
+    return shown
+
+
+def _field(layer: Layer) -> tuple[str, str, str]:
+    if layer.whole:
+        return "whole image", "-", "-"
+    if layer.field is None:
+        return "-", "-", "-"
+    field: Field = layer.field
+    return _sides(field.size), _sides(field.stride), _sides(field.centre)
+
+
+def _sides(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g}x{pair[1]:g}"
+
+
+def _verdict(stack: Stack) -> str:
+    kernel = stack.kernels[-1]
+    divisor = math.gcd(*stack.dilations)
+    rule = f"M2 = {stack.m2} {'<=' if stack.m2 <= kernel else '>'} {kernel}"
+    dilations = "-".join(str(d) for d in stack.dilations)
+    line = f"gridding check, dilations {dilations} up to {stack.layer}: {rule}"
+    if divisor > 1:
+        line += f", common divisor {divisor}"
+    seen = f"of the {stack.window}x{stack.window} pixels {stack.holes} are never touched"
+    return f"{line}; {seen}{' (gridding)' if stack.holes else ''}"
+
+
+def _pictures(name: str, layers: list[Layer], stacks: list[Stack], side: int, out_dir: Path, screen: Any) -> list[Path]:
+    from lit_cnn.analysis import pictures  # matplotlib takes a second to import
+
+    stem = name.replace("/", "_")
+    paths = []
+    path = out_dir / f"{stem}_receptive_field.png"
+    try:
+        if pictures.growth(layers, side, f"{name}, {side} pixels", path):
+            paths.append(path)
+        if stacks:
+            path = out_dir / f"{stem}_gridding.png"
+            pictures.gridding(stacks, name, path)
+            paths.append(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Give another folder with --out-dir") from None
+    for path in paths:
+        screen.print(f"saved {path}", soft_wrap=True)
+    return paths

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lit_cnn.analysis.inspect_command import main
+from lit_cnn.errors import UserError
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_alexnets_table_has_shapes_work_and_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = run(capsys, "alexnet_original", "--image-size", 227, "--out-dir", tmp_path)
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert lines["features.0"] == [
+        "features.0",
+        "Conv2d",
+        "11x11",
+        "s4",
+        "96x55x55",
+        "34,944",
+        "105.4",
+        "M",
+        "11",
+        "4",
+        "5",
+    ]
+    assert lines["features.14"][-6:] == ["256x6x6", "0", "0", "195", "32", "33"]
+    assert lines["classifier.6"][-4:] == ["whole", "image", "-", "-"]
+    assert "features.1" not in lines  # a ReLU
+    assert "60,965,224 parameters, 724.4 M multiply-accumulates" in out
+    with Image.open(tmp_path / "alexnet_original_receptive_field.png") as picture:
+        assert picture.width > 500
+    assert not (tmp_path / "alexnet_original_gridding.png").exists()
+
+
+def test_depth_groups_layers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = run(capsys, "resnet18", "--depth", 1, "--out_dir", tmp_path)
+    names = [line.split()[0] for line in out.splitlines()[2:11]]
+    assert names == ["conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc"]
+
+
+def test_the_gridding_check_tells_good_dilations_from_bad_ones_and_draws_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = run(capsys, "dilated_convnet", "--out-dir", tmp_path)
+    assert "dilations 1-2-5 up to features.6: M2 = 2 <= 3; of the 17x17 pixels 0 are never touched" in out
+    out = run(capsys, "dilated_convnet", "--backbone_args.dilations", "[2, 2, 2]", "--out-dir", tmp_path)
+    assert "common divisor 2; of the 13x13 pixels 120 are never touched (gridding)" in out
+    with Image.open(tmp_path / "dilated_convnet_gridding.png") as picture:
+        colours = picture.convert("RGB").getcolors(1 << 20)
+    red = sum(n for n, (r, g, b) in colours if r > 200 and g < 60 and b < 60)
+    assert red > 0.2 * picture.width * picture.height
+
+
+def test_arguments_of_the_model_are_given_as_in_training(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words in (["--backbone_args.stem", "cifar"], ["--model.backbone_args.stem=cifar"]):
+        out = run(capsys, "resnet18", *words, "--img-size", 32, "--num-classes", 10, "--out-dir", tmp_path)
+        assert "Conv2d 3x3 p1" in out.splitlines()[2]
+        assert "512x4x4" in out
+
+
+def test_other_zoos_are_inspected_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = run(capsys, "torchvision/squeezenet1_1", "--depth", 1, "--out-dir", tmp_path)
+    assert "1,235,496 parameters" in out
+    assert (tmp_path / "torchvision_squeezenet1_1_receptive_field.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vgg99"], "unknown model 'vgg99', did you mean 'vgg"),
+        (["vgg11", "--image-size", "16"], "VGG cannot take 16x16 images; the smallest size that works is 32x32"),
+        (["vgg11", "--image-size", "0"], "must be 1 or more"),
+        (["resnet18", "--backbone_args.stme", "cifar"], "resnet18 has no argument 'stme', did you mean 'stem'"),
+        (["resnet18", "--backbone_args.stem"], "--backbone_args.stem needs a name and a value"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        main([*words, "--out-dir", str(tmp_path)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .* Give another folder with --out-dir"):
+        main(["lenet", "--out-dir", str(tmp_path / "file" / "sub")])

@@ -1,0 +1,69 @@
+"""Small forms of every architecture, for tests that run them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lit_cnn.models import MODELS, get_model
+
+CLASSES = 7
+
+# One entry per architecture and per switch that changes what is computed: arguments that keep it small, image side.
+# What follows a blank in a key only tells entries of one model apart.
+SMALL: dict[str, tuple[dict[str, object], int]] = {
+    "lenet": ({}, 28),
+    "lenet_color": ({}, 32),
+    "mnist_cnn": ({}, 28),
+    "alexnet": ({"hidden": 32}, 63),
+    "alexnet_original": ({"hidden": 32, "image_size": 67}, 67),
+    "alexnet_half": ({"hidden": 32, "image_size": 64}, 64),
+    "vgg7": ({"hidden": (32, 16), "activation": "relu6", "dropout": 0.4, "pool_to": 2}, 32),
+    "vgg11_bn": ({"hidden": (32,), "pool_to": 1}, 32),
+    "vgg9_cifar": ({}, 32),
+    "nin": ({}, 16),
+    "nin_imagenet": ({}, 96),
+    "googlenet": ({}, 96),
+    "googlenet_bn": ({}, 96),
+    "googlenet_d2l": ({}, 48),
+    "resnet18": ({}, 64),
+    "resnet50": ({"stem": "cifar"}, 16),
+    "resnet20": ({}, 32),
+    "plain20": ({}, 32),
+    "densenet_small": ({}, 32),
+    "densenet_small bottleneck": ({"bottleneck": True, "stem": "cifar", "compression": 1.0, "dropout": 0.1}, 16),
+    "residual_cifar": ({}, 32),
+    "convnet": ({}, 32),
+    "dilated_convnet": ({}, 32),
+    "plain_deep": ({}, 32),
+    "residual_deep": ({}, 32),
+    "speednet": ({}, 32),
+}
+
+
+def small(key: str) -> tuple[nn.Module, Tensor]:
+    """A small form of the model with seeded weights, and a batch of four images for it."""
+    torch.manual_seed(0)
+    name = key.split()[0]
+    arguments, size = SMALL[key]
+    channels = MODELS[name].in_channels
+    return get_model(name, num_classes=CLASSES, in_channels=channels, **arguments), torch.randn(4, channels, size, size)
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Fill a model made on the meta device with weights that keep signals in range, BN statistics included."""
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if not tensor.is_floating_point():
+                tensor.zero_()
+            elif "running_var" in name:
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.dim() > 1:
+                bound = (3 / tensor[0].numel()) ** 0.5
+                tensor.uniform_(-bound, bound)
+            else:
+                tensor.uniform_(-0.5, 0.5)
+                if name.endswith("weight"):
+                    tensor += 1
+    return model

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision.models
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lit_cnn.errors import UserError
+from lit_cnn.models import MODELS, get_model
+from lit_cnn.models.inspect import Layer, dilated_stacks, inspect_layers
+
+from .helpers import SMALL, small
+
+
+def build(name: str, **arguments: object) -> nn.Module:
+    with torch.device("meta"):
+        return get_model(name, in_channels=MODELS[name].in_channels, **arguments)
+
+
+def by_name(layers: list[Layer]) -> dict[str, Layer]:
+    return {layer.name: layer for layer in layers}
+
+
+def test_alexnet_on_227_pixels_has_the_published_maps_and_fields() -> None:
+    layers = [layer for layer in inspect_layers(build("alexnet_original"), 227) if "2d" in layer.kind]
+    assert [layer.output for layer in layers] == [
+        (96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13),
+        (384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6),
+    ]  # fmt: skip
+    assert [layer.field.size[0] for layer in layers] == [11, 19, 51, 67, 99, 131, 163, 195]
+    assert [layer.field.stride[0] for layer in layers] == [4, 8, 8, 16, 16, 16, 16, 32]
+    assert layers[2].kind == "Conv2d 5x5 p2 g2"
+
+
+def test_five_3x3_layers_see_3_5_7_9_11_pixels() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(*[nn.Conv2d(3, 3, 3) for _ in range(5)])
+    assert [layer.field.size for layer in inspect_layers(model, 32)[1:]] == [(n, n) for n in (3, 5, 7, 9, 11)]
+
+
+def test_known_receptive_fields() -> None:
+    # AlexNet 195 and VGG-16 212: Araujo et al. 2019, Computing receptive fields of CNNs, table 1.
+    known = {"alexnet_original": 195, "vgg16": 212, "resnet18": 435, "resnet34": 899}
+    for name, side in known.items():
+        fields = [layer.field for layer in inspect_layers(build(name), 227) if layer.field and not layer.whole]
+        assert max(field.size for field in fields) == (side, side), name
+
+
+def test_dilations_1_2_5_leave_no_pixel_out_and_2_2_2_leave_120_of_169() -> None:
+    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet"), 32))
+    assert (stack.dilations, stack.window, stack.m2, stack.holes) == ((1, 2, 5), 17, 2, 0)
+    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet", dilations=(2, 2, 2)), 32))
+    assert (stack.dilations, stack.window, stack.m2, stack.holes) == ((2, 2, 2), 13, 2, 120)
+    assert stack.layer == "features.6"
+    assert not dilated_stacks(inspect_layers(build("convnet"), 32))
+
+
+def test_a_stack_ends_where_the_map_changes_its_size() -> None:
+    def conv(dilation: int, stride: int = 1) -> nn.Conv2d:
+        return nn.Conv2d(3, 3, 3, stride, dilation, dilation)
+
+    with torch.device("meta"):
+        model = nn.Sequential(conv(1), conv(2), nn.MaxPool2d(2), conv(2), conv(4), conv(1, 2), conv(1))
+    stacks = dilated_stacks(inspect_layers(model, 64))
+    assert [(stack.layer, stack.dilations) for stack in stacks] == [("1", (1, 2)), ("4", (2, 4))]
+
+
+class Average(nn.Module):
+    """Stands in for a max-pool, whose gradient reaches one pixel of its window only."""
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, ceil_mode=pool.ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x)
+
+
+def positive(model: nn.Module) -> nn.Module:
+    """Make every path through the model carry a positive gradient, so that none cancels or dies."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, Average(child))
+            elif isinstance(child, nn.GELU | nn.Sigmoid | nn.ReLU6):
+                setattr(module, name, nn.Identity())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(0.5, 1.0)
+    return model.double().eval()
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "layer"),
+    [
+        ("alexnet_half", 224, "features.8"),
+        ("vgg7", 64, "features.8"),
+        ("resnet20", 48, "layer2.1"),
+        ("resnet18", 128, "layer2.0.conv1"),
+        ("plain20", 48, "layer2.1"),
+        ("googlenet", 160, "inception3a"),
+        ("googlenet_d2l", 160, "inception3a"),
+        ("densenet_small", 96, "features.transition2"),
+        ("dilated_convnet", 32, "features.8"),
+        ("residual_deep", 32, "stages.1.0"),
+        ("speednet", 48, "blocks.1"),
+    ],
+)
+def test_predicted_pixels_are_exactly_those_with_a_gradient_at_a_centre_unit(key: str, size: int, layer: str) -> None:
+    torch.manual_seed(0)
+    name = key.split()[0]
+    arguments = SMALL.get(key, ({}, 0))[0] | ({"image_size": size} if key == "alexnet_half" else {})
+    model = get_model(name, num_classes=2, in_channels=MODELS[name].in_channels, **arguments)
+    model = positive(model)
+    channels = MODELS[name].in_channels
+    field = by_name(inspect_layers(model, size, channels))[layer].field
+
+    maps = []
+    model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: maps.append(output))
+    x = torch.ones(1, channels, size, size, dtype=torch.float64, requires_grad=True)
+    model(x)
+    row, column = maps[0].shape[2] // 2, maps[0].shape[3] // 2
+    (gradient,) = torch.autograd.grad(maps[0][0, :, row, column].sum(), x)
+
+    expected = torch.zeros(size, size, dtype=torch.bool)
+    top, left = field.window[0] + row * field.stride[0], field.window[1] + column * field.stride[1]
+    for i, j in field.touched().nonzero().tolist():
+        if 0 <= top + i < size and 0 <= left + j < size:
+            expected[top + i, left + j] = True
+    assert torch.equal(gradient[0].sum(0) > 0, expected)
+
+
+@pytest.mark.parametrize("key", list(SMALL))
+def test_multiplications_are_half_of_torchs_flops_and_parameters_are_counted(key: str) -> None:
+    model, x = small(key)
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(x[:1])
+    whole = inspect_layers(model, x.shape[-1], x.shape[1])[0]
+    assert whole.macs == counter.get_total_flops() / 2
+    assert whole.parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.torchvision])
+def test_multiplications_of_twins_are_those_torchvision_publishes(name: str) -> None:
+    published = torchvision.models.get_model_weights(MODELS[name].torchvision).DEFAULT.meta["_ops"]
+    assert round(inspect_layers(build(name), 224)[0].macs / 1e9, 3) == pytest.approx(published, abs=0.0011)
+
+
+def test_children_add_up_to_their_parent() -> None:
+    layers = inspect_layers(build("resnet18"), 224)
+    for parent in (layers[0], by_name(layers)["layer2"]):
+        children = [
+            layer for layer in layers
+            if layer.depth == parent.depth + 1 and layer.name.startswith(f"{parent.name}." if parent.name else "")
+        ]  # fmt: skip
+        assert parent.macs == sum(layer.macs for layer in children)
+        assert parent.parameters == sum(layer.parameters for layer in children)
+
+
+def test_attention_is_counted_and_has_no_receptive_field() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.vit_b_32(weights=None)
+    layers = inspect_layers(model, 224)
+    assert layers[0].macs / 1e9 == pytest.approx(4.409, abs=0.02)  # torchvision publishes 4.409
+    assert by_name(layers)["conv_proj"].field.size == (32, 32)
+    assert by_name(layers)["encoder"].field is None
+    assert not by_name(layers)["encoder"].whole
+
+
+def test_squeeze_and_excitation_makes_every_unit_depend_on_the_whole_image() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.mobilenet_v3_small(weights=None)
+    layers = by_name(inspect_layers(model, 224))
+    assert not layers["features.0"].whole
+    assert layers["features.1"].whole
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model, _ = small("resnet20")
+    model.train()
+    model.layer1.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    inspect_layers(model, 32)
+    assert model.training
+    assert not model.layer1.training
+    assert model.layer2.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_size_that_does_not_fit_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="VGG cannot take 16x16 images; the smallest size that works is 32x32"):
+        inspect_layers(build("vgg11"), 16)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lit_cnn.errors import UserError
+from lit_cnn.models import MODELS, get_model, list_models, model_arguments
+
+
+def test_unknown_model_names_the_nearest_and_how_to_list() -> None:
+    with pytest.raises(
+        UserError, match=r"unknown model 'resnet81', did you mean .*'resnet18'.*lit-cnn models"
+    ) as error:
+        get_model("resnet81")
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_argument_names_the_valid_ones_and_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"resnet18 has no argument 'stme', did you mean 'stem'\?.*shortcut") as error:
+        get_model("resnet18", stme="cifar")
+    assert "block" not in str(error.value).split("Its arguments are")[1]  # the architecture is no argument
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet18", {"stem": "cyfar"}, "stem='cyfar': stem must be imagenet or cifar"),
+        ("resnet18", {"shortcut": "C"}, "shortcut='C': shortcut must be A or B"),
+        ("lenet", {"pool": "max", "activation": "swish"}, "activation='swish': activation must be one of relu"),
+        ("lenet", {"image_size": 8}, "image_size=8: image_size 8 is too small, the smallest is 12"),
+        ("googlenet", {"pool": "pad", "dropout": "much"}, "dropout='much'"),
+        ("vgg11", {"hidden": 3}, "hidden=3"),
+        ("nin", {"init": "he"}, "init='he': init must be one of torch, kaiming"),
+        ("densenet121", {"compression": 0}, "compression=0: compression must be over 0"),
+        ("convnet", {"dilations": [1, 2]}, r"dilations=\[1, 2\]: dilations must name one for each of the 3"),
+    ],
+)
+def test_a_refused_value_names_model_and_argument_in_one_line(name: str, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=f"{name} cannot be built with {message}") as error:
+        get_model(name, num_classes=2, **arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("numbers", [{"num_classes": 0}, {"num_classes": 2.5}, {"in_channels": -1}])
+def test_numbers_of_classes_and_channels_must_be_whole_and_positive(numbers: dict) -> None:
+    with pytest.raises(UserError, match=f"lenet: {next(iter(numbers))} must be a whole number"):
+        get_model("lenet", **numbers)
+
+
+def test_list_models_takes_shell_patterns_and_plain_words() -> None:
+    assert list_models("vgg*_cifar") == [f"vgg{n}_cifar" for n in (7, 9, 11, 13, 16, 19)]
+    assert list_models("googlen") == ["googlenet", "googlenet_bn", "googlenet_d2l"]
+    assert list_models("googlenet") == ["googlenet"]
+    assert list_models() == list(MODELS)
+    assert list_models("no such") == []
+
+
+def test_model_arguments_leave_out_what_the_data_decides() -> None:
+    assert model_arguments("googlenet") == ["aux_heads", "batch_norm", "dropout", "aux_dropout", "pool", "init"]
+    assert "stages" not in model_arguments("vgg16")
+    assert not {"num_classes", "in_channels"} & set(model_arguments("torchvision/resnet18"))
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_model_maps_images_to_logits_for_its_classes_and_channels(name: str) -> None:
+    row = MODELS[name]
+    with torch.device("meta"):
+        model = get_model(name, num_classes=13, in_channels=4)
+        x = torch.empty(2, 4, row.image_size, row.image_size)
+        out = model.train()(x)
+        assert model.eval()(x).shape == (2, 13)
+    assert all(logits.shape == (2, 13) for logits in (out if isinstance(out, tuple) else (out,)))
+
+
+def test_every_row_cites_its_source() -> None:
+    for name, row in MODELS.items():
+        assert 1990 < row.year < 2030, name
+        assert row.paper, name
+        assert row.parameters is not None, name
+        assert row.source, name
+
+
+def test_the_package_imports_neither_lightning_nor_torchvision_nor_timm() -> None:
+    code = "import sys, lit_cnn.models as m; m.get_model('lenet'); m.list_models(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"lightning", "pytorch_lightning", "torchvision", "timm", "lit_cnn.data"} & set(loaded)

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from lit_cnn.errors import UserError
+from lit_cnn.models import get_model, load_weights
+
+
+def resnet(num_classes: int, **arguments: object) -> nn.Module:
+    return get_model("resnet20", num_classes=num_classes, **arguments)
+
+
+def same(model: nn.Module, state: dict[str, torch.Tensor], but: tuple[str, ...] = ()) -> bool:
+    mine = model.state_dict()
+    return all(torch.equal(mine[k], v) for k, v in state.items() if k in mine and not k.startswith(but or ("-",)))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    state = resnet(10).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    return tmp_path / "w.pth", state
+
+
+def test_every_tensor_is_loaded_when_classes_are_the_same(saved: tuple) -> None:
+    path, state = saved
+    model = resnet(10)
+    report = load_weights(model, "resnet20", path)
+    assert same(model, state)
+    assert set(report.loaded) == set(state)
+    assert not report.new
+    assert not report.skipped
+    assert str(report) == f"weights: {len(state)} of {len(state)} tensors loaded from {path}"
+
+
+def test_the_head_stays_fresh_when_the_number_of_classes_differs_and_the_report_says_so(saved: tuple) -> None:
+    path, state = saved
+    model = resnet(3)
+    fresh = model.fc.weight.clone()
+    report = load_weights(model, "resnet20", path, num_classes=3)
+    assert same(model, state, but=("fc.",))
+    assert torch.equal(model.fc.weight, fresh)
+    assert report.new == report.skipped == ["fc.weight", "fc.bias"]
+    assert "new, to be trained: fc.weight, fc.bias" in str(report)
+
+
+@pytest.mark.parametrize("wrap", ["lightning", "torchvision", "ddp", "compiled"])
+def test_checkpoints_and_wrapped_state_dicts_are_unwrapped(tmp_path: Path, wrap: str) -> None:
+    state = resnet(10).state_dict()
+    content = {
+        "lightning": {
+            "state_dict": {f"backbone.{k}": v for k, v in state.items()} | {"loss.weight": torch.ones(10)},
+            "epoch": 3,
+            "hyper_parameters": {"backbone": "resnet20"},
+        },
+        "torchvision": {"model": state, "epoch": 3},
+        "ddp": {f"module.{k}": v for k, v in state.items()},
+        "compiled": {"state_dict": {f"backbone._orig_mod.{k}": v for k, v in state.items()}},
+    }[wrap]
+    torch.save(content, tmp_path / "w.ckpt")
+    model = resnet(10)
+    report = load_weights(model, "resnet20", tmp_path / "w.ckpt")
+    assert same(model, state)
+    assert len(report.loaded) == len(state)
+
+
+def test_safetensors_files_load(tmp_path: Path) -> None:
+    state = resnet(10).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    model = resnet(10)
+    load_weights(model, "resnet20", tmp_path / "w.safetensors")
+    assert same(model, state)
+
+
+def test_a_file_of_another_depth_is_refused_and_taken_in_part_only_when_asked(tmp_path: Path) -> None:
+    deeper = get_model("resnet32", num_classes=10).state_dict()
+    torch.save(deeper, tmp_path / "w.pth")
+    model = resnet(10)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(
+        UserError, match=r"does not fit resnet20: .*layer1.3.conv1.weight \(not in the model\)"
+    ) as error:
+        load_weights(model, "resnet20", tmp_path / "w.pth")
+    assert "\n" not in str(error.value)
+    assert same(model, before)
+    report = load_weights(model, "resnet20", tmp_path / "w.pth", strict=False)
+    assert same(model, deeper)
+    assert "layer1.3.conv1.weight" in report.skipped
+
+
+def test_a_missing_and_a_misshapen_backbone_tensor_are_refused(saved: tuple) -> None:
+    path, state = saved
+    state["layer3.1.conv2.weight"] = torch.zeros(64, 64, 5, 5)
+    del state["bn1.weight"]
+    torch.save(state, path)
+    with pytest.raises(
+        UserError, match=r"2 tensors .*bn1.weight \(missing\), layer3.1.conv2.weight \(64x64x5x5 for 64x"
+    ):
+        load_weights(resnet(3), "resnet20", path)
+    report = load_weights(resnet(3), "resnet20", path, strict=False)
+    assert report.new == ["bn1.weight", "layer3.1.conv2.weight", "fc.weight", "fc.bias"]
+
+
+def test_weights_of_something_else_are_refused_even_in_part(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="no tensor of it has the name and shape"):
+        load_weights(resnet(3), "resnet20", tmp_path / "w.pth", strict=False)
+
+
+def test_a_first_layer_for_grey_sums_the_colour_channels_so_that_grey_images_give_what_equal_channels_gave(
+    saved: tuple,
+) -> None:
+    path, _ = saved
+    colour, grey = resnet(10).eval(), resnet(10, in_channels=1).eval()
+    load_weights(colour, "resnet20", path)
+    report = load_weights(grey, "resnet20", path)
+    assert report.adapted == {"conv1.weight": "3 input channels summed and shared over 1"}
+    assert "adapted: conv1.weight (3 input channels summed and shared over 1)" in str(report)
+    x = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(grey(x), colour(x.expand(-1, 3, -1, -1)))
+
+
+def test_auxiliary_heads_are_replaced_dropped_and_added_with_the_head(tmp_path: Path) -> None:
+    def googlenet(num_classes: int, **arguments: object) -> nn.Module:
+        return get_model("googlenet", num_classes=num_classes, **arguments)
+
+    state = googlenet(5).state_dict()
+    torch.save(state, tmp_path / "with.pth")
+    torch.save({k: v for k, v in state.items() if not k.startswith("aux")}, tmp_path / "without.pth")
+
+    report = load_weights(googlenet(6), "googlenet", tmp_path / "with.pth")
+    assert report.new == [f"{head}.{kind}" for head in ("aux1.fc2", "aux2.fc2", "fc") for kind in ("weight", "bias")]
+
+    report = load_weights(googlenet(5, aux_heads=False), "googlenet", tmp_path / "with.pth")
+    assert not report.new
+    assert {key[:4] for key in report.skipped} == {"aux1", "aux2"}
+
+    report = load_weights(googlenet(5), "googlenet", tmp_path / "without.pth")
+    assert {key[:4] for key in report.new} == {"aux1", "aux2"}
+
+
+def test_all_class_wide_layers_of_a_network_without_dense_layers_are_its_head(tmp_path: Path) -> None:
+    torch.save(get_model("nin_imagenet", num_classes=10).state_dict(), tmp_path / "w.pth")
+    model = get_model("nin_imagenet", num_classes=4)
+    report = load_weights(model, "nin_imagenet", tmp_path / "w.pth")
+    assert {key.split(".")[0] for key in report.new} == {"classifier"}
+    assert len(report.new) == 6
+
+
+def test_a_model_without_a_top_takes_a_file_that_has_one(saved: tuple) -> None:
+    path, state = saved
+    model = resnet(10, include_top=False)
+    report = load_weights(model, "resnet20", path)
+    assert same(model, state)
+    assert report.skipped == ["fc.weight", "fc.bias"]
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("how", ["torch.save", "pickle"])
+def test_a_file_that_holds_code_is_refused_and_nothing_of_it_runs(tmp_path: Path, how: str) -> None:
+    path, canary = tmp_path / "w.ckpt", tmp_path / "canary"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Evil(canary)}, protocol=2))
+    else:
+        torch.save({"state_dict": resnet(10).state_dict(), "x": Evil(canary)}, path)
+    with pytest.raises(UserError, match="refused: it holds Python objects") as error:
+        load_weights(resnet(10), "resnet20", path)
+    assert "\n" not in str(error.value)
+    assert not canary.exists()
+
+
+def test_a_missing_a_cut_and_a_foreign_file_are_one_line_each(tmp_path: Path, saved: tuple) -> None:
+    path, _ = saved
+    cases = {
+        tmp_path / "none.pth": "no weights file at",
+        tmp_path: "it is a folder",
+        tmp_path / "text.pth": "not a weights file that PyTorch can read",
+        tmp_path / "text.safetensors": "not a weights file that PyTorch can read",
+        tmp_path / "empty.pth": "not a weights file that PyTorch can read",
+        tmp_path / "list.pth": "holds no state dict but a list",
+        tmp_path / "numbers.pth": "holds no tensors",
+    }
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"epoch": 1}, tmp_path / "numbers.pth")
+    for cut in (100, 5000, path.stat().st_size - 10):
+        (tmp_path / f"cut{cut}.pth").write_bytes(path.read_bytes()[:cut])
+        cases[tmp_path / f"cut{cut}.pth"] = "cut short"
+    for file, message in cases.items():
+        with pytest.raises(UserError, match=message) as error:
+            load_weights(resnet(10), "resnet20", file)
+        assert "\n" not in str(error.value)
+
+
+def test_imagenet_takes_the_published_file_of_the_same_named_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = get_model("resnet18").state_dict()
+    asked = {}
+
+    def fake(url: str, **options: object) -> dict:
+        asked.update(options, url=url)
+        return published
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fake)
+    model = get_model("resnet18", num_classes=5, in_channels=1)
+    report = load_weights(model, "resnet18", "imagenet")
+    assert "/resnet18-" in asked["url"]
+    assert asked["check_hash"] is True
+    assert asked["weights_only"] is True
+    assert same(model, published, but=("fc.", "conv1."))
+    assert "ResNet18_Weights.IMAGENET1K_V1" in report.source
+
+
+def test_imagenet_for_a_model_without_twin_lists_those_with() -> None:
+    for name in ("googlenet", "timm/resnet18"):
+        with pytest.raises(UserError, match=f"no published ImageNet weights for {name} .*resnet18, .*densenet201"):
+            load_weights(resnet(10), name, "imagenet")
+
+
+def test_no_network_says_where_the_file_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(url: str, **options: object) -> dict:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    with pytest.raises(
+        UserError, match=r"could not download https://download.pytorch.org/models/resnet18-\w+\.pth .*give its path"
+    ):
+        load_weights(get_model("resnet18"), "resnet18", "imagenet")

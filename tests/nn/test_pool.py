@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lit_cnn.nn.pool import avg_pool2d, max_pool2d, max_unpool2d
+
+CASES = [(2, None, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (3, 2, 0)]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), CASES)
+def test_max_pooling_its_positions_and_gradient_equal_torchs(kernel: int, stride: int | None, padding: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 9, 8, requires_grad=True)
+    values, positions = max_pool2d(x, kernel, stride, padding)
+    expected, where = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+    assert torch.equal(values, expected)
+    assert torch.equal(positions, where)
+    seed = torch.randn(values.shape)
+    (mine,) = torch.autograd.grad(values, x, seed)
+    (theirs,) = torch.autograd.grad(expected, x, seed)
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), CASES)
+def test_average_pooling_and_its_gradient_equal_torchs(kernel: int, stride: int | None, padding: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 9, 8, requires_grad=True)
+    mine, theirs = avg_pool2d(x, kernel, stride, padding), F.avg_pool2d(x, kernel, stride, padding)
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+    seed = torch.randn(mine.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad(mine, x, seed), torch.autograd.grad(theirs, x, seed), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_unpooling_puts_values_back_as_torch_does_with_gradient() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 6, requires_grad=True)
+    values, positions = max_pool2d(x, 2)
+    mine = max_unpool2d(values, positions, (8, 6))
+    theirs = F.max_unpool2d(values, positions, 2)
+    assert torch.equal(mine, theirs)
+    assert torch.equal(mine[mine != 0], x[mine != 0])
+    seed = torch.randn(mine.shape)
+    assert torch.equal(
+        torch.autograd.grad(mine, x, seed, retain_graph=True)[0], torch.autograd.grad(theirs, x, seed)[0]
+    )

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_cnn.nn.upsample import bilinear, nearest, trilinear
+
+
+def compare(mine: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    x.requires_grad_()
+    actual, expected = mine(x), theirs(x)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    seed = torch.randn(actual.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, x, seed), torch.autograd.grad(expected, x, seed), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 11), (4, 5), (3, 1)])
+def test_nearest_equals_torchs(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    compare(lambda x: nearest(x, size), lambda x: F.interpolate(x, size, mode="nearest"), torch.randn(2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("size", [(8, 10), (7, 11), (4, 5), (3, 1)])
+def test_bilinear_equals_torchs(size: tuple[int, int], align_corners: bool) -> None:
+    torch.manual_seed(0)
+    compare(
+        lambda x: bilinear(x, size, align_corners),
+        lambda x: F.interpolate(x, size, mode="bilinear", align_corners=align_corners),
+        torch.randn(2, 3, 4, 5),
+    )
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_trilinear_equals_torchs(align_corners: bool) -> None:
+    torch.manual_seed(0)
+    compare(
+        lambda x: trilinear(x, (6, 7, 5), align_corners),
+        lambda x: F.interpolate(x, (6, 7, 5), mode="trilinear", align_corners=align_corners),
+        torch.randn(2, 2, 3, 4, 5),
+    )
+
+
+def test_bilinear_by_hand() -> None:
+    x = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
+    assert bilinear(x, (3, 3), align_corners=True).tolist() == [[[[0, 1, 2], [2, 3, 4], [4, 5, 6]]]]
