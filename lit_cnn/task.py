@@ -17,7 +17,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.losses import ClassificationLoss, LossName
 from lit_cnn.metrics import ExactMean, accuracies, confusion_matrix
 from lit_cnn.mixing import Mixer
-from lit_cnn.models import get_model
+from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
 from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
@@ -124,7 +124,13 @@ class ImageClassifier(LightningModule):
         auxiliary ones."""
         if self.hparams["channels_last"]:
             image = image.contiguous(memory_format=torch.channels_last)
-        return self.backbone(image)
+        try:
+            return self.backbone(image)
+        except (RuntimeError, ValueError, TypeError) as error:
+            # Our own networks explain a wrong input themselves; torchvision's, timm's and compiled ones do not.
+            if line := explain(self.backbone, image):
+                raise UserError(line) from error
+            raise
 
     def train(self, mode: bool = True) -> ImageClassifier:
         """As ``nn.Module.train``, except that frozen layers stay in evaluation mode: their statistics are frozen."""
@@ -134,9 +140,13 @@ class ImageClassifier(LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Load starting weights, unless a checkpoint brings them."""
+        """Take starting weights from the data or a file, unless a checkpoint brings them."""
+        if stage != "fit" or self.trainer.ckpt_path:
+            return
         hparams = self.hparams
-        if stage == "fit" and hparams["weights"] and not self.trainer.ckpt_path:
+        if callable(init := getattr(self.backbone, "init_from_data", None)):
+            init(self._some_images())
+        if hparams["weights"]:
             report = load_weights(
                 self.backbone,
                 hparams["backbone"],
@@ -146,6 +156,20 @@ class ImageClassifier(LightningModule):
             )
             if self.global_rank == 0:
                 print(report)
+
+    @torch.no_grad()
+    def _some_images(self, count: int = 5000) -> Tensor:
+        """The first training images as the backbone will see them, float (<= count, C, H, W).
+
+        Under several processes the first one's weights are what all start from.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        images: list[Tensor] = []
+        for batch in data.train_dataloader():
+            images.append(data.on_after_batch_transfer(batch, 0).image)
+            if sum(map(len, images)) >= count:
+                break
+        return torch.cat(images)[:count]
 
     # -- training ---------------------------------------------------------------------------------------------------
 

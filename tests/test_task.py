@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lit_cnn.cli import main
+from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
 from lit_cnn.seeding import step_seed
@@ -86,6 +87,28 @@ def test_every_kind_of_training_learns(words, workdir):
         table = list(csv.DictReader(file))
     assert float(table[-1]["val/loss"]) < float(table[0]["val/loss"])
     assert float(table[-1]["val/acc"]) > 0.3  # guessing gives 0.1
+
+
+def test_a_first_layer_that_comes_from_the_data_is_computed_from_training_images(workdir):
+    words = ["--model.backbone=speednet", "--img-size=32", "--trainer.limit_train_batches=1", "--data.val_fraction=0.5"]
+    main(["fit", *TINY, *words, "--epochs=1", "--data.augment.crop_padding=0", "--data.augment.rotation=0"])
+    weight = load(CHECKPOINTS / "last.ckpt")["state_dict"]["backbone.whiten.weight"]
+    data = Digits(image_size=32, batch_size=2000, val_fraction=0.5)
+    data.setup("fit")
+    image = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0).image
+    response = torch.nn.functional.conv2d(image, weight).transpose(0, 1).flatten(1)
+    half = len(response) // 2
+    torch.testing.assert_close(response[half:], -response[:half], atol=1e-4, rtol=1e-4)  # both signs of each filter
+    # whitened: second moments are 1 (less for directions of hardly any variance) and 0 between different filters
+    moments = response[:half] @ response[:half].T / response.shape[1]
+    assert (moments - torch.diag(moments.diag())).abs().max() < 0.02
+    assert moments.diag().max() < 1.02
+    assert moments.diag()[:3].min() > 0.9
+
+
+def test_a_size_that_another_zoos_model_cannot_take_is_one_line(workdir, fails):
+    line = fails("fit", *TINY, "--model.backbone=torchvision/alexnet", "--trainer.limit_train_batches=1")
+    assert "AlexNet cannot take 28x28 images; the smallest size that works is 63x63" in line
 
 
 def test_compiling_keeps_the_names_of_the_weights(workdir):
