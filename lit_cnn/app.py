@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import sys
 import warnings
@@ -55,13 +56,12 @@ def run(arguments: Arguments, debug: bool = False) -> None:
     """
     if not debug:
         _quiet()
-    root = Path(next((v for f, v in reversed(arguments.flags) if f == "--trainer.default_root_dir"), "."))
-    record = _find_record(arguments, root)
+    record = _find_record(arguments, _root(arguments))
+    checks.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
     if record is not None:
         base = base_config(record, arguments.command)
-        checks.refuse_other_backbone(arguments, record)
         if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
             base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
@@ -155,15 +155,27 @@ class LitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, then show what differs."""
-        config = self.config[self.arguments.command]
+        command = self.arguments.command
+        config = self.config[command]
         checks.check_devices(config.trainer)
+        if command == "fit":
+            self._let_steps_decide(config.trainer)
+            checks.check_training(config, self.record)
         self.plain_config = self._plain(config)
-        if self.arguments.command == "fit":
-            checks.refuse_no_training(config.trainer)
-        if self.arguments.command == "fit" and self.record is not None:
-            checks.refuse_finished(self.record, config.trainer)
+        if self.record is not None:
+            checks.check_model(self.plain_config["model"], self.record, command)
         if _is_first_process():
             self._show_settings()
+
+    def _let_steps_decide(self, trainer: Namespace) -> None:
+        """A number of steps alone is not cut short by the default number of epochs."""
+        said = self.arguments.names().union(*self._configs().values())
+        if self.record is None and "trainer.max_steps" in said and "trainer.max_epochs" not in said:
+            trainer.max_epochs = -1
+
+    def _configs(self) -> dict[str, dict[str, Any]]:
+        """Settings of every config file, flat."""
+        return {path: settings.flatten(settings.read_config(path)) for path in self.arguments.configs}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
@@ -177,7 +189,6 @@ class LitCLI(LightningCLI):
             reference = parser.parse_object(self.base)
         else:
             reference = parser.parse_object({"data": self.plain_config["data"]["class_path"]})
-        configs = {path: settings.flatten(settings.read_config(path)) for path in self.arguments.configs}
         before = settings.flatten(self._plain(reference))
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
@@ -185,17 +196,38 @@ class LitCLI(LightningCLI):
             settings.flatten(self.plain_config),
             before,
             self.arguments.names(),
-            configs,
+            self._configs(),
         )
         settings.print_differences(rows, str(self.record.path) if self.record else "the defaults")
 
     # -- building ---------------------------------------------------------------------------------------------------
 
+    def instantiate_classes(self) -> None:
+        """Build; a user's mistake that a class found in its settings comes out as such.
+
+        The parser takes it for one more type that does not fit, and lists it among the others.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if found := re.search(r"Errors:\n  - (.+)", str(error)):
+                raise UserError(found[1]) from error
+            raise
+        self.model.resumes = self.record is not None
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        if config["enable_checkpointing"] is False:
+            callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint)]
+        return super()._instantiate_trainer(config, callbacks)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with this project's callbacks and, for ``fit``, its run folder."""
         config = self.config[self.arguments.command].trainer
         callbacks: list[Callback] = [Progress()] if config.enable_progress_bar is not False else []
-        if self.arguments.command == "fit":
+        keeps = self.arguments.command == "fit" and config.enable_checkpointing is not False
+        if self.arguments.command == "fit" and config.fast_dev_run:
+            keeps = False  # a trial of the code: it leaves nothing behind
+        elif self.arguments.command == "fit":
             # made now, so that two runs that start together cannot both take the same number
             self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
             checkpoint = self.config_init["fit"]["checkpoint"]
@@ -208,13 +240,13 @@ class LitCLI(LightningCLI):
             self.report = EvaluationReport("")
             callbacks.append(self.report)
         kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *callbacks]
-        kwargs["enable_checkpointing"] = self.arguments.command == "fit"
+        kwargs["enable_checkpointing"] = keeps
         plugins = self._get(self.config_init, "trainer").get("plugins") or []
         plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         trainer = super().instantiate_trainer(**kwargs)
-        if self.arguments.command == "fit" and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
+        if keeps and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
             # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
             folder = trainer.checkpoint_callback.dirpath
             trainer.callbacks.append(LastCheckpoint(str(folder)))  # type: ignore[attr-defined]
@@ -265,7 +297,16 @@ class LitCLI(LightningCLI):
             return
         before, now = self.record.config["data"], self.plain_config["data"]
         place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
-        if place[0] == place[1] and self.datamodule.fingerprint() != self.record.fingerprint:
+        if place[0] != place[1]:
+            return
+        split = ("split", "split_seed", "val_fraction", "test_fraction")
+        changed = [k for k in split if before["init_args"].get(k) != now["init_args"].get(k)]
+        if changed:
+            print(
+                f"note: {', '.join(f'data.{k}' for k in changed)} differ from the checkpoint's: images that it trained "
+                "on may now count as validation or test images"
+            )
+        if self.datamodule.fingerprint() != self.record.fingerprint:
             print(
                 f"note: the images in {now['init_args']['data_dir']} have changed since this run was trained; some "
                 "that it trained on may now count as validation or test images"
@@ -281,11 +322,12 @@ class LitCLI(LightningCLI):
         checkpoint = self.trainer.checkpoint_callback
         if not _is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
             return
-        if self.trainer.state.status is TrainerStatus.INTERRUPTED or not checkpoint.best_model_path:
-            return
-        best, score = runs.shown(checkpoint.best_model_path), checkpoint.best_model_score
-        print(f"best {checkpoint.monitor} {float(score):.4f}: {best}" if score is not None else f"saved {best}")
-        print(f"test it: lit-cnn test --ckpt_path {best}")
+        best, score = checkpoint.best_model_path, checkpoint.best_model_score
+        if best and score is not None:
+            print(f"best {checkpoint.monitor} {float(score):.4f}: {runs.shown(best)}")
+        path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
+        if path.is_file():
+            print(f"test it: lit-cnn test --ckpt_path {runs.shown(path)}")
 
 
 def _find_record(arguments: Arguments, root: Path) -> Record | None:
@@ -313,9 +355,19 @@ def _find_record(arguments: Arguments, root: Path) -> Record | None:
     return read_record(path)
 
 
+def _root(arguments: Arguments) -> Path:
+    """The folder that holds lightning_logs: a flag's, else the last config's that names one, else this one."""
+    name = "trainer.default_root_dir"
+    named = [settings.flatten(settings.read_config(config)).get(name) for config in arguments.configs]
+    named += [value for flag, value in arguments.flags if flag == f"--{name}"]
+    return Path(next((root for root in reversed(named) if root), "."))
+
+
 def _pictures(record: Record, paths: list[str]) -> dict[str, Any]:
     """Data settings for pictures without labels, prepared as the model's own images were."""
-    init_args = {**record.preprocessing, "class_names": record.class_names, "paths": paths}
+    stored = record.config["data"]["init_args"]
+    policy = {k: stored[k] for k in ("on_bad_image", "max_pixels") if k in stored}
+    init_args = {**policy, **record.preprocessing, "class_names": record.class_names, "paths": paths}
     return {"class_path": "lit_cnn.data.Images", "init_args": init_args}
 
 

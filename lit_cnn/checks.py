@@ -1,29 +1,95 @@
-"""Requests that cannot work, refused before anything is built."""
+"""Requests that cannot work, or that would have no effect, refused before anything is built."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
 
 from lit_cnn.arguments import Arguments
 from lit_cnn.checkpoint import Record
-from lit_cnn.errors import UserError
+from lit_cnn.errors import UserError, nearest
 
 DEFAULT_EPOCHS = 10
 
+# Filled in by links; typed, they would be overwritten or refused without a reason.
+LINKED = {
+    "data.seed": "it is the run's: --seed N",
+    "model.seed": "it is the run's: --seed N",
+    "model.num_classes": "it comes from the data",
+    "num_classes": "the number of classes comes from the data",
+    "model.in_channels": "it comes from the data: --data.channels 1 or 3",
+}
+# Settings of the model that may differ when a checkpoint is evaluated.
+HARMLESS = ("model.channels_last", "model.compile")
+# The optimizer's stored state fits only the same of these.
+OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias")
 
-def refuse_other_backbone(arguments: Arguments, record: Record) -> None:
-    """A checkpoint's weights fit its own backbone only."""
+
+def check_flags(arguments: Arguments, record: Record | None) -> None:
+    """Refuse flags that the command would ignore."""
+    for name in sorted(arguments.names()):
+        if name in LINKED:
+            raise UserError(f"--{name} cannot be set: {LINKED[name]}")
+        if name == "weights_only":
+            raise UserError("--weights_only cannot be set: checkpoints never load code here")
+        if record is not None and name == "model.weights":
+            raise UserError(f"--model.weights and {record.path} both bring weights: give one of them")
+        # the backbone has a refusal of its own, which says what the checkpoint holds
+        no_effect = name.startswith("model.") and not name.startswith((*HARMLESS, "model.backbone"))
+        if arguments.command != "fit" and (no_effect or name in ("trainer.max_epochs", "trainer.max_steps")):
+            raise UserError(f"--{name} has no effect on {arguments.command}: leave it out")
+    if arguments.images and arguments.names() & {"data", "data.data_dir"}:
+        raise UserError("predict takes either pictures and folders as words, or --data and --data.data_dir: not both")
     for flag, value in arguments.flags:
-        name = flag.lstrip("-")
-        if name == "model.backbone" and value != record.config["model"]["backbone"]:
+        if flag == "--seed_everything" and not value.isdigit():
+            raise UserError(f"--seed: expected a whole number of at least 0, got {value!r}")
+
+
+def check_model(model: dict[str, Any], record: Record, command: str) -> None:
+    """Refuse model settings that the checkpoint's content does not fit."""
+    stored = record.config["model"]
+    anew = f"or start anew with --model.weights {record.path}"
+    for name in ("backbone", "backbone_args"):
+        if (model[name] or None) != (stored[name] or None):
             raise UserError(
-                f"{record.path} holds a {record.config['model']['backbone']}, not a {value}: leave --model.backbone "
-                f"out, or start anew with --model.weights {record.path}"
+                f"{record.path} holds a model with {name} {stored[name]}, not {model[name]}: "
+                f"leave --model.{name} out, {anew}"
+            )
+    for name in OPTIMIZER_SHAPE:
+        if command == "fit" and model[name] != stored[name]:
+            raise UserError(
+                f"model.{name} cannot change on resume (checkpoint: {stored[name]}, now: {model[name]}), since the "
+                f"optimizer's stored state would not fit: leave it out, {anew}"
             )
 
 
-def refuse_finished(record: Record, trainer: Namespace) -> None:
+def check_training(config: Namespace, record: Record | None) -> None:
+    """Refuse a training run that would train nothing, or keep the wrong checkpoints."""
+    trainer, checkpoint = config.trainer, config.checkpoint
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
+    if trainer.accumulate_grad_batches < 1:
+        raise UserError(f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: give at least 1")
+    if record is not None:
+        _refuse_finished(record, trainer)
+    monitor = checkpoint.monitor
+    known = ("val/acc", "val/loss", "val/acc_top5", "train/acc", "train/loss")
+    if monitor is not None and monitor not in known:
+        raise UserError(
+            f"--checkpoint.monitor: nothing is measured as {monitor!r}{nearest(monitor, known) or ';'} "
+            f"measured: {', '.join(known)}"
+        )
+    if monitor is not None and checkpoint.every_n_train_steps:
+        raise UserError(
+            "--checkpoint.every_n_train_steps saves between validations, where no score is known: with it, set "
+            "--checkpoint.monitor null --checkpoint.filename step{step} --checkpoint.save_top_k -1"
+        )
+
+
+def _refuse_finished(record: Record, trainer: Namespace) -> None:
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs is not None and 0 <= max_epochs <= record.epoch:
         raise UserError(
@@ -32,13 +98,6 @@ def refuse_finished(record: Record, trainer: Namespace) -> None:
         )
     if max_steps is not None and 0 <= max_steps <= record.step:
         raise UserError(f"{record.path} has finished its {record.step} steps: go on with a larger --trainer.max_steps")
-
-
-def refuse_no_training(trainer: Namespace) -> None:
-    """Zero epochs or steps train nothing."""
-    for name in ("max_epochs", "max_steps"):
-        if getattr(trainer, name) == 0:
-            raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
 
 
 def check_devices(trainer: Namespace) -> None:

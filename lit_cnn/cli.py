@@ -19,7 +19,7 @@ lit-cnn trains, tests and resumes convolutional image models.
   lit-cnn fit --resume                                 go on with the newest run where it stopped
   lit-cnn test --ckpt_path best                        measure the newest run's best checkpoint
   lit-cnn predict --ckpt_path best photo.jpg folder/   name what is in your own pictures
-  lit-cnn models resnet*                               list backbones
+  lit-cnn models 'resnet*'                             list backbones
 
 Other commands: validate (as test, on the validation images), inspect MODEL (shapes, parameters, receptive fields);
 train and val are other words for fit and validate.
@@ -33,7 +33,8 @@ Settings people change most:
   --device cpu|cuda|cuda:1|0,1     --amp (bf16)
   --ckpt_path PATH       a checkpoint, a run folder, or best / last of the newest run
 
-lit-cnn fit --help lists every setting. --print_config prints the resolved settings and stops.
+lit-cnn fit --help lists the settings of trainer and model, lit-cnn fit --data.help CIFAR10 those of a data set.
+--print_config prints the resolved settings and stops.
 --debug shows the traceback behind an error.  --version prints the version.
 """
 
@@ -73,6 +74,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
+        if "Connection closed by peer" in str(error):  # of gloo: this process only noticed
+            _fail("another process of this run stopped", EXIT_CRASH)
         first_line = (str(error).strip() or "no message").splitlines()[0]
         _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
 

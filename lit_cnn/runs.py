@@ -66,8 +66,11 @@ def find_checkpoint(wanted: str, root: Path, name: str) -> Path:
     if wanted in ("", "best", "last") and not Path(wanted or ".").is_file():
         name = wanted or name
         for run in reversed(run_folders(root)):
-            if (run / "checkpoints" / f"{name}.ckpt").is_file():
+            there = sorted((run / "checkpoints").glob("*.ckpt"))
+            if run / "checkpoints" / f"{name}.ckpt" in there:
                 return run / "checkpoints" / f"{name}.ckpt"
+            if there:  # never an older run's instead
+                raise UserError(f"the newest run has no {name}.ckpt; it has: {', '.join(map(str, there))}")
         raise UserError(
             f"no run under {root / LOGS} has a checkpoints/{name}.ckpt: train first with "
             "lit-cnn fit --config FILE, or give the checkpoint's path"
@@ -77,7 +80,9 @@ def find_checkpoint(wanted: str, root: Path, name: str) -> Path:
         for candidate in (path / "checkpoints" / f"{name}.ckpt", path / f"{name}.ckpt"):
             if candidate.is_file():
                 return candidate
-        raise UserError(f"{path} holds no checkpoints/{name}.ckpt")
+        others = sorted(str(p) for p in path.rglob("*.ckpt"))
+        hint = f"; it has: {', '.join(others)}" if others else ""
+        raise UserError(f"{path} holds no checkpoints/{name}.ckpt{hint}")
     if not path.is_file():
         others = sorted(str(p) for p in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
         others = others or [str(run / "checkpoints") for run in run_folders(root)[-3:]]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from lit_cnn.errors import UserError
+from lit_cnn.terminal import console
 
 
 class Difference(NamedTuple):
@@ -74,37 +75,40 @@ def differences(
         before = reference.get(name)
         if now == before:
             continue
-        source = "derived"
-        for file, names in configs.items():
-            if _mentions(names, name):
-                source = file
-        if _mentions(flags, name):
-            source = "flag"
-        rows.append(Difference(name, before, now, source))
+        rows.append(Difference(name, before, now, _source(name, flags, configs)))
     return rows
 
 
-def _mentions(names: Iterable[str], name: str) -> bool:
-    """True when ``name``, a part that holds it, or a part of it is among the names."""
-    return any(name == n or name.startswith(f"{n}.") or n.startswith(f"{name}.") for n in names)
+def _source(name: str, flags: set[str], configs: Mapping[str, Iterable[str]]) -> str:
+    """Who set ``name``: the last that named it itself, else the last that named what it is a part of."""
+    givers = [(file, set(names)) for file, names in configs.items()] + [("flag", flags)]
+    for wanted in (name, *_parents(name)):
+        for giver, names in reversed(givers):
+            if wanted in names:
+                return giver
+    return "derived"
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def print_differences(rows: list[Difference], against: str) -> None:
     """Print one small table, or a line when nothing differs."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    screen = console()
     if not rows:
-        console.print(f"settings: as in {against}", markup=False)
+        screen.print(f"settings: as in {against}", markup=False)
         return
-    console.print(f"settings that differ from {against}:", markup=False, soft_wrap=True)
+    screen.print(f"settings that differ from {against}:", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "was", "now", "from"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(row.name, _short(row.before), _short(row.now), row.source)
-    console.print(table)
+    screen.print(table)
 
 
 def _short(value: Any) -> str:

@@ -93,6 +93,11 @@ class ImageClassifier(LightningModule):
         self.save_hyperparameters()
         if lr <= 0:
             raise UserError(f"model.lr must be positive, got {lr}")
+        if lr_warmup_epochs < 0 or lr_min < 0 or lr_min > lr or lr_step_size < 1:
+            raise UserError(
+                f"model.lr_warmup_epochs {lr_warmup_epochs} must be at least 0, model.lr_min {lr_min} between 0 and "
+                f"model.lr, model.lr_step_size {lr_step_size} at least 1"
+            )
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay must be in [0, 1), got {ema_decay}: 0.999 is usual, null is off")
         self.backbone = get_model(backbone, num_classes=num_classes, in_channels=in_channels, **(backbone_args or {}))
@@ -114,6 +119,7 @@ class ImageClassifier(LightningModule):
         self.val_scores, self.test_scores = scores.clone(), scores.clone()
         self.test_matrix = confusion_matrix(num_classes)
         self.test_confusion: Tensor | None = None  # int64 (K, K), true classes on rows, after a test epoch
+        self.resumes = False  # whether a checkpoint is going to bring all weights; who loads one says so
         self._fresh_groups: list[dict[str, Any]] = []
         self._restored_means: dict[str, dict[str, Tensor]] = {}
 
@@ -141,7 +147,7 @@ class ImageClassifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take starting weights from the data or a file, unless a checkpoint brings them."""
-        if stage != "fit" or self.trainer.ckpt_path:
+        if stage != "fit" or self.resumes:
             return
         hparams = self.hparams
         if callable(init := getattr(self.backbone, "init_from_data", None)):
@@ -204,7 +210,19 @@ class ImageClassifier(LightningModule):
         return mean
 
     def on_train_epoch_end(self) -> None:
-        """Log the means over all samples of the epoch, and the learning rate at its end."""
+        """Log the means over all samples of the epoch, and the learning rate at its end.
+
+        Raises:
+            UserError: when the loss is no number any more: going on would only overwrite what is good.
+        """
+        if self._train_mean("loss").update_count == 0:  # resumed after the epoch's last step
+            return
+        loss = self._train_mean("loss").compute()
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"train/loss is {loss.item()} in epoch {self.current_epoch + 1}: stopped; the checkpoints are those of "
+                f"earlier epochs. Try a smaller --lr than {self.hparams['lr']}, or --trainer.gradient_clip_val 1"
+            )
         for name in self.train_means:
             self._log(f"train/{name}", self._train_mean(name))
         scheduler = self.lr_schedulers()
@@ -276,6 +294,7 @@ class ImageClassifier(LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise UserError("the learning-rate schedule needs an end: set --trainer.max_epochs or --trainer.max_steps")
+        self.trainer.fit_loop.setup_data()  # does nothing the second time; a limit in steps alone does not need it
         per_epoch = max(1.0, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         schedule = Schedule(
             hparams["lr_scheduler"],

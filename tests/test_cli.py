@@ -212,6 +212,61 @@ def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
     assert best == str((moved / "checkpoints" / "best.ckpt").resolve())
 
 
+def test_a_run_that_ended_inside_an_epoch_goes_on_to_the_same_bits(workdir):
+    # 10 steps an epoch
+    main(["fit", *TINY, "--epochs=3", "--model.lr_scheduler=constant", "--trainer.default_root_dir=straight"])
+    cut = ["--trainer.max_steps=14", "--model.lr_scheduler=constant", "--trainer.default_root_dir=cut"]
+    main(["fit", *TINY, "--epochs=3", *cut])
+    main(["fit", "--resume", "--trainer.max_steps=-1", "--trainer.default_root_dir=cut"])
+    runs = [workdir / name / "lightning_logs" / "version_0" for name in ("straight", "cut")]
+    assert state_differences(*(run / "checkpoints" / "last.ckpt" for run in runs)) == []
+
+
+def test_a_number_of_steps_alone_is_not_cut_by_the_default_epochs(workdir):
+    main(["fit", *TINY, "-b=1200", "--trainer.max_steps=13"])  # one step an epoch
+    assert load(workdir / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")["global_step"] == 13
+
+
+def test_resuming_a_transfer_run_does_not_need_the_starting_weights(trained, workdir):
+    shutil.copy(trained / "checkpoints" / "best.ckpt", "start.ckpt")
+    main(["fit", *TINY, "--epochs=1", "--model.weights=start.ckpt"])
+    Path("start.ckpt").unlink()
+    main(["fit", "--resume", "--epochs=2"])
+    main(["test", "--ckpt_path=last", QUIET])
+
+
+def test_resuming_from_a_checkpoint_copied_elsewhere_finds_its_own_best(trained, workdir, capsys):
+    shutil.copy(trained / "checkpoints" / "last.ckpt", "mine.ckpt")
+    main(["fit", "--resume", "mine.ckpt", "--epochs=5", "--trainer.default_root_dir=."])
+    command = capsys.readouterr().out.strip().splitlines()[-1]
+    path = Path(command.removeprefix("test it: lit-cnn test --ckpt_path "))
+    assert path.is_file()
+    assert "version_0" in str(path)
+
+
+def test_a_trial_run_and_a_run_without_checkpoints_leave_none(workdir):
+    main(["fit", *TINY, "--trainer.fast_dev_run=true"])
+    assert not Path("lightning_logs").exists()
+    main(["fit", *TINY, "--epochs=1", "--trainer.enable_checkpointing=false"])
+    assert Path("lightning_logs/version_0/metrics.csv").is_file()
+    assert not list(Path().rglob("*.ckpt"))
+
+
+def test_a_root_folder_named_in_a_config_is_where_runs_are_looked_for(workdir):
+    Path("root.yaml").write_text("trainer: {default_root_dir: there}\n")
+    main(["fit", *TINY, "--epochs=1", "--config=root.yaml"])
+    main(["test", "--ckpt_path=best", "--config=root.yaml", QUIET])
+    assert Path("there/lightning_logs/version_0/test/metrics.json").is_file()
+
+
+def test_a_changed_split_is_told(trained, workdir, capsys):
+    copy_of(trained, workdir)
+    main(["test", "--ckpt_path=best", "--data.split_seed=9", QUIET])
+    shown = capsys.readouterr().out
+    assert "note: data.split_seed differ from the checkpoint's" in shown
+    assert "have changed" not in shown
+
+
 def test_resuming_a_finished_run_says_how_to_go_on(trained, workdir, fails):
     copy_of(trained, workdir)
     assert "has finished its 4 epochs: go on with a larger number, such as --epochs 14" in fails("fit", "--resume")

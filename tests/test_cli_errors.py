@@ -43,6 +43,16 @@ from .conftest import TINY, write_pictures
         (["fit", "--resume", "--ckpt_path=x.ckpt"], ["give one of them"]),
         (["test"], ["test needs a trained model", "--ckpt_path"]),
         (["test", "--ckpt_path=no.ckpt"], ["no checkpoint at no.ckpt"]),
+        (["fit", "--data=Digits", "-b=0"], ["data.batch_size is 0: it must be at least 1"]),
+        (["fit", "--data=Digits", "--data.augment.flip=3"], ["augment.flip is 3.0: it must lie between 0 and 1"]),
+        (["fit", "--data=Digits", "--data.normalize=foo"], ["data.normalize is 'foo'", "imagenet"]),
+        (["fit", "--data=Digits", "--data.seed=3"], ["--data.seed cannot be set", "--seed N"]),
+        (["fit", "--data=Digits", "--num-classes=3"], ["cannot be set", "comes from the data"]),
+        (["fit", "--data=Digits", "--seed=true"], ["--seed: expected a whole number"]),
+        (["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"], ["lr_warmup_epochs -2.0 must be at least 0"]),
+        (["fit", "--data=Digits", "--trainer.accumulate_grad_batches=0"], ["give at least 1"]),
+        (["fit", "--data=Digits", "--checkpoint.monitor=val/los"], ["nothing is measured as 'val/los'", "'val/loss'"]),
+        (["fit", "--data=Digits", "--checkpoint.every_n_train_steps=5"], ["--checkpoint.monitor null"]),
     ],
     ids=lambda item: " ".join(item) if isinstance(item, list) and item[0] in ("fit", "fot", "test") else "",
 )
@@ -70,9 +80,37 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained,
     assert "model: 0, 1, 2" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["test", "--lr=0.1"], "--model.lr has no effect on test"),
+        (["test", "--epochs=3"], "--trainer.max_epochs has no effect on test"),
+        (["test", "--model.weights=x.pth"], "both bring weights"),
+        (["test", "--config=wide.yaml"], "holds a model with backbone lenet_maxpool, not resnet18"),
+        (["predict", "photo.jpg", "--data-dir=x"], "either pictures and folders as words, or"),
+        (["fit", "--epochs=9", "--model.optimizer=sgd"], "model.optimizer cannot change on resume"),
+        (["fit", "--epochs=9", "--freeze=backbone"], "model.freeze cannot change on resume"),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else "",
+)
+def test_what_a_checkpoint_does_not_fit_or_would_ignore_is_refused(words, message, trained, workdir, fails):
+    (workdir / "wide.yaml").write_text("model: {backbone: resnet18}\n")
+    assert message in fails(*words, "--ckpt_path", str(trained / "checkpoints" / "best.ckpt"))
+
+
 def test_another_backbone_than_the_checkpoints_is_refused(trained, workdir, fails):
     line = fails("test", "--ckpt_path", str(trained / "checkpoints" / "best.ckpt"), "--model.backbone=resnet34")
-    assert "holds a lenet_maxpool, not a resnet34" in line
+    assert "holds a model with backbone lenet_maxpool, not resnet34" in line
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(workdir, fails):
+    good = ["--epochs=1", "--trainer.default_root_dir=run"]
+    main(["fit", *TINY, *good])
+    checkpoints = workdir / "run" / "lightning_logs" / "version_0" / "checkpoints"
+    before = {p.name: p.read_bytes() for p in checkpoints.iterdir()}
+    resume = ["--epochs=2", "--lr=1e30", "--model.lr_scheduler=constant", "--trainer.default_root_dir=run"]
+    assert "train/loss is nan in epoch 2: stopped" in fails("fit", "--resume", *resume)
+    assert {p.name: p.read_bytes() for p in checkpoints.iterdir()} == before
 
 
 class Canary:

@@ -30,6 +30,17 @@ def test_differences_name_the_flag_before_the_last_config_before_the_first():
     ]
 
 
+def test_who_named_a_setting_itself_comes_before_who_named_what_it_is_part_of():
+    final = {"data": "Folder", "data.size": 32, "data.flip": 1, "data.new": 2}
+    found = differences(final, {}, {"data", "data.flip"}, {"c.yaml": ["data", "data.size", "data.flip"]})
+    assert {row.name: row.source for row in found} == {
+        "data": "flag",  # --data Folder, after the config's class
+        "data.size": "c.yaml",
+        "data.flip": "flag",
+        "data.new": "flag",  # came with the class that the flag chose
+    }
+
+
 def test_the_table_shows_lists_and_nothing_as_they_are(capsys):
     print_differences([Difference("data.std", None, [0.5, 0.25], "flag")], "the defaults")
     shown = capsys.readouterr().out

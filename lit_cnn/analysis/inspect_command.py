@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lit_cnn.analysis.tables import console, count, giga, table
+from lit_cnn.analysis.tables import count, giga, table
 from lit_cnn.errors import UserError
+from lit_cnn.terminal import console
 
 if TYPE_CHECKING:
     from lit_cnn.models.fields import Field

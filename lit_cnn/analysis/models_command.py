@@ -8,8 +8,9 @@ import time
 
 from lit_cnn.analysis.figures import Figures
 from lit_cnn.analysis.measured import MEASURED
-from lit_cnn.analysis.tables import console, count, giga, table
+from lit_cnn.analysis.tables import count, giga, table
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.terminal import console
 
 _START = time.monotonic()
 PLAIN = 200  # rows; a longer table would take rich longer than all else together

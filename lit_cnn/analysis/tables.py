@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
-
-PIPE_WIDTH = 160  # where there is no terminal to ask, so that nothing is cut off in a file
-
-
-def console() -> Console:
-    """A console on standard output, as it is now."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def table(title: str | None, *columns: str, numbers: tuple[str, ...] = ()) -> Table:

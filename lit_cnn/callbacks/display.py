@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
+
+from lit_cnn import terminal
 
 
 class Display:
@@ -26,7 +27,7 @@ class Display:
     def console(self) -> Console:
         """Where this writes; what is printed there while bars are up comes out above them."""
         if self._console is None:
-            self._console = Console(force_terminal=sys.stdout.isatty())  # rich would believe FORCE_COLOR
+            self._console = terminal.console()
         return self._console
 
     @property

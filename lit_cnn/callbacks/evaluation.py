@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion, write_confusion
 from lit_cnn.errors import UserError
+from lit_cnn.terminal import console
 
 FILES: tuple[str, ...] = (
     "predictions.csv",
@@ -121,17 +121,17 @@ class EvaluationReport(Callback):
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
         _write_predictions(out_dir / "predictions.csv", files, names, found)
-        console = getattr(trainer.progress_bar_callback, "console", None) or Console()
+        screen = getattr(trainer.progress_bar_callback, "console", None) or console()
         if stage == "predict":
-            console.print(_pictures_table(files, names, found), highlight=False)
+            screen.print(_pictures_table(files, names, found), highlight=False)
         else:
             counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
             if confusion is not None:
                 counts = confusion.cpu().numpy()
             _write_metrics(out_dir, names, counts, scalars)
             _write_confusions(out_dir, names, counts, split)
-            console.print(_metrics_table(split, names, counts, scalars), highlight=False)
-        console.print(Text(f"written to {out_dir}"), soft_wrap=True, highlight=False)
+            screen.print(_metrics_table(split, names, counts, scalars), highlight=False)
+        screen.print(Text(f"written to {out_dir}"), soft_wrap=True, highlight=False)
 
     def _gather(self, trainer: Trainer) -> tuple[Predictions, int]:
         """Return the predictions of all processes, by index, each image once, and the number of classes."""

@@ -63,10 +63,15 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop if that was asked for and nothing is left half done."""
-        number = self._agreed(trainer)
-        if number is None or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            return
         done = batch_idx + 1
+        if done == trainer.num_training_batches:
+            return
+        if 0 < trainer.max_steps <= trainer.global_step or (trainer.should_stop and trainer.fit_loop._can_stop_early):
+            self._save(trainer)  # the epoch is going to be cut here
+            return
+        number = self._agreed(trainer)
+        if number is None:
+            return
         accumulating = done % trainer.accumulate_grad_batches != 0
         every = trainer.val_check_batch
         validation_is_due = isinstance(every, int) and done % every == 0
@@ -75,8 +80,9 @@ class LastCheckpoint(Checkpoint):
             raise Stopped(128 + number)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save."""
-        self._save(trainer)
+        """Save, unless the epoch was cut short: its end would be taken for a whole one's on resume."""
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready == trainer.num_training_batches:
+            self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)
@@ -86,10 +92,10 @@ class LastCheckpoint(Checkpoint):
         """The signal that any process received; all of them stop at the same step."""
         if trainer.world_size == 1:
             return self._received
-        for number in SIGNALS:
-            if trainer.strategy.reduce_boolean_decision(self._received == number, all=False):
-                return number
-        return None
+        if not trainer.strategy.reduce_boolean_decision(self._received is not None, all=False):
+            return None
+        terminated = trainer.strategy.reduce_boolean_decision(self._received == signal.SIGTERM, all=False)
+        return signal.SIGTERM if terminated else signal.SIGINT
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:

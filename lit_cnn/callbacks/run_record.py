@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,23 @@ class RunRecord(Callback):
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
         path.write_text(text, encoding="utf-8")
+        names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]  # Lightning sets it in fit
+        indices = {str(index): name for index, name in enumerate(names)}
+        text = json.dumps(indices, indent=2, ensure_ascii=False) + "\n"
+        (self.run_dir / "class_indices.json").write_text(text, encoding="utf-8")
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
-        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]
+        if trainer.checkpoint_callback is None:
+            return
+        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]
         for state in checkpoint["callbacks"].values():
-            if isinstance(state, dict) and state.get("dirpath") not in (None, str(here)):
+            if not isinstance(state, dict) or state.get("dirpath") in (None, str(here)):
+                continue
+            if not (here / Path(state["best_model_path"]).name).is_file():
+                # a checkpoint that was copied out of its run: there is no best here to beat
+                state["best_model_path"] = ""
+            else:
                 state["dirpath"] = str(here)
                 for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
                     state[key] = str(here / Path(state[key]).name) if state.get(key) else state.get(key)
