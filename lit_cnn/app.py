@@ -21,9 +21,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities import rank_zero_only
 
-from lit_cnn import checks, runs, settings
+from lit_cnn import checks, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.curves import Curves
@@ -32,7 +31,7 @@ from lit_cnn.callbacks.last_checkpoint import LastCheckpoint, Stopped
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
-from lit_cnn.checkpoint import Record, base_config, read_record
+from lit_cnn.checkpoint import Record, base_config
 from lit_cnn.checkpoint_io import AtomicCheckpointIO
 from lit_cnn.cli import EXIT_INTERRUPTED
 from lit_cnn.data import ImageDataModule, Images
@@ -56,7 +55,7 @@ def run(arguments: Arguments, debug: bool = False) -> None:
     """
     if not debug:
         _quiet()
-    record = _find_record(arguments, _root(arguments))
+    record = start.find_record(arguments, start.root_folder(arguments))
     checks.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
@@ -65,7 +64,7 @@ def run(arguments: Arguments, debug: bool = False) -> None:
         if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
             base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
-            base["data"] = _pictures(record, arguments.images)
+            base["data"] = start.pictures_config(record, arguments.images)
         words += ["--config", json.dumps(base)]
     for config in arguments.configs:
         settings.read_config(config)  # for its error messages
@@ -164,7 +163,7 @@ class LitCLI(LightningCLI):
         self.plain_config = self._plain(config)
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)
-        if _is_first_process():
+        if start.is_first_process():
             self._show_settings()
 
     def _let_steps_decide(self, trainer: Namespace) -> None:
@@ -255,7 +254,7 @@ class LitCLI(LightningCLI):
     def _run_folder(self, root: Path) -> Path:
         if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
             return folder  # a resumed run goes on in its own folder
-        if not _is_first_process():
+        if not start.is_first_process():
             folders = runs.run_folders(root)  # the first process has made it
             return folders[-1] if folders else root / runs.LOGS / "version_0"
         return runs.new_run_folder(root)
@@ -281,19 +280,27 @@ class LitCLI(LightningCLI):
                 trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
                 self._tell_result()
                 return
-            if _is_first_process():
+            if start.is_first_process():
                 self.report.out_dir = self._results_folder()
             evaluate = getattr(trainer, command)
             quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
             evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
         except BaseException:
-            if self.run_dir is not None and _is_first_process() and self.record is None:
-                _remove_if_untrained(self.run_dir, trainer)
+            if start.is_first_process():
+                self._remove_empty()
             raise
+
+    def _remove_empty(self) -> None:
+        """A new run that failed before its first step leaves no folder behind, nor does an evaluation."""
+        if self.arguments.command != "fit":
+            with contextlib.suppress(OSError):  # not made yet, or it holds results
+                Path(self.report.out_dir).rmdir()
+        elif self.run_dir is not None and self.record is None and self.trainer.global_step == 0:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _note_changed_data(self) -> None:
         """Say when the images are not those that the checkpoint's run saw: its split may not be theirs."""
-        if self.record is None or not _is_first_process():
+        if self.record is None or not start.is_first_process():
             return
         before, now = self.record.config["data"], self.plain_config["data"]
         place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
@@ -320,7 +327,7 @@ class LitCLI(LightningCLI):
 
     def _tell_result(self) -> None:
         checkpoint = self.trainer.checkpoint_callback
-        if not _is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
+        if not start.is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
             return
         best, score = checkpoint.best_model_path, checkpoint.best_model_score
         if best and score is not None:
@@ -330,54 +337,13 @@ class LitCLI(LightningCLI):
             print(f"test it: lit-cnn test --ckpt_path {runs.shown(path)}")
 
 
-def _find_record(arguments: Arguments, root: Path) -> Record | None:
-    """The checkpoint that the command starts from, if any."""
-    command = arguments.command
-    if "--help" in arguments.bare or "-h" in arguments.bare:
-        return None
-    if arguments.resume is not None:
-        if command != "fit":
-            raise UserError(f"--resume goes with fit; {command} takes --ckpt_path")
-        if arguments.ckpt_path:
-            raise UserError("--resume and --ckpt_path both name a checkpoint: give one of them")
-        wanted, name = arguments.resume, "last"
-    elif arguments.ckpt_path:
-        wanted, name = arguments.ckpt_path, "last" if command == "fit" else "best"
-    elif command == "fit":
-        return None
-    else:
-        raise UserError(
-            f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
-        )
-    path = runs.find_checkpoint(wanted, root, name)
-    if str(path) != wanted and _is_first_process():
-        print(f"checkpoint: {path}")
-    return read_record(path)
-
-
-def _root(arguments: Arguments) -> Path:
-    """The folder that holds lightning_logs: a flag's, else the last config's that names one, else this one."""
-    name = "trainer.default_root_dir"
-    named = [settings.flatten(settings.read_config(config)).get(name) for config in arguments.configs]
-    named += [value for flag, value in arguments.flags if flag == f"--{name}"]
-    return Path(next((root for root in reversed(named) if root), "."))
-
-
-def _pictures(record: Record, paths: list[str]) -> dict[str, Any]:
-    """Data settings for pictures without labels, prepared as the model's own images were."""
-    stored = record.config["data"]["init_args"]
-    policy = {k: stored[k] for k in ("on_bad_image", "max_pixels") if k in stored}
-    init_args = {**policy, **record.preprocessing, "class_names": record.class_names, "paths": paths}
-    return {"class_path": "lit_cnn.data.Images", "init_args": init_args}
-
-
 @contextlib.contextmanager
 def _interruption_told(cli: LitCLI) -> Iterator[None]:
     """After a stop by Ctrl-C or SIGTERM, say how to go on."""
     try:
         yield
     except Stopped:
-        if _is_first_process() and cli.run_dir is not None:
+        if start.is_first_process() and cli.run_dir is not None:
             last = cli.run_dir / "checkpoints" / "last.ckpt"
             print(f"saved; go on with: lit-cnn fit --resume {runs.shown(last)}", file=sys.stderr)
         raise
@@ -387,16 +353,6 @@ def _interruption_told(cli: LitCLI) -> Iterator[None]:
             raise
         print("stopped", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from error
-
-
-def _is_first_process() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _remove_if_untrained(run_dir: Path, trainer: Trainer) -> None:
-    """A new run that failed before its first step leaves no folder behind."""
-    if trainer.global_step == 0 and not (run_dir / "checkpoints").exists():
-        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _quiet() -> None:

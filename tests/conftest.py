@@ -25,6 +25,15 @@ TINY = [
     "--trainer.enable_progress_bar=false",
 ]
 
+# Checkpoints after every optimizer step, named by its number.
+EVERY_STEP = [
+    "--checkpoint.every_n_train_steps=1",
+    "--checkpoint.save_top_k=-1",
+    "--checkpoint.monitor=null",
+    "--checkpoint.filename=step{step}",
+    "--checkpoint.save_on_train_epoch_end=null",
+]
+
 
 def flat(item: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of nested dicts and lists with their paths."""

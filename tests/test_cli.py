@@ -17,7 +17,7 @@ import yaml
 from lit_cnn import __version__
 from lit_cnn.cli import main
 
-from .conftest import TINY, load, state_differences, write_pictures
+from .conftest import EVERY_STEP, TINY, load, state_differences, write_pictures
 
 QUIET = "--trainer.enable_progress_bar=false"
 
@@ -144,13 +144,6 @@ HARD = [
     "--model.mixup_alpha=0.2",
     "--model.ema_decay=0.9",
     "--data.augment.rotation=10",
-]
-EVERY_STEP = [
-    "--checkpoint.every_n_train_steps=1",
-    "--checkpoint.save_top_k=-1",
-    "--checkpoint.monitor=null",
-    "--checkpoint.filename=step{step}",
-    "--checkpoint.save_on_train_epoch_end=null",
 ]
 AS_BEFORE = [
     "--checkpoint.every_n_train_steps=null",

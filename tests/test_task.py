@@ -15,15 +15,8 @@ from lit_cnn.models import get_model
 from lit_cnn.seeding import step_seed
 from lit_cnn.task import ImageClassifier
 
-from .conftest import TINY, load
+from .conftest import EVERY_STEP, TINY, load
 
-EVERY_STEP = [
-    "--checkpoint.every_n_train_steps=1",
-    "--checkpoint.save_top_k=-1",
-    "--checkpoint.monitor=null",
-    "--checkpoint.filename=step{step}",
-    "--checkpoint.save_on_train_epoch_end=null",
-]
 CHECKPOINTS = Path("lightning_logs") / "version_0" / "checkpoints"
 
 
