@@ -6,8 +6,10 @@ mistyped commands need not wait for.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lit_cnn import __version__, arguments
 from lit_cnn.errors import UserError
@@ -83,18 +85,32 @@ def main(args: Sequence[str] | None = None) -> None:
 def _dispatch(words: list[str], debug: bool) -> None:
     command = arguments.COMMAND_ALIASES.get(words[0], words[0])
     if command == "models":
-        from lit_cnn.analysis.models_command import main as list_models
+        with _no_garbage_collection():
+            from lit_cnn.analysis.models_command import main as list_models
 
-        list_models(words[1:])
+            list_models(words[1:])
     elif command == "inspect":
         from lit_cnn.analysis.inspect_command import main as inspect
 
         inspect(words[1:])
     else:
         parsed = arguments.parse(words)
-        from lit_cnn import app
+        with _no_garbage_collection():
+            from lit_cnn import app
 
         app.run(parsed, debug)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Importing torch and the like makes objects that stay: looking for garbage among them costs half a second."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _fail(message: str, status: int) -> None:
