@@ -134,7 +134,7 @@ class LitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; a parser's complaint becomes one line."""
         try:
-            self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]
+            self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]  # always words here
         except ArgumentError as error:
             raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
 
@@ -248,7 +248,7 @@ class LitCLI(LightningCLI):
         if keeps and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
             # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
             folder = trainer.checkpoint_callback.dirpath
-            trainer.callbacks.append(LastCheckpoint(str(folder)))  # type: ignore[attr-defined]
+            trainer.callbacks.append(LastCheckpoint(str(folder)))  # type: ignore[attr-defined]  # untyped in Lightning
         return trainer
 
     def _run_folder(self, root: Path) -> Path:

@@ -47,7 +47,7 @@ class RunRecord(Callback):
         """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
         if trainer.checkpoint_callback is None:
             return
-        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]
+        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]  # a ModelCheckpoint's
         for state in checkpoint["callbacks"].values():
             if not isinstance(state, dict) or state.get("dirpath") in (None, str(here)):
                 continue

@@ -161,7 +161,7 @@ def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]
         try:
             with torch.device("meta"):
                 _build(name, num_classes, in_channels, others)
-        except Exception:
+        except Exception:  # without this argument it fails too: look at the next
             continue
         return f"{name} cannot be built with {key}={value!r}: {reason}"
     given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())

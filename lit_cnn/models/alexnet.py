@@ -96,7 +96,7 @@ class AlexNet(nn.Module):
             convolutions = [m for m in self.features if isinstance(m, nn.Conv2d)]
             dense = [m for m in self.classifier if isinstance(m, nn.Linear)]
             for layer in (convolutions[1], convolutions[3], convolutions[4], *dense[:-1]):
-                nn.init.ones_(layer.bias)  # type: ignore[arg-type]
+                nn.init.ones_(layer.bias)  # type: ignore[arg-type]  # built with a bias
 
     @checked
     def forward(self, x: Tensor) -> Tensor:
