@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
+from lit_cnn.epoch_means import EpochMeans
 from lit_cnn.errors import UserError
-from lit_cnn.losses import ClassificationLoss, LossName
+from lit_cnn.losses import ClassificationLoss, LossName, split_outputs
 from lit_cnn.metrics import ExactMean, accuracies, confusion_matrix
 from lit_cnn.mixing import Mixer
 from lit_cnn.models import explain, get_model
+from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
 from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
@@ -35,9 +36,11 @@ class ImageClassifier(LightningModule):
         backbone: model name, such as resnet18, googlenet, torchvision/NAME or timm/NAME.
         backbone_args: further arguments of the backbone, such as {stem: cifar}.
         weights: start from these weights: a file, or "imagenet" for torchvision's published ones (a download).
+            Names and shapes must fit; whether resnet50 or resnet50_v1 was trained, a file does not tell.
         weights_strict: refuse a file that fits the backbone only in part.
-        freeze: "backbone" trains the head alone; a number freezes that many first blocks. Frozen batch
-            normalisation keeps its statistics.
+        freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
+            conv1, bn1 and layer1 of a resnet (99 lists them). The head is no block. Frozen batch normalisation
+            keeps its statistics.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, or any class of torch.optim by name.
         lr: peak learning rate.
         weight_decay: weight decay.
@@ -101,10 +104,8 @@ class ImageClassifier(LightningModule):
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay must be in [0, 1), got {ema_decay}: 0.999 is usual, null is off")
         self.backbone = get_model(backbone, num_classes=num_classes, in_channels=in_channels, **(backbone_args or {}))
-        self._frozen: Sequence[nn.Module] = (
-            freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else []
-        )
-        for layer in self._frozen:  # Lightning keeps the mode that every layer is in
+        self._frozen = freeze_layers(self.backbone, freeze, num_classes) if freeze is not None else Frozen([], set())
+        for layer in self._frozen.modules:  # Lightning keeps the mode that every layer is in
             layer.eval()
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
@@ -113,7 +114,7 @@ class ImageClassifier(LightningModule):
         self.loss = ClassificationLoss(loss, label_smoothing, aux_weights)
         self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
 
-        self.train_means = nn.ModuleDict({"loss": ExactMean(), "acc": ExactMean()})
+        self.train_means = EpochMeans()
         scores = accuracies(num_classes)
         self.val_loss, self.test_loss = ExactMean(), ExactMean()
         self.val_scores, self.test_scores = scores.clone(), scores.clone()
@@ -127,21 +128,40 @@ class ImageClassifier(LightningModule):
 
     def forward(self, image: Tensor) -> Any:
         """Backbone outputs for normalised images, float (N, C, H, W): logits (N, K), in training maybe with
-        auxiliary ones."""
+        auxiliary ones.
+
+        Raises:
+            UserError: images of a shape that the backbone cannot take, or outputs that are no logits for K classes.
+        """
         if self.hparams["channels_last"]:
             image = image.contiguous(memory_format=torch.channels_last)
         try:
-            return self.backbone(image)
+            outputs = self.backbone(image)
         except (RuntimeError, ValueError, TypeError) as error:
-            # Our own networks explain a wrong input themselves; torchvision's, timm's and compiled ones do not.
+            # A compiled network does not explain a wrong input itself, as all others do.
             if line := explain(self.backbone, image):
                 raise UserError(line) from error
             raise
+        self._check_outputs(outputs, len(image))
+        return outputs
+
+    def _check_outputs(self, outputs: Any, count: int) -> None:
+        """Refuse a backbone that does not end in a classifier."""
+        name, expected = self.hparams["backbone"], (count, self.hparams["num_classes"])
+        logits, aux = split_outputs(outputs)
+        for head, output in {"": logits, **aux}.items():
+            if output.shape == expected:
+                continue
+            who = f"auxiliary head {head} of {name}" if head else name
+            why = "check --model.backbone_args"
+            if not getattr(self.backbone, "include_top", True):
+                why = "include_top=False gives features, not logits: leave it out to train a classifier"
+            raise UserError(f"{who} gives {tuple(output.shape)}, but (N, K) = {expected} is expected here; {why}")
 
     def train(self, mode: bool = True) -> ImageClassifier:
         """As ``nn.Module.train``, except that frozen layers stay in evaluation mode: their statistics are frozen."""
         super().train(mode)
-        for layer in self._frozen:
+        for layer in self._frozen.modules:
             layer.eval()
         return self
 
@@ -159,9 +179,15 @@ class ImageClassifier(LightningModule):
                 hparams["weights"],
                 strict=hparams["weights_strict"],
                 num_classes=hparams["num_classes"],
+                frozen=self._frozen.tensors,
             )
             if self.global_rank == 0:
                 print(report)
+        elif self._frozen.tensors and self.global_rank == 0:
+            print(
+                f"note: freeze={hparams['freeze']} without weights: what is frozen keeps its initial, random values; "
+                "--model.weights FILE or imagenet starts from trained ones"
+            )
 
     @torch.no_grad()
     def _some_images(self, count: int = 5000) -> Tensor:
@@ -188,43 +214,15 @@ class ImageClassifier(LightningModule):
             image, target = self.mixer(image, target)
         outputs = self(image)
         loss, parts = self.loss(outputs, target)
-        acc = self._measure(loss, parts, outputs if isinstance(outputs, Tensor) else outputs[0], target)
-        return {"loss": loss, "acc": acc}
-
-    @torch.no_grad()
-    def _measure(self, loss: Tensor, parts: dict[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
-        """Add a batch to the epoch's means; returns its accuracy."""
-        hard = target if target.ndim == 1 else target.argmax(1)
-        correct = (logits.argmax(1) == hard).float()
-        self._train_mean("acc").update(correct)
-        for name, value in {"loss": loss.detach(), **parts}.items():
-            self._train_mean(name).update(value.expand(len(hard)))
-        return correct.mean()
-
-    def _train_mean(self, name: str) -> ExactMean:
-        """The running mean called ``name``; auxiliary losses are known only from the first step on."""
-        if name not in self.train_means:
-            self.train_means[name] = ExactMean().to(self.device)
-        mean = self.train_means[name]
-        assert isinstance(mean, ExactMean)
-        return mean
+        logits, _ = split_outputs(outputs)
+        return {"loss": loss, "acc": self.train_means.add(loss, parts, logits, target)}
 
     def on_train_epoch_end(self) -> None:
-        """Log the means over all samples of the epoch, and the learning rate at its end.
-
-        Raises:
-            UserError: when the loss is no number any more: going on would only overwrite what is good.
-        """
-        if self._train_mean("loss").update_count == 0:  # resumed after the epoch's last step
+        """Log the means over all samples of the epoch, and the learning rate at its end."""
+        if self.train_means.mean("loss").update_count == 0:  # resumed after the epoch's last step
             return
-        loss = self._train_mean("loss").compute()
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"train/loss is {loss.item()} in epoch {self.current_epoch + 1}: stopped; the checkpoints are those of "
-                f"earlier epochs. Try a smaller --lr than {self.hparams['lr']}, or --trainer.gradient_clip_val 1"
-            )
         for name in self.train_means:
-            self._log(f"train/{name}", self._train_mean(name))
+            self._log(f"train/{name}", self.train_means.mean(name))
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         self.log("train/lr", scheduler.get_last_lr()[0])
@@ -322,7 +320,8 @@ class ImageClassifier(LightningModule):
         for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
             group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
         scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
-        self._resume_means()
+        self.train_means.resume(self._restored_means, self.global_rank)
+        self._restored_means = {}
 
     def configure_callbacks(self) -> list[Callback]:
         """Weight averaging belongs to the model's settings, so it comes with the model."""
@@ -337,28 +336,11 @@ class ImageClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running means of a half epoch, and plain hyper-parameters only."""
         checkpoint.get("hyper_parameters", {}).pop("_instantiator", None)  # a class to import: not plain data
-        means: dict[str, dict[str, Tensor]] = {}
-        for name in self.train_means:
-            mean = self._train_mean(name)
-            with mean.sync_context():  # every process takes part in saving, one writes: the sum over all is kept
-                means[name] = {"total": mean.total.clone(), "count": mean.count.clone()}
-        checkpoint["train_means"] = means
+        checkpoint["train_means"] = self.train_means.sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the running means of a half epoch again."""
         self._restored_means = checkpoint.get("train_means", {})
-
-    def _resume_means(self) -> None:
-        if self.global_rank == 0:  # the file holds the sum over processes: one of them carries it on
-            for name, state in self._restored_means.items():
-                mean = self._train_mean(name)
-                mean.total += state["total"].to(mean.total)
-                mean.count += state["count"].to(mean.count)
-                mean._update_count += 1  # else torchmetrics takes it for never updated
-        elif self._restored_means:
-            for name in self._restored_means:
-                self._train_mean(name)
-        self._restored_means = {}
 
 
 def _predictions(batch: Any, logits: Tensor) -> dict[str, Tensor]:

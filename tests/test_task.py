@@ -46,6 +46,59 @@ def test_frozen_layers_keep_weights_and_statistics_and_stay_out_of_the_optimizer
     assert len(content["optimizer_states"][0]["param_groups"][0]["params"]) == 2
 
 
+def test_frozen_layers_that_a_file_lacks_are_refused_and_without_a_file_there_is_a_note(workdir, capsys):
+    state = get_model("lenet", num_classes=10, in_channels=1).state_dict()
+    del state["features.3.weight"]
+    torch.save(state, "half.pth")
+
+    def start(**settings) -> str:
+        ImageClassifier(10, 1, "lenet", weights_strict=False, **settings).setup("fit")
+        return capsys.readouterr().out
+
+    with pytest.raises(UserError, match=r"half.pth has no fitting values for features.3.weight, and freeze"):
+        start(weights="half.pth", freeze=2)
+    assert "9 of 10 tensors loaded" in start(weights="half.pth", freeze=1)
+    note = "note: freeze=1 without weights: what is frozen keeps its initial, random values"
+    assert note in start(freeze=1)
+    assert start(freeze=0) == start() == ""
+
+
+class Odd(torch.nn.Module):
+    """A backbone whose outputs have the given shapes behind N, the first in eval mode too."""
+
+    def __init__(self, *shapes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.fc = torch.nn.Linear(1, 1)
+
+    def forward(self, x):
+        first, *others = (x.new_zeros(len(x), *shape) for shape in self.shapes)
+        return (first, *others) if self.training and others else first
+
+
+@pytest.mark.parametrize(
+    ("shapes", "line"),
+    [
+        ([(7,)], r"resnet20 gives \(4, 7\), but \(N, K\) = \(4, 5\) is expected here; check --model.backbone_args"),
+        ([(5, 1, 1)], r"resnet20 gives \(4, 5, 1, 1\), but"),
+        ([(5,), (5,), (7,)], r"auxiliary head aux2 of resnet20 gives \(4, 7\), but"),
+        ([(5,), (5,)], None),
+        ([(5,)], None),
+    ],
+)
+def test_outputs_that_are_no_logits_for_the_classes_are_one_line(shapes, line):
+    task = ImageClassifier(5, 3, "resnet20")
+    task.backbone = Odd(*shapes)
+    image = torch.zeros(4, 3, 8, 8)
+    if line is None:
+        task(image)
+    else:
+        with pytest.raises(UserError, match=line):
+            task(image)
+    if shapes[0] == (5,):
+        assert task.eval()(image).shape == (4, 5)
+
+
 def test_the_learning_rate_moves_at_every_optimizer_step(workdir):
     main(["fit", *TINY, "--epochs=1", "--model.lr_scheduler=linear", "--lr=0.01", *EVERY_STEP])
     # 10 steps: after step k the next one's rate is set

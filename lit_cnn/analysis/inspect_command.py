@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from lit_cnn.errors import UserError
 from lit_cnn.terminal import console
 
 if TYPE_CHECKING:
-    from lit_cnn.models.fields import Field
+    from lit_cnn.models.fields import Chain, Field
     from lit_cnn.models.inspect import Layer, Stack
 
 OUT = Path("lightning_logs") / "inspect"
+SOME = 8  # numbers of rows that a line lists
 PREFIXES = ("--model.backbone_args.", "--backbone_args.")
 
 
@@ -98,10 +100,8 @@ def inspect_model(
     Raises:
         UserError: see ``get_model``; or the model does not take the image size.
     """
-    import torch
-
-    from lit_cnn.models import MODELS, get_model
-    from lit_cnn.models.inspect import dilated_stacks, inspect_layers
+    from lit_cnn.models import MODELS, auxiliary_heads, get_model
+    from lit_cnn.models.inspect import dilated_stacks, inspect_layers, on_meta
 
     for flag, number in (("image-size", image_size), ("depth", depth), ("in-channels", in_channels)):
         if number is not None and number < 1:
@@ -111,8 +111,7 @@ def inspect_model(
     channels = in_channels or (row.in_channels if row else 3)
     classes = num_classes or (row.num_classes if row else 1000)
     side = image_size or arguments.get("image_size") or (row.image_size if row else 224)
-    with torch.device("meta"):
-        model = get_model(name, classes, channels, **arguments)
+    model = on_meta(lambda: get_model(name, classes, channels, **arguments))
     layers = inspect_layers(model, side, channels)
     screen = console()
     out = table(
@@ -128,15 +127,19 @@ def inspect_model(
     screen.print(out)
     whole = layers[0]
     hidden = len(_leaves(layers, depth)) - len(shown)
+    heads = sum(p.numel() for head in auxiliary_heads(model) for p in model.get_submodule(head).parameters())
+    parts = f" ({count(whole.parameters - heads)} in eval; +{count(heads)} in auxiliary heads, training only)"
     screen.print(
-        f"{count(whole.parameters)} parameters, {giga(whole.macs)} multiply-accumulates an image; "
-        f"layers without parameters that keep the map, not shown: {hidden}"
+        f"{count(whole.parameters)} parameters{parts if heads else ''}, {giga(whole.macs)} multiply-accumulates an "
+        f"image; layers without parameters that keep the map, not shown: {hidden}"
     )
     screen.print("receptive field, stride and centre of the first unit in input pixels, padding included", style="dim")
+    for reason, layer in {layer.lost: layer for layer in reversed(layers) if layer.lost}.items():
+        screen.print(f"no receptive field from {layer.name or 'the output'} on: {reason}", soft_wrap=True, markup=False)
 
     stacks = dilated_stacks(layers)
     for stack in stacks:
-        screen.print(_verdict(stack))
+        screen.print(_verdict(stack), soft_wrap=True, markup=False)
     return _pictures(name, shown, stacks, side, Path(out_dir), screen)
 
 
@@ -172,15 +175,47 @@ def _sides(pair: tuple[float, float]) -> str:
 
 
 def _verdict(stack: Stack) -> str:
-    kernel = stack.kernels[-1]
-    divisor = math.gcd(*stack.dilations)
-    rule = f"M2 = {stack.m2} {'<=' if stack.m2 <= kernel else '>'} {kernel}"
-    dilations = "-".join(str(d) for d in stack.dilations)
-    line = f"gridding check, dilations {dilations} up to {stack.layer}: {rule}"
-    if divisor > 1:
-        line += f", common divisor {divisor}"
-    seen = f"of the {stack.window}x{stack.window} pixels {stack.holes} are never touched"
-    return f"{line}; {seen}{' (gridding)' if stack.holes else ''}"
+    """One line: the rule along each axis, and which places of which map no unit sees."""
+    rows, columns = (_rule(chain, m2) for chain, m2 in zip(stack.chains, stack.m2, strict=True))
+    rule = rows if rows == columns else f"rows: {rows}; columns: {columns}"
+    height, width = stack.window
+    pixels = stack.stride == (1, 1)
+    where = "pixels" if pixels else f"places of the map in front of {stack.first}, {_sides(stack.stride)} pixels apart,"
+    line = f"gridding check up to {stack.layer}, {rule}; "
+    line += f"of the {height}x{width} {where} {stack.holes} are never touched"
+    if stack.holes:
+        across, along = (_listed(missed) for missed in stack.missed)
+        line += " (gridding): "
+        if across == along:
+            line += f"those in rows or columns {across} of 0 to {height - 1}"
+        else:
+            both = ((f"rows {across} of 0 to {height - 1}", across), (f"columns {along} of 0 to {width - 1}", along))
+            line += "those in " + " or ".join(text for text, missed in both if missed)
+    if not pixels or stack.image_holes != stack.holes:  # shortcuts past the stack may fill holes
+        line += f"; of the image's pixels in its receptive field {stack.image_holes} are never touched"
+    return line
+
+
+def _rule(chain: Chain, m2: int | None) -> str:
+    dilations = [link.dilation for link in chain]
+    if max(dilations, default=1) == 1:
+        return "no dilation"
+    line = f"dilations {'-'.join(str(d) for d in dilations)}"
+    if m2 is None:
+        return f"{line}: nothing in front fills the gaps"
+    # The first layer has to fill the gaps that the others leave.
+    kernel = chain[0].kernel
+    line += f": M2 = {m2} {'<=' if m2 <= kernel else '>'} {kernel}"
+    divisor = math.gcd(*dilations)
+    return f"{line}, common divisor {divisor}" if divisor > 1 else line
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    """``1, 3, ..., 11`` for equal steps, else the first few of them."""
+    if len(numbers) > 3 and len({b - a for a, b in itertools.pairwise(numbers)}) == 1:
+        return f"{numbers[0]}, {numbers[1]}, ..., {numbers[-1]}"
+    some = ", ".join(str(n) for n in numbers[:SOME])
+    return f"{some}, ..." if len(numbers) > SOME else some
 
 
 def _pictures(name: str, layers: list[Layer], stacks: list[Stack], side: int, out_dir: Path, screen: Any) -> list[Path]:

@@ -207,12 +207,27 @@ MEASURED = {
     "plain18": Figures(
         11_515_688, 1_794_805_760, (3, 224, 224), 1000, 1, 2015,
         "He et al. 2015, Deep residual learning, arXiv 1512.03385, table 1",
-        11_515_688, "by hand",
+        11_515_688, "torchvision less projections",
     ),
     "plain34": Figures(
         21_623_848, 3_644_493_824, (3, 224, 224), 1000, 1, 2015,
         "He et al. 2015, Deep residual learning, arXiv 1512.03385, table 1",
-        21_623_848, "by hand",
+        21_623_848, "torchvision less projections",
+    ),
+    "plain50": Figures(
+        22_780_456, 3_729_522_688, (3, 224, 224), 1000, 1, 2015,
+        "He et al. 2015, Deep residual learning, arXiv 1512.03385, table 1",
+        22_780_456, "torchvision less projections",
+    ),
+    "plain101": Figures(
+        41_772_584, 7_441_743_872, (3, 224, 224), 1000, 1, 2015,
+        "He et al. 2015, Deep residual learning, arXiv 1512.03385, table 1",
+        41_772_584, "torchvision less projections",
+    ),
+    "plain152": Figures(
+        57_416_232, 11_153_965_056, (3, 224, 224), 1000, 1, 2015,
+        "He et al. 2015, Deep residual learning, arXiv 1512.03385, table 1",
+        57_416_232, "torchvision less projections",
     ),
     "resnet20": Figures(
         269_722, 40_551_040, (3, 32, 32), 10, 1, 2015,
@@ -258,6 +273,11 @@ MEASURED = {
         853_018, 125_485_696, (3, 32, 32), 10, 1, 2015,
         "He et al. 2015, Deep residual learning, arXiv 1512.03385, section 4.2",
         853_018, "residual twin",
+    ),
+    "plain110": Figures(
+        1_727_962, 252_887_680, (3, 32, 32), 10, 1, 2015,
+        "He et al. 2015, Deep residual learning, arXiv 1512.03385, section 4.2",
+        1_727_962, "residual twin",
     ),
     "densenet121": Figures(
         7_978_856, 2_834_161_664, (3, 224, 224), 1000, 29, 2016,

@@ -1,20 +1,22 @@
-"""``lit-cnn models [PATTERN]``: the models by name, with their size, work, smallest input, paper and year."""
+"""``lit-cnn models [PATTERN]``: the models by name, with their size, work, smallest input, paper and year.
+
+All of it is stored, for the other zoos as well: neither they nor torch are imported.
+"""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import time
 
+from lit_cnn.analysis import zoos
 from lit_cnn.analysis.figures import Figures
 from lit_cnn.analysis.measured import MEASURED
-from lit_cnn.analysis.tables import count, giga, table
+from lit_cnn.analysis.tables import aligned, count, giga, table
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.terminal import console
 
-_START = time.monotonic()
-PLAIN = 200  # rows; a longer table would take rich longer than all else together
-SECONDS = 2.3  # after this no more of timm's models are counted
+LONG = 200  # rows; rich would take longer for such a table than all else together
+NUMBERS = ("parameters", "MACs", "at", "classes", "smallest", "reference")
 
 
 def main(argv: list[str]) -> int:
@@ -38,51 +40,72 @@ def main(argv: list[str]) -> int:
 
 
 def print_models(pattern: str = "*", reference: bool = False) -> None:
-    """Print a table of the models that ``list_models(pattern)`` names.
+    """Print a table of the models that match a pattern, as ``lit_cnn.models.list_models`` finds them.
 
     Raises:
-        UserError: there is none, or timm is asked for and not installed.
+        UserError: there is none.
     """
-    names = _names(pattern)
-    if not names:
-        raise UserError(f"no model matches {pattern!r}{nearest(pattern, MEASURED) or '.'} `lit-cnn models` lists all")
-    if len(names) > PLAIN:
-        print("\n".join(names))
-        print(f"{len(names)} models: only their names, since they are so many; narrow the pattern for figures")
-        return
-    figures = _figures(names)
-    last = ("reference", "from") if reference else ("year", "paper")
-    columns = ("name", "parameters", "MACs", "at", "classes", "smallest", *last)
-    out = table(None, *columns, numbers=("parameters", "MACs", "at", "classes", "smallest", "reference"))
-    for name, f in figures.items():
-        at = "-" if f.image is None else "x".join(str(n) for n in f.image)
-        ending = (count(f.reference), f.source or "-") if reference else (str(f.year or "-"), f.paper or "-")
-        out.add_row(name, count(f.parameters), giga(f.macs), at, count(f.classes), count(f.smallest), *ending)
+    zoo = pattern.partition("/")[0] if pattern.startswith(tuple(f"{zoo}/" for zoo in zoos.ZOOS)) else None
+    figures, notes = _of_zoo(zoo, pattern) if zoo else (_matching(MEASURED, pattern), [])
+    if not figures:
+        known = zoos.stored(zoo).figures if zoo else MEASURED
+        every = f"`lit-cnn models '{zoo}/*'`" if zoo else "`lit-cnn models`"
+        raise UserError(f"no model matches {pattern!r}{nearest(pattern, known) or '.'} {every} lists all")
+    columns = ("name", *NUMBERS[:5], *(("reference", "from") if reference else ("year", "paper")))
+    rows = [(name, *_cells(f, reference)) for name, f in figures.items()]
     screen = console()
-    screen.print(out)
-    screen.print(f"{len(figures)} models. MACs: multiply-accumulates for one image of the size under 'at'", style="dim")
-    if any(f.parameters is None for f in figures.values()):
-        screen.print("- was not counted for lack of time: narrow the pattern, or see lit-cnn inspect NAME", style="dim")
+    if len(rows) > LONG:
+        print("\n".join(aligned(columns, rows, NUMBERS)))
+    else:
+        out = table(None, *columns, numbers=NUMBERS)
+        for row in rows:
+            out.add_row(*row)
+        screen.print(out)
+    number = f"{len(figures)} model{'s' if len(figures) > 1 else ''}"
+    screen.print(f"{number}. MACs: multiply-accumulates for one image of the size under 'at'", style="dim")
+    for note in notes:
+        screen.print(note, soft_wrap=True, markup=False)  # 'lit-cnn[timm]' is no style
 
 
-def _names(pattern: str) -> list[str]:
-    if "/" in pattern:
+def _cells(f: Figures, reference: bool) -> tuple[str, ...]:
+    at = "-" if f.image is None else "x".join(str(n) for n in f.image)
+    ending = (count(f.reference), f.source or "-") if reference else (str(f.year or "-"), f.paper or "-")
+    return count(f.parameters), giga(f.macs), at, count(f.classes), count(f.smallest), *ending
+
+
+def _matching(figures: dict[str, Figures], pattern: str, prefix: str = "") -> dict[str, Figures]:
+    """Models by a pattern as ``list_models`` takes it; that one imports torch."""
+    if pattern in figures:
+        return {pattern: figures[pattern]}
+    word = pattern if any(c in pattern for c in "*?[") else f"{prefix}*{pattern[len(prefix) :]}*"
+    return {name: f for name, f in figures.items() if fnmatch.fnmatch(name, word)}
+
+
+def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
+    """Models of another zoo, and what to know about them: versions, gaps."""
+    stored, installed = zoos.stored(zoo), zoos.installed(zoo)
+    figures = _matching(stored.figures, pattern, f"{zoo}/")
+    if installed not in (None, stored.version) and not figures:
+        # Maybe new in the version installed; then only its own list can tell, and that takes seconds to import.
         from lit_cnn.models import list_models
 
-        return list_models(pattern)
-    # As list_models does it; but the figures are stored, so that this needs no torch.
-    if pattern in MEASURED:
-        return [pattern]
-    word = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    return [name for name in MEASURED if fnmatch.fnmatch(name, word)]
+        figures = {name: Figures() for name in list_models(pattern)}
+    titles = zoos.titles()
+    figures = {name: f._replace(paper=_paper(f.paper, titles)) for name, f in figures.items()}
+    notes = []
+    if installed is None:
+        notes.append(f"{zoo} is not installed, so none of these can be built: pip install 'lit-cnn[{zoo}]'")
+    elif installed != stored.version:
+        notes.append(
+            f"names and figures are those of {zoo} {stored.version}, installed is {installed}: "
+            "a model may be missing here or there, or have changed; lit-cnn inspect NAME counts yours"
+        )
+    if any(None in (f.parameters, f.macs, f.smallest) for f in figures.values()):
+        notes.append("-: not known; lit-cnn inspect NAME may count it")
+    return figures, notes
 
 
-def _figures(names: list[str]) -> dict[str, Figures]:
-    zoo, slash, _ = names[0].partition("/")
-    if not slash:
-        return {name: MEASURED[name] for name in names}
-    from lit_cnn.analysis.zoos import timm_figures, torchvision_figures
-
-    if zoo == "timm":
-        return timm_figures(names, SECONDS - (time.monotonic() - _START))
-    return {name: torchvision_figures(name) for name in names}
+def _paper(number: str, titles: dict[str, str]) -> str:
+    if not number:
+        return ""
+    return f"{titles[number]}, arXiv:{number}" if number in titles else f"arXiv:{number}"

@@ -33,7 +33,7 @@ def growth(layers: list[Layer], image_side: int, title: str, path: Path) -> bool
     x = range(len(shown))
     axes.step(x, sides, where="mid", linewidth=2, label="receptive field")
     axes.plot(x, sides, "o", color="C0", markersize=3)
-    axes.step(x, strides, where="mid", color="C1", label="stride (distance of neighbouring units)")
+    axes.step(x, strides, where="mid", color="C1", label="stride")
     axes.axhline(image_side, color="grey", linestyle="--", linewidth=1, label=f"the image, {image_side} pixels")
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -44,15 +44,16 @@ def growth(layers: list[Layer], image_side: int, title: str, path: Path) -> bool
     else:
         axes.set_xlabel("layer")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="best", fontsize=9)
+    # Below the names: inside, one of the lines or steps runs through any corner for some network.
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     _save(figure, path)
     return True
 
 
 def gridding(stacks: list[Stack], name: str, path: Path) -> None:
-    """Draw, for each stack of dilated convolutions, how many ways lead from each pixel of its window to a unit.
+    """Draw, for each stack of dilated convolutions, how many ways lead from each place of its window to a unit.
 
-    Pixels that are never touched are red.
+    Places that are never touched are red. They are pixels, or behind a stride places of a map.
     """
     figure, row = plt.subplots(
         1, len(stacks), figsize=(4.6 * len(stacks) + 0.6, 4.8), layout="constrained", squeeze=False
@@ -63,17 +64,18 @@ def gridding(stacks: list[Stack], name: str, path: Path) -> None:
         colours = plt.get_cmap("viridis").with_extremes(bad="tab:red")
         top = max(2.0, float(paths.nan_to_num(0).max()))
         image = axes.imshow(paths.numpy(), cmap=colours, norm=LogNorm(1, top))
-        dilations = "-".join(str(d) for d in stack.dilations)
-        axes.set_title(
-            f"dilations {dilations}\n{stack.window}x{stack.window}, never touched: {stack.holes}", fontsize=10
-        )
+        each = ["-".join(str(link.dilation) for link in chain) or "none" for chain in stack.chains]
+        dilations = each[0] if each[0] == each[1] else f"{each[0]} down, {each[1]} across"
+        places = "pixels" if stack.stride == (1, 1) else f"places in front of {stack.first}"
+        height, width = stack.window
+        axes.set_title(f"dilations {dilations}\n{height}x{width} {places}, never touched: {stack.holes}", fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
         bar = figure.colorbar(image, ax=axes, shrink=0.75, label="ways to the unit")
         bar.minorticks_off()
         bar.set_ticks(sorted({1, round(top**0.5), round(top)}), labels=None)
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
-    figure.suptitle(f"{name}: pixels seen by one unit (red: never)", fontsize=11)
+    figure.suptitle(f"{name}: what one unit sees (red: never)", fontsize=11)
     _save(figure, path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from rich.table import Table
 
 
@@ -22,10 +24,21 @@ def count(number: int | None) -> str:
 
 
 def giga(number: int | None) -> str:
-    """A number of operations in G, M or k with four digits: ``1.814 G``."""
+    """A number of operations in T, G, M or k with four digits: ``1.814 G``."""
     if number is None:
         return "-"
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:
             return f"{number / size:.4g} {unit}"
     return str(number)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[str, ...] = ()) -> Iterator[str]:
+    """Lines of a long table in plain text, each row on one line whatever the terminal's width."""
+    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = [
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()

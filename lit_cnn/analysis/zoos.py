@@ -1,74 +1,72 @@
-"""Figures of other zoos' models, from what they publish about them and, in timm's case, by counting."""
+"""Stored figures of torchvision's and timm's models, so that listing them imports neither, nor torch.
+
+``zoo_figures/ZOO.csv`` has a line per model of one version of the zoo, ``papers.csv`` the titles of their papers.
+``measure_zoos.py`` writes them.
+"""
 
 from __future__ import annotations
 
-import re
-import time
-from typing import Any
+import csv
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
 
 from lit_cnn.analysis.figures import Figures
-from lit_cnn.models.external import timm_module, torchvision_models
 
-_ARXIV = re.compile(r"`([^`<]+?)\s*<https?://arxiv\.org/\w+/((\d\d)\d\d\.\d+)", re.DOTALL)
-
-
-def torchvision_figures(name: str) -> Figures:
-    """Figures of ``torchvision/NAME``, published with its weights."""
-    models, short = torchvision_models(), name.partition("/")[2]
-    meta: dict[str, Any] = models.get_model_weights(short).DEFAULT.meta
-    paper, year = "", None
-    found = _ARXIV.search(models.get_model_builder(short).__doc__ or "")
-    if found:
-        paper = f"{' '.join(found[1].split())}, arXiv {found[2]}"
-        year = 2000 + int(found[3])
-    # Some need more than the default 224; the transform that belongs to the weights knows.
-    side = models.get_model_weights(short).DEFAULT.transforms().crop_size[0]
-    return Figures(
-        parameters=meta["num_params"],
-        macs=round(meta["_ops"] * 1e9),
-        image=(3, side, side),
-        classes=len(meta["categories"]),
-        smallest=min(meta["min_size"]),
-        year=year,
-        paper=paper,
-    )
+ZOOS = ("torchvision", "timm")
+COLUMNS = ("name", "parameters", "macs", "image", "classes", "smallest", "paper")
+FOLDER = Path(__file__).with_name("zoo_figures")
+PAPERS = FOLDER / "papers.csv"
 
 
-FEW = 3
+class Stored(NamedTuple):
+    """What is stored of a zoo.
 
-
-def timm_figures(names: list[str], seconds: float) -> dict[str, Figures]:
-    """Figures of ``timm/NAME``, counted if they are few, else for as many as the time allows.
-
-    The rest have only what timm tells without building them.
+    Attributes:
+        version: of the zoo that was counted.
+        figures: by name with the zoo's prefix; ``paper`` is an arXiv number.
     """
-    import torch
 
-    from lit_cnn.models.inspect import inspect_layers
-    from lit_cnn.models.sizes import smallest_input
-
-    end = time.monotonic() + seconds
-    out: dict[str, Figures] = {}
-    for name in names:
-        short = name.partition("/")[2]
-        config = timm_module().get_pretrained_cfg(short)
-        image = tuple(config.input_size) if config else None
-        figures = Figures(image=image, paper=_timm_paper(config))
-        if len(names) <= FEW or time.monotonic() < end:
-            with torch.device("meta"):
-                model = timm_module().create_model(short)
-            channels, height, width = image or (3, 224, 224)
-            whole = inspect_layers(model, (height, width), channels)[0]
-            figures = figures._replace(
-                parameters=whole.parameters,
-                macs=whole.macs,
-                classes=whole.output[0] if len(whole.output) == 1 else None,
-                smallest=smallest_input(model, channels),
-            )
-        out[name] = figures
-    return out
+    version: str
+    figures: dict[str, Figures]
 
 
-def _timm_paper(config: Any) -> str:
-    papers = getattr(config, "paper_ids", None) or ""
-    return papers if isinstance(papers, str) else ", ".join(papers)
+def path(zoo: str) -> Path:
+    return FOLDER / f"{zoo}.csv"
+
+
+def stored(zoo: str) -> Stored:
+    """Read the figures of ``torchvision`` or ``timm``."""
+    with path(zoo).open(newline="", encoding="utf-8") as file:
+        number = file.readline().split()[2].rstrip(":")
+        return Stored(number, {f"{zoo}/{row['name']}": _figures(row) for row in csv.DictReader(file)})
+
+
+def _figures(row: dict[str, str]) -> Figures:
+    parameters, macs, classes, smallest = (
+        int(row[column]) if row[column] else None for column in ("parameters", "macs", "classes", "smallest")
+    )
+    image = tuple(int(side) for side in row["image"].split("x")) if row["image"] else None
+    paper = row["paper"]
+    # An arXiv number begins with the year and month of the paper's first version.
+    year = 2000 + int(paper[:2]) if paper else None
+    return Figures(parameters, macs, image, classes, smallest, year, paper)  # type: ignore[arg-type]  # three sides
+
+
+def titles() -> dict[str, str]:
+    """Titles of papers by arXiv number."""
+    with PAPERS.open(newline="", encoding="utf-8") as file:
+        return {row["arxiv"]: row["title"] for row in csv.DictReader(file)}
+
+
+def public(number: str) -> str:
+    """Version number without the build that may follow: ``0.29.1+cpu`` is ``0.29.1``."""
+    return number.partition("+")[0]
+
+
+def installed(zoo: str) -> str | None:
+    """Version of the zoo on this machine, ``None`` if it is not there."""
+    try:
+        return public(version(zoo))
+    except PackageNotFoundError:
+        return None

@@ -31,6 +31,7 @@ from lit_cnn.models import (
 from lit_cnn.models.freeze import auxiliary_heads, find_head, freeze
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import explain, smallest_input
+from lit_cnn.models.values import whole
 from lit_cnn.models.weights import WeightsReport, load_weights
 
 __all__ = [
@@ -55,6 +56,8 @@ for _family in (
     MODELS |= _family.MODELS
 
 _HIDDEN = ("num_classes", "in_channels")
+# What constructors, above all those of other zoos, have been seen to raise for a bad argument.
+_REFUSALS = (TypeError, ValueError, AttributeError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -114,6 +117,10 @@ def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs
         in_channels: channels of the images.
         **kwargs: arguments of the model, see ``model_arguments``.
 
+    Returns:
+        A model, also of another zoo, whose forward ends in one line (``UserError``) on images of a wrong shape or
+        type. A compiled or exported one raises torch's own errors; ``explain(model, images)`` says the line then.
+
     Raises:
         UserError: an unknown name or argument, or a value the model refuses.
     """
@@ -121,16 +128,18 @@ def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs
         external.require(name)
     else:
         _row(name)
-    for what, number in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if not isinstance(number, int) or number < 1:
-            raise UserError(f"{name}: {what} must be a whole number from 1 up, got {number!r}")
-    if not _is_external(name):
         _refuse_unknown(name, kwargs)
     try:
+        whole(num_classes=num_classes, in_channels=in_channels)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    try:
         return _build(name, num_classes, in_channels, kwargs)
-    except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+    except _REFUSALS as error:
         if _is_external(name):
             _refuse_unknown(name, kwargs)
+        elif isinstance(error, ValueError):  # of our own checks, which name the argument
+            raise UserError(f"{name}: {error}") from error
         if not kwargs and not isinstance(error, TypeError | ValueError):
             raise
         raise UserError(_blame(name, num_classes, in_channels, kwargs, error)) from error
@@ -156,6 +165,8 @@ def _refuse_unknown(name: str, kwargs: dict[str, Any]) -> None:
 def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any], error: Exception) -> str:
     """One line naming the argument without which the model can be built."""
     reason = " ".join(str(error).split())
+    if isinstance(error, LookupError | ArithmeticError):  # their texts say little by themselves
+        reason = f"{type(error).__name__}: {reason}"
     for key, value in kwargs.items():
         others = {k: v for k, v in kwargs.items() if k != key}
         try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked, flat_features
+from lit_cnn.models.values import share, switch, whole, wholes
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
 
@@ -57,6 +58,15 @@ class AlexNet(nn.Module):
         init: str = "torch",
     ) -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels, image_size=image_size, hidden=hidden, groups=groups)
+        whole(0, padding=padding)
+        if pool_to is not None:
+            whole(pool_to=pool_to)
+        wholes(5, 5, channels=channels)
+        if any(width % groups for width in channels):
+            raise ValueError(f"groups must divide every one of the channels {channels}, got {groups}")
+        share(dropout=dropout)
+        switch(lrn=lrn, dropout_first=dropout_first)
         c1, c2, c3, c4, c5 = channels
 
         def norm() -> list[nn.Module]:

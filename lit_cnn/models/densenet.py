@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import choice, positive, share, switch, whole, wholes
 from lit_cnn.nn.init import init_weights
 
 
@@ -104,24 +105,28 @@ class DenseNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        if not 0 < compression <= 1:
-            raise ValueError(f"compression must be over 0 and at most 1, got {compression}")
+        whole(num_classes=num_classes, in_channels=in_channels, growth_rate=growth_rate, stem_channels=stem_channels)
+        wholes(1, blocks=blocks)
+        choice(("imagenet", "cifar"), stem=stem)
+        switch(bottleneck=bottleneck)
+        positive(1, compression=compression)
+        share(dropout=dropout)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if stem == "imagenet":
             layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 7, 2, 3, bias=False)
             layers["norm0"] = nn.BatchNorm2d(stem_channels)
             layers["relu0"] = nn.ReLU(inplace=True)
             layers["pool0"] = nn.MaxPool2d(3, 2, 1)
-        elif stem == "cifar":
-            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
         else:
-            raise ValueError(f"stem must be imagenet or cifar, got {stem!r}")
+            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
         channels = stem_channels
         for i, count in enumerate(blocks, start=1):
             layers[f"denseblock{i}"] = DenseBlock(count, channels, growth_rate, bottleneck=bottleneck, dropout=dropout)
             channels += count * growth_rate
             if i < len(blocks):
                 kept = int(channels * compression)
+                if kept < 1:
+                    raise ValueError(f"compression must keep a channel of each {channels}, got {compression!r}")
                 layers[f"transition{i}"] = _transition(channels, kept)
                 channels = kept
         layers["norm5"] = nn.BatchNorm2d(channels)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.models.sizes import first_layer
+from lit_cnn.models.inspect import on_meta
+from lit_cnn.models.sizes import checked, first_layer
 
 
 def torchvision_models() -> ModuleType:
@@ -54,10 +55,21 @@ def require(name: str) -> None:
 
 
 def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Module:
-    """Build without pretrained weights. Errors of the constructor are passed on."""
+    """Build without pretrained weights. Errors of the constructor are passed on.
+
+    A wrong input ends in the same one line as with our own networks: the forward of this one object is decorated, so
+    its class, its state dict and what is compiled or exported stay the zoo's.
+    """
     zoo, _, short = name.partition("/")
     if zoo == "timm":
-        return timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
+        model = timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
+    else:
+        model = _build_torchvision(short, num_classes, in_channels, kwargs)
+    model.forward = MethodType(checked(type(model).forward), model)
+    return model
+
+
+def _build_torchvision(short: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
     builder = torchvision_models().get_model_builder(short)
     kwargs = _torchvision_defaults(builder, in_channels) | kwargs
     # `weights` is the first positional of these factories, so everything goes by keyword.
@@ -110,7 +122,6 @@ def arguments(name: str) -> list[str]:
 
     The classes fix some of them themselves; giving one of those is an error when the model is built.
     """
-    with torch.device("meta"):
-        model = build(name, num_classes=1000, in_channels=3)
+    model = on_meta(lambda: build(name, num_classes=1000, in_channels=3))
     hidden = {"num_classes", "in_chans", "in_channels", "weights", "progress"}
     return sorted(set(_class_arguments(type(model))) - hidden)

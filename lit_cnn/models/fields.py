@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -36,6 +36,23 @@ class Axis(NamedTuple):
 Box = tuple[Axis, Axis]  # rows x columns
 
 
+class Link(NamedTuple):
+    """A convolution along one axis.
+
+    Attributes:
+        kernel: side of its kernel, 2 or more: with 1 it does not look along this axis.
+        dilation: step between the places it reads.
+        layer: its name.
+    """
+
+    kernel: int
+    dilation: int
+    layer: str = ""
+
+
+Chain = tuple[Link, ...]
+
+
 @dataclass(frozen=True)
 class Field:
     """Receptive field of the units of one map. The unit in row i and column j depends on the pixels of ``boxes``,
@@ -44,12 +61,13 @@ class Field:
     Attributes:
         boxes: the pixels of the unit at row 0 and column 0, a union of products of a set of rows and one of columns.
         stride: distance of neighbouring units in input pixels; 0 once there is only one unit left.
-        chain: kernel side and dilation of the convolutions since the map last changed its size, along the longest way.
+        chains: along rows and along columns, the convolutions since the map last changed its size along that axis, on
+            the longest way.
     """
 
     boxes: tuple[Box, ...]
     stride: tuple[int, int]
-    chain: tuple[tuple[int, int], ...] = ()
+    chains: tuple[Chain, Chain] = ((), ())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,7 +107,32 @@ class Field:
         """Field after an operation whose output i reads the inputs ``i * stride + offset``, for every offset."""
         (sh, sw), (rows, columns) = self.stride, offsets
         boxes = [(r.spread(sh * o for o in rows), c.spread(sw * o for o in columns)) for r, c in self.boxes]
-        return Field(_prune(boxes), (sh * stride[0], sw * stride[1]), self.chain)
+        old_rows, old_columns = self.chains
+        chains = (old_rows if stride[0] == 1 else (), old_columns if stride[1] == 1 else ())
+        return Field(_prune(boxes), (sh * stride[0], sw * stride[1]), chains)
+
+    def convolved(
+        self,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        layer: str = "",
+    ) -> Field:
+        """Field after a convolution (or any other window of this shape), as pairs of rows and columns.
+
+        Args:
+            padding: above and to the left.
+            layer: name of the convolution, for ``chains``; pooling has none there.
+        """
+        rows, columns = (range(-p, -p + k * d, d) for k, p, d in zip(kernel, padding, dilation, strict=True))
+        after = self.taps((rows, columns), stride)
+        if not layer:
+            return after
+        links: list[Chain] = []
+        for chain, k, s, d in zip(after.chains, kernel, stride, dilation, strict=True):
+            links.append((*chain, Link(k, d, layer)) if k > 1 and s == 1 else chain)
+        return replace(after, chains=(links[0], links[1]))
 
 
 def _bits(axis: Axis, start: int, length: int) -> Tensor:
@@ -119,7 +162,8 @@ def merge(fields: Sequence[Field]) -> Field | None:
     if len(strides) != 1:
         return None
     boxes = _prune(box for field in fields for box in field.boxes)
-    return Field(boxes, strides.pop(), max((field.chain for field in fields), key=len))
+    longest = max((field.chains for field in fields), key=lambda chains: sum(len(chain) for chain in chains))
+    return Field(boxes, strides.pop(), longest)
 
 
 def hdc(dilations: Sequence[int]) -> int:

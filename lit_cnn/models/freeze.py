@@ -1,17 +1,25 @@
-"""Heads of a model, and keeping part of it as it is."""
+"""Heads of a model, its blocks, and keeping part of it as it is."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from torch import nn
 
 from lit_cnn.errors import UserError
+
+# What networks here, in torchvision and in timm call the module that holds nearly all of their blocks.
+BODIES = (
+    "features", "stages", "dense_stages", "blocks", "layers", "levels", "transformers", "encoder", "body",
+    "trunk_output",
+)  # fmt: skip
 
 
 def _outputs(module: nn.Module) -> int | None:
     """Width of a layer's output, for the layers that can end a classifier."""
     if isinstance(module, nn.Linear):
         return module.out_features
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
         return module.out_channels
     return None
 
@@ -21,92 +29,129 @@ def auxiliary_heads(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_children() if name.lower().startswith("aux")]
 
 
-def find_head(model: nn.Module, num_classes: int) -> str:
+def find_head(model: nn.Module, num_classes: int | None = None) -> str:
     """Return the name of the layer that gives the K logits: the last dense or 1x1 layer outside auxiliary heads.
+
+    Args:
+        num_classes: K; by default that layer's width.
 
     Raises:
         UserError: the last such layer has another width, so the model has no head for ``num_classes``.
     """
-    aux = tuple(f"{name}." for name in auxiliary_heads(model))
-    layers = [(n, m) for n, m in model.named_modules() if _outputs(m) is not None and not n.startswith(aux)]
-    if layers and _outputs(layers[-1][1]) == num_classes:
+    aux = auxiliary_heads(model)
+    layers = [(n, k) for n, m in model.named_modules() if (k := _outputs(m)) and n.partition(".")[0] not in aux]
+    # A network that says it has no top may still end in a layer that happens to be K wide.
+    if layers and getattr(model, "include_top", True) and num_classes in (None, layers[-1][1]):
         return layers[-1][0]
-    # Some classes of other zoos register layers after the head.
-    for name, module in reversed(layers):
-        if isinstance(module, nn.Linear) and module.out_features == num_classes:
-            return name
-    raise UserError(f"{type(model).__name__} has no layer with {num_classes} outputs to be its head")
+    wanted = "dense or 1x1 layer at its end" if num_classes is None else f"layer with {num_classes} outputs at its end"
+    raise UserError(f"{type(model).__name__} has no {wanted} to be its head")
 
 
-def all_heads(model: nn.Module, num_classes: int) -> list[str]:
+def all_heads(model: nn.Module, num_classes: int | None = None) -> list[str]:
     """Names of every module whose shape depends on K: the head, and the auxiliary heads.
 
-    A network that ends in convolutions may have several K wide in a row (NiN's last block); all of them count.
+    A network with more than one K-wide layer beside them has to say so, because widths do not tell: NiN with as many
+    classes as filters. Ours name them in ``class_layers``, timm's in ``pretrained_cfg["classifier"]``.
     """
-    aux = auxiliary_heads(model)
     try:
-        head = find_head(model, num_classes)
+        heads = [find_head(model, num_classes)]
     except UserError:  # a network without a head (include_top=False)
-        return aux
-    parent = head.rpartition(".")[0]
-    heads = [head]
-    if parent and isinstance(model.get_submodule(head), nn.Conv2d):
-        for name, layer in reversed(list(model.get_submodule(parent).named_children())):
-            if isinstance(layer, nn.Conv2d) and f"{parent}.{name}" != head:
-                if layer.out_channels != num_classes:
-                    break
-                heads.append(f"{parent}.{name}")
-    return heads + aux
+        return auxiliary_heads(model)
+    named = getattr(model, "class_layers", None) or (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
+    if isinstance(named, list | tuple) and heads[0] in named:
+        heads = list(named)
+    return list(dict.fromkeys(heads + auxiliary_heads(model)))
 
 
-def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) -> list[nn.Module]:
-    """Stop the gradients of a part of ``model``, in place, and return the frozen modules.
+class Frozen(NamedTuple):
+    """What ``freeze`` froze.
 
-    Hold the returned modules in eval mode while training (``module.eval()`` after every ``model.train()``), so that
-    BN statistics stay as they are too; none of them contains a layer that still trains.
+    Attributes:
+        modules: to be held in eval mode while training (``module.eval()`` after every ``model.train()``), so that BN
+            statistics stay as they are too; none of them contains a layer that still trains.
+        tensors: names in the state dict of the parameters and buffers that stay as they are. What never trains in
+            the network anyway (a whitening layer) is not among them.
+    """
+
+    modules: list[nn.Module]
+    tensors: set[str]
+
+
+def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) -> Frozen:
+    """Stop the gradients of a part of ``model``, in place.
 
     Args:
-        what: ``backbone`` for everything but the heads, or the number N of top-level children to freeze from the
-            front (as an int or in digits).
+        what: ``backbone`` for everything but the heads, or the number N of blocks to freeze from the front (as an int
+            or in digits). Blocks are the children with parameters, those of a body such as ``features`` in its place;
+            heads are never among them. Parameters beside the blocks (a class token, say) go with the first.
         num_classes: K, to find the head by; by default the width of the last layer.
 
     Raises:
-        UserError: another word, or more children than the model has.
+        UserError: another word, more blocks than the model has, or ``backbone`` of a model without a head.
     """
-    children = list(model.named_children())
-    if isinstance(what, str) and what.lstrip("+-").isdigit():
-        what = int(what)
-    if isinstance(what, int) and not isinstance(what, bool):
-        if not 0 <= what < len(children):
-            names = ", ".join(name for name, _ in children)
-            raise UserError(f"freeze: {what} is not between 0 and {len(children) - 1}; the children are: {names}")
-        frozen = [child for _, child in children[:what]]
-    elif what == "backbone":
-        if num_classes is None:
-            num_classes = next(k for m in reversed(list(model.modules())) if (k := _outputs(m)) is not None)
+    count = int(what) if isinstance(what, str) and what.isdecimal() else what
+    keep = all_heads(model, num_classes)
+    parts = _outside(model, keep)
+    if count == "backbone":
         find_head(model, num_classes)  # a network without one has nothing left to train
-        keep = all_heads(model, num_classes)
-        frozen = _outside(model, keep)
-        # Parameters held by a module that also contains a head (a class token, say).
-        for name, parameter in model.named_parameters():
-            if not any(name.startswith(f"{k}.") for k in keep):
-                parameter.requires_grad = False
+        modules = list(parts.values())
+    elif isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+        parts = _divided(parts)
+        modules = _first(parts, count, type(model).__name__)
     else:
-        raise UserError(f"freeze must be 'backbone' or a number of layers, got {what!r}")
-    for module in frozen:
+        raise UserError(f"freeze must be 'backbone' or a number of blocks from 0 up, got {what!r}")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for module in modules:
         module.requires_grad_(False)
-    return frozen
+    inside = tuple(f"{name}." for name in (*parts, *keep))
+    for name, parameter in model.named_parameters():
+        if modules and not name.startswith(inside):
+            parameter.requires_grad = False
+    still = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    frozen = {id(layer) for module in modules for layer in module.modules()}
+    buffers = {
+        f"{path}.{name}"
+        for path, layer in model.named_modules()
+        for name, _ in layer.named_buffers(recurse=False)
+        if id(layer) in frozen
+    }
+    return Frozen(modules, (trained - still) | buffers)
 
 
-def _outside(model: nn.Module, keep: list[str], prefix: str = "") -> list[nn.Module]:
-    """Largest modules of ``model`` that contain none of the modules named in ``keep``."""
-    found: list[nn.Module] = []
+def _first(parts: dict[str, nn.Module], count: int, model: str) -> list[nn.Module]:
+    """The first ``count`` parts that have parameters, and what lies between them (dropout)."""
+    names = _with_parameters(parts)
+    if count > len(names):
+        raise UserError(f"freeze: {count} is more than the {len(names)} blocks of {model}: {', '.join(names)}")
+    end = list(parts).index(names[count]) if count < len(names) else len(parts)
+    return list(parts.values())[:end] if count else []
+
+
+def _with_parameters(parts: dict[str, nn.Module]) -> list[str]:
+    return [name for name, module in parts.items() if next(module.parameters(), None) is not None]
+
+
+def _outside(model: nn.Module, keep: list[str], prefix: str = "") -> dict[str, nn.Module]:
+    """Largest modules of ``model`` that contain none of the modules named in ``keep``, by name."""
+    found: dict[str, nn.Module] = {}
     for name, child in model.named_children():
         path = prefix + name
         if path in keep:
             continue
         if any(k.startswith(f"{path}.") for k in keep):
-            found += _outside(child, keep, f"{path}.")
+            found |= _outside(child, keep, f"{path}.")
         else:
-            found.append(child)
+            found[path] = child
+    return found
+
+
+def _divided(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """``parts`` with each that is the body of a network, not one block of it, replaced by its children."""
+    found: dict[str, nn.Module] = {}
+    for path, part in parts.items():
+        children = {f"{path}.{name}": child for name, child in part.named_children()}
+        if _with_parameters(children) and path.rpartition(".")[2] in BODIES:
+            found |= _divided(children)
+        else:
+            found[path] = part
     return found

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import choice, share, switch, whole
 from lit_cnn.nn.init import init_weights
 
 # Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
@@ -116,8 +117,10 @@ class GoogLeNet(nn.Module):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        if pool not in ("ceil", "pad"):
-            raise ValueError(f"pool must be ceil or pad, got {pool!r}")
+        whole(num_classes=num_classes, in_channels=in_channels)
+        switch(aux_heads=aux_heads, batch_norm=batch_norm)
+        share(dropout=dropout, aux_dropout=aux_dropout)
+        choice(("ceil", "pad"), pool=pool)
         conv, inception = partial(Conv, norm=batch_norm), partial(Inception, norm=batch_norm)
         max_pool = partial(nn.MaxPool2d, stride=2, padding=int(pool == "pad"), ceil_mode=pool == "ceil")
 

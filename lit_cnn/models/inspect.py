@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.fields import Field, hdc, image_field
+from lit_cnn.models.fields import Chain, Field, hdc, image_field
 from lit_cnn.models.sizes import explain, output_shape
 from lit_cnn.models.trace import Trace
+from lit_cnn.nn.conv import HandConv2d
+from lit_cnn.nn.window import borders
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Layer:
         macs: multiply-accumulate operations for one image, in it and its children.
         field: receptive field of its output, ``None`` where that is not defined or not known.
         whole: every output depends on the whole image (after global pooling or flattening).
+        lost: why ``field`` is not defined here, in the first layer where it is not; else ``""``.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Layer:
     macs: int = 0
     field: Field | None = None
     whole: bool = False
+    lost: str = ""
 
 
 def inspect_layers(model: nn.Module, image_size: int | tuple[int, int], in_channels: int = 3) -> list[Layer]:
@@ -77,46 +81,102 @@ class Stack:
 
     Attributes:
         layer: name of the last one.
-        kernels: side of each kernel.
-        dilations: of each.
-        m2: see ``lit_cnn.models.fields.hdc``.
-        window: side of the window that a unit of the last one sees of the map in front of the first.
-        holes: number of places in that window that it never sees.
+        chains: along rows and along columns, those whose kernel is longer than 1 that way.
+        stride: distance in input pixels, along rows and columns, of the places of the map in front of the first one;
+            (1, 1) where that map's places are pixels.
+        image_holes: number of input pixels inside the window of the last one's receptive field that it never sees.
     """
 
     layer: str
-    kernels: tuple[int, ...]
-    dilations: tuple[int, ...]
-    m2: int
-    window: int
-    holes: int
+    chains: tuple[Chain, Chain]
+    stride: tuple[int, int]
+    image_holes: int
+
+    @property
+    def first(self) -> str:
+        """Name of the first convolution."""
+        return next(chain[0].layer for chain in sorted(self.chains, key=len, reverse=True))
+
+    @property
+    def m2(self) -> tuple[int | None, int | None]:
+        """M2 of the HDC rule along rows and columns, see ``lit_cnn.models.fields.hdc``.
+
+        ``None`` along an axis without dilation, or with one convolution only: there is no second to fill its gaps.
+        """
+        rows, columns = ([link.dilation for link in chain] for chain in self.chains)
+        return _m2(rows), _m2(columns)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of what a unit of the last one sees of the map in front of the first, holes included."""
+        rows, columns = self.paths().shape
+        return rows, columns
+
+    @property
+    def missed(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rows and columns of the window that are never seen. A place is seen if neither its row nor column is here."""
+        rows, columns = (tuple((_ways(chain) == 0).nonzero().flatten().tolist()) for chain in self.chains)
+        return rows, columns
+
+    @property
+    def holes(self) -> int:
+        """Number of places of the window that are never seen."""
+        return int((self.paths() == 0).sum())
 
     def paths(self) -> Tensor:
-        """Number of ways from each place of the window to the unit, int64 (window, window)."""
-        line = torch.ones(1, dtype=torch.int64)
-        for kernel, dilation in zip(self.kernels, self.dilations, strict=True):
-            longer = torch.zeros(len(line) + dilation * (kernel - 1), dtype=torch.int64)
-            for tap in range(kernel):
-                longer[tap * dilation : tap * dilation + len(line)] += line
-            line = longer
-        return line[:, None] * line
+        """Number of ways from each place of the window to the unit, int64 (height, width)."""
+        rows, columns = self.chains
+        return _ways(rows)[:, None] * _ways(columns)
+
+
+def _m2(dilations: list[int]) -> int | None:
+    return hdc(dilations) if len(dilations) > 1 and max(dilations) > 1 else None
+
+
+def _ways(chain: Chain) -> Tensor:
+    """Number of ways from each place along one axis to the unit, int64 (side,)."""
+    line = torch.ones(1, dtype=torch.int64)
+    for link in chain:
+        longer = torch.zeros(len(line) + link.dilation * (link.kernel - 1), dtype=torch.int64)
+        for tap in range(link.kernel):
+            longer[tap * link.dilation : tap * link.dilation + len(line)] += line
+        line = longer
+    return line
 
 
 def dilated_stacks(layers: list[Layer]) -> list[Stack]:
-    """The gridding check: every stack of convolutions that has a dilated one in it, as long as it goes."""
-    chains: dict[tuple[tuple[int, int], ...], str] = {}
+    """The gridding check: every stack of convolutions that has a dilated one in it, as long as it goes.
+
+    Of stacks with the same kernels and dilations behind the same stride, as repeated blocks have them, the first.
+    """
+    found: list[Stack] = []
     for layer in layers:
-        if layer.leaf and layer.field is not None and any(dilation > 1 for _, dilation in layer.field.chain):
-            chains.setdefault(layer.field.chain, layer.name)
-    stacks = []
-    for chain, name in chains.items():
-        if any(other[: len(chain)] == chain and len(other) > len(chain) for other in chains):
+        field = layer.field
+        if not layer.leaf or field is None or not any(link.dilation > 1 for chain in field.chains for link in chain):
             continue
-        kernels, dilations = zip(*chain, strict=True)
-        window = 1 + sum(dilation * (kernel - 1) for kernel, dilation in chain)
-        stack = Stack(name, kernels, dilations, hdc(dilations), window, 0)
-        stacks.append(replace(stack, holes=int((stack.paths() == 0).sum())))
-    return stacks
+        found.append(Stack(layer.name, field.chains, field.stride, field.holes))
+    whole = [stack for stack in found if not any(_begins(stack, other) for other in found)]
+    alike = {(_shape(stack.chains), stack.stride): stack for stack in reversed(whole)}
+    return list(reversed(alike.values()))
+
+
+def _begins(stack: Stack, other: Stack) -> bool:
+    """Whether ``other`` goes on where ``stack`` ends."""
+    same = all(long[: len(short)] == short for short, long in zip(stack.chains, other.chains, strict=True))
+    return same and stack.chains != other.chains
+
+
+def _shape(chains: tuple[Chain, Chain]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    return tuple(tuple((link.kernel, link.dilation) for link in chain) for chain in chains)
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # it reads numbers of its own while it is built, as torchvision's RegNets do
+        return build().to("meta")
 
 
 @contextmanager
@@ -136,17 +196,25 @@ def _calls(model: nn.Module, trace: Trace) -> Iterator[list[Layer]]:
                 trace.see(inputs[0], image_field())
             layers.append(layer)
             running.append(layer)
+            trace.layer = name
 
         return hook
 
     def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         layer = running.pop()
         layer.macs += trace.macs
+        trace.layer = running[-1].name if running else ""
+        if isinstance(module, HandConv2d) and (field := trace.field(inputs[0])) is not None:
+            # Written out in slices and products, which say nothing of their own about pixels.
+            trace.see(output, _by_hand(module, field, layer.name))
+            trace.lost = ""
         first = output if isinstance(output, Tensor) else next((o for o in output if isinstance(o, Tensor)), None)
         if first is not None:
             layer.output = tuple(first.shape[1:])
             layer.field = trace.field(first)
             layer.whole = layer.field is not None and 0 in layer.field.stride
+            if layer.field is None:
+                layer.lost, trace.lost = trace.lost, ""
 
     try:
         for name, module in model.named_modules():
@@ -155,6 +223,16 @@ def _calls(model: nn.Module, trace: Trace) -> Iterator[list[Layer]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _by_hand(conv: HandConv2d, field: Field, layer: str) -> Field:
+    kernel, stride, dilation = _two(conv.kernel_size), _two(conv.stride), _two(conv.dilation)
+    (top, _), (left, _) = borders(conv.padding, kernel, stride, dilation)
+    return field.convolved(kernel, stride, (top, left), dilation, layer)
+
+
+def _two(pair: tuple[int, ...]) -> tuple[int, int]:
+    return pair[0], pair[1]
 
 
 def _describe(module: nn.Module) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lit_cnn.models.registry import Row
 from lit_cnn.models.resnet import BasicBlock, residual_stages
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import share, switch, whole, wholes
 from lit_cnn.nn.init import init_weights
 
 
@@ -38,8 +39,11 @@ class ConvNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        if len(dilations) != len(widths):
-            raise ValueError(f"dilations must name one for each of the {len(widths)} convolutions, got {dilations}")
+        whole(num_classes=num_classes, in_channels=in_channels)
+        wholes(1, widths=widths)
+        wholes(len(widths), len(widths), dilations=dilations)
+        switch(pool=pool)
+        share(dropout=dropout)
         layers: list[nn.Module] = []
         channels = in_channels
         for width, dilation in zip(widths, dilations, strict=True):
@@ -73,7 +77,7 @@ class DeepNet(nn.Module):
         num_classes: K, number of logits.
         in_channels: channels of the image.
         residual: with shortcuts around every two convolutions, or plain.
-        widths: filters of the three stages of three blocks.
+        widths: filters of the three stages of three blocks; with shortcuts they must not fall.
         init: see ``lit_cnn.nn.init``.
     """
 
@@ -86,6 +90,8 @@ class DeepNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels)
+        wholes(1, widths=widths)
         blocks = [3] * len(widths)
         self.stages = nn.Sequential(
             *residual_stages(BasicBlock, blocks, widths, in_channels, shortcut="A", residual=residual)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked, flat_features
+from lit_cnn.models.values import choice, whole, wholes
 from lit_cnn.nn.dense import activation_class
 from lit_cnn.nn.init import init_weights
 
@@ -47,8 +48,10 @@ class LeNet(nn.Module):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        if pool not in POOLS:
-            raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
+        whole(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        whole(0, padding=padding)
+        wholes(2, 2, channels=channels)
+        choice(POOLS, pool=pool)
         act, pooling = activation_class(activation), POOLS[pool]
         first, second = channels
         self.image_size = image_size

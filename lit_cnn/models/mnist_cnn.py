@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked, flat_features
+from lit_cnn.models.values import whole
 from lit_cnn.nn.init import init_weights
 
 
@@ -21,6 +22,7 @@ class MnistCNN(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, init: str = "xavier") -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 32, 3),  # N x 32 x 26 x 26

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import choice, share, switch, whole
 from lit_cnn.nn.init import init_weights
 
 
@@ -61,6 +62,10 @@ class NiN(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels)
+        choice(("cifar", "imagenet"), form=form)
+        share(dropout=dropout)
+        switch(final_relu=final_relu)
         k = num_classes
         if form == "cifar":
             self.features = nn.Sequential(
@@ -72,7 +77,7 @@ class NiN(nn.Module):
                 nn.Dropout(dropout),
             )
             classifier = _mlpconv(192, (192, 192, k), 3, padding=1)  # N x K x 8 x 8
-        elif form == "imagenet":
+        else:
             self.features = nn.Sequential(
                 *_mlpconv(in_channels, (96, 96, 96), 11, stride=4),  # N x 96 x 54 x 54
                 nn.MaxPool2d(3, 2),  # N x 96 x 26 x 26
@@ -83,8 +88,7 @@ class NiN(nn.Module):
                 nn.Dropout(dropout),
             )
             classifier = _mlpconv(384, (k, k, k), 3, padding=1)  # N x K x 5 x 5
-        else:
-            raise ValueError(f"form must be cifar or imagenet, got {form!r}")
+            self.class_layers = ("classifier.0", "classifier.2", "classifier.4")  # see models.freeze.all_heads
         self.classifier = nn.Sequential(*(classifier if final_relu else classifier[:-1]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         init_weights(self, init)

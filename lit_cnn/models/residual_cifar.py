@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from lit_cnn.models.registry import Row
 from lit_cnn.models.resnet import BasicBlock, residual_stages
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import share, whole, wholes
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
+
+WIDTHS = (64, 128, 256, 512)
 
 
 class ResidualCifar(nn.Module):
@@ -22,7 +25,7 @@ class ResidualCifar(nn.Module):
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
-        blocks: residual blocks per stage, each of two 3x3 convolutions.
+        blocks: residual blocks per stage, each of two 3x3 convolutions; fewer numbers make fewer stages.
         hidden: widths of the hidden dense layers.
         dropout: after each of them.
         init: see ``lit_cnn.nn.init``.
@@ -38,7 +41,11 @@ class ResidualCifar(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        widths = (64, 128, 256, 512)
+        whole(num_classes=num_classes, in_channels=in_channels)
+        wholes(1, len(WIDTHS), blocks=blocks)
+        wholes(0, hidden=hidden)
+        share(dropout=dropout)
+        widths = WIDTHS[: len(blocks)]
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -46,7 +53,7 @@ class ResidualCifar(nn.Module):
         )
         self.stages = nn.Sequential(*residual_stages(BasicBlock, blocks, widths, widths[0]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = dense_head(widths[len(blocks) - 1], hidden, num_classes, dropout=dropout)
+        self.classifier = dense_head(widths[-1], hidden, num_classes, dropout=dropout)
         init_weights(self, init)
 
     @checked

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import choice, switch, whole, wholes
 from lit_cnn.nn.init import init_weights
 
 
@@ -96,14 +97,12 @@ def residual_stages(
     bottleneck: str = "v1.5",
 ) -> list[nn.Sequential]:
     """Stages of blocks; each stage after the first halves the side. See ``ResNet`` for the arguments."""
-    for name, value, allowed in (("shortcut", shortcut, ("A", "B")), ("bottleneck", bottleneck, ("v1", "v1.5"))):
-        if value not in allowed:
-            raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
-    if len(layers) > len(widths):
-        raise ValueError(f"widths must name one for each of the {len(layers)} stages, got {widths}")
+    choice(("A", "B"), shortcut=shortcut)
+    choice(("v1", "v1.5"), bottleneck=bottleneck)
+    switch(residual=residual)
     stages = []
     channels = in_channels
-    for i, (blocks, width) in enumerate(zip(layers, widths, strict=False)):
+    for i, (blocks, width) in enumerate(zip(layers, widths, strict=True)):
         stage = []
         for j in range(blocks):
             stride = 2 if i > 0 and j == 0 else 1
@@ -111,6 +110,8 @@ def residual_stages(
             skip: nn.Module | None = None
             if residual and (stride != 1 or channels != out):
                 if shortcut == "A":
+                    if out < channels:
+                        raise ValueError(f"widths must not fall, got {out} after {channels}: shortcut A adds channels")
                     skip = PadShortcut(channels, out, stride)
                 else:
                     skip = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
@@ -157,8 +158,11 @@ class ResNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        if stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem must be imagenet or cifar, got {stem!r}")
+        whole(num_classes=num_classes, in_channels=in_channels)
+        wholes(1, layers=layers)
+        wholes(len(layers), len(layers), widths=widths)
+        choice(("imagenet", "cifar"), stem=stem)
+        switch(include_top=include_top, zero_init_residual=zero_init_residual)
         channels = widths[0]
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False)
@@ -177,7 +181,7 @@ class ResNet(nn.Module):
         self.include_top = include_top
         if include_top:
             self.avgpool = nn.AdaptiveAvgPool2d(1)
-            self.fc = nn.Linear(widths[len(layers) - 1] * block.expansion, num_classes)
+            self.fc = nn.Linear(widths[-1] * block.expansion, num_classes)
 
         init_weights(self, init)
         if zero_init_residual:
@@ -234,10 +238,17 @@ MODELS |= {
     )
     for depth in (50, 101, 152)
 }
+# What a plain twin lacks are the 1x1 convolutions of the shortcuts, and their BN:
+# 64*128 + 128*256 + 256*512 + 2 * (128 + 256 + 512), of bottlenecks
+# 64*256 + 256*512 + 512*1024 + 1024*2048 + 2 * (256 + 512 + 1024 + 2048).
+_PROJECTIONS = {BasicBlock: 173_824, Bottleneck: 2_776_576}
 MODELS |= {
-    f"plain{depth}": _imagenet(partial(_DEPTHS[depth], residual=False), parameters=count, source="by hand")
-    # The residual twin less its 1x1 convolutions and their BN: 64*128 + 128*256 + 256*512 + 2 * (128 + 256 + 512).
-    for depth, count in ((18, 11_689_512 - 173_824), (34, 21_797_672 - 173_824))
+    f"plain{depth}": _imagenet(
+        partial(factory, residual=False),
+        parameters=_TORCHVISION[depth] - _PROJECTIONS[factory.args[0]],
+        source="torchvision less projections",
+    )
+    for depth, factory in _DEPTHS.items()
 }
 # The paper's table 6 rounds these to 0.27, 0.46, 0.66, 0.85 and 1.7 million; the exact ones are by hand.
 _CIFAR = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
@@ -246,6 +257,6 @@ MODELS |= {
     for depth, count in _CIFAR.items()
 }
 MODELS |= {
-    f"plain{depth}": _cifar(_small(depth, residual=False), parameters=_CIFAR[depth], source="residual twin")
-    for depth in (20, 32, 44, 56)
+    f"plain{depth}": _cifar(_small(depth, residual=False), parameters=count, source="residual twin")
+    for depth, count in _CIFAR.items()
 }

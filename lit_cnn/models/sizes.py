@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,20 +29,23 @@ def output_shape(model: nn.Module, *shape: int) -> torch.Size:
     stand_ins = {name: t.to("meta") for name, t in model.named_parameters()}
     stand_ins |= {name: t.to("meta") for name, t in model.named_buffers()}
     dtype = next((t.dtype for t in stand_ins.values() if t.is_floating_point()), torch.float32)
-    with torch.no_grad():
+    # A compiled model would be compiled anew for every size that is tried.
+    compiled = getattr(model, "_compiled_call_impl", None) is not None
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.no_grad(), eager:
         out = functional_call(model, stand_ins, (torch.empty(shape, device="meta", dtype=dtype),))
     return (out if isinstance(out, Tensor) else out[0]).shape
 
 
 @contextmanager
-def _with_auxiliary_heads(model: nn.Module) -> Iterator[None]:
-    """Hold ``model`` in training mode, so that auxiliary heads run, then put every module back as it was.
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Hold ``model`` in training or eval mode, then put every module back as it was.
 
     Batch norms stay in eval mode: they do not change shapes, and on the meta device their training is 5 times as slow.
     """
     before = [(module, module.training) for module in model.modules()]
     for module, _ in before:
-        module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
+        module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
     try:
         yield
     finally:
@@ -54,12 +58,17 @@ def first_layer(model: nn.Module) -> nn.Conv2d | None:
     return next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
 
 
+def _fixed(model: nn.Module) -> tuple[nn.Module, int] | None:
+    """Convolutions and image side of a network whose dense layers take one size of map, ``None`` for any other."""
+    features, image_size = getattr(model, "features", None), getattr(model, "image_size", None)
+    return (features, image_size) if isinstance(features, nn.Module) and isinstance(image_size, int) else None
+
+
 def _fits(model: nn.Module, channels: int) -> Callable[[int], bool]:
     """Return the predicate "a square image of this side goes through", in the model's current mode."""
-    # A dense layer on a feature map takes one map size, so failing does not say on which side of it an input lies.
-    # Such networks name that size in `image_size`, and the map itself tells which side.
-    features, image_size = getattr(model, "features", None), getattr(model, "image_size", None)
-    if isinstance(features, nn.Module) and isinstance(image_size, int):
+    # Where dense layers take one map size, failing does not say on which side of it an input lies; the map does.
+    if fixed := _fixed(model):
+        features, image_size = fixed
         wanted = output_shape(features, 2, channels, image_size, image_size)[-1]
 
         def fits(size: int) -> bool:
@@ -80,10 +89,15 @@ def _fits(model: nn.Module, channels: int) -> Callable[[int], bool]:
     return fits
 
 
-def smallest_input(model: nn.Module, in_channels: int | None = None) -> int:
-    """Side in pixels of the smallest square image that ``model`` accepts, in training mode as well as in eval mode.
+def smallest_input(model: nn.Module, in_channels: int | None = None, training: bool = True) -> int:
+    """Side in pixels of the smallest square image that ``model`` accepts.
 
     Found by bisection over forward passes without data, so the deepest network here, DenseNet-264, takes 1.3 s.
+
+    Args:
+        in_channels: channels of the image, by default those of the first convolution.
+        training: in training mode, where auxiliary heads run and can need more than the rest, or else in eval mode.
+            The mode that the model is in does not matter.
 
     Raises:
         UserError: no size up to 1024 pixels goes through.
@@ -91,13 +105,13 @@ def smallest_input(model: nn.Module, in_channels: int | None = None) -> int:
     if in_channels is None:
         layer = first_layer(model)
         in_channels = layer.in_channels if layer is not None else 3
-    # Auxiliary heads run in training mode only, and they can need more than the rest.
-    with _with_auxiliary_heads(model):
+    with _mode(model, training):
         fits = _fits(model, in_channels)
-        high = next((size for size in _TRIED if fits(size)), None)
-        if high is None:
+        failed = list(itertools.takewhile(lambda size: not fits(size), _TRIED))
+        if len(failed) == len(_TRIED):
             raise UserError(f"{type(model).__name__} accepts no square input of up to 1024 pixels")
-        low = max((size for size in _TRIED if size < high and not fits(size)), default=0)
+        high = _TRIED[len(failed)]
+        low = max((size for size in failed if size < high), default=0)
         while high - low > 1:
             middle = (low + high) // 2
             if fits(middle):
@@ -121,7 +135,10 @@ def flat_features(features: nn.Module, in_channels: int, image_size: int) -> int
 
 
 def explain(model: nn.Module, x: Tensor) -> str:
-    """Return one line on what is wrong with the input ``x`` of ``model``, or ``""`` if its shape and type are fine."""
+    """Return one line on what is wrong with the input ``x`` of ``model``, for the mode that the model is in.
+
+    It is ``""`` if shape and type are fine, and if no size at all goes through, as then the size is not to blame.
+    """
     name = type(model).__name__
     if x.dim() != 4:
         return f"{name} takes images of shape (N, C, H, W), got a tensor of shape {tuple(x.shape)}"
@@ -135,14 +152,35 @@ def explain(model: nn.Module, x: Tensor) -> str:
     try:
         output_shape(model, 2, channels, height, width)
     except Exception:
-        smallest = smallest_input(model, channels)
-    else:
-        return _explain_single(model, x) if len(x) == 1 else ""
-    line = f"{name} cannot take {height}x{width} images; the smallest size that works is {smallest}x{smallest}"
-    fixed = getattr(model, "image_size", None)
-    if isinstance(fixed, int):
-        line += f", and its dense layers were built for {fixed}x{fixed}: resize the images, or build it with "
-        line += f"image_size={height}" if height == width else "another image_size (square)"
+        try:
+            return f"{name} cannot take {height}x{width} images{_sizes(model, channels, height, width)}"
+        except UserError:  # nothing goes through on shapes alone, so it is not the size that is wrong
+            return ""
+    return _explain_single(model, x) if len(x) == 1 else ""
+
+
+def _sizes(model: nn.Module, channels: int, height: int, width: int) -> str:
+    """End of the line on an image of a wrong size: which sizes are right."""
+    smallest, other = (smallest_input(model, channels, training) for training in (model.training, not model.training))
+    line = ""
+    if min(height, width) < smallest:
+        line = f"; the smallest size that works is {smallest}x{smallest}"
+        if smallest != other:
+            here, there = ("training", "evaluation") if model.training else ("evaluation", "training")
+            line = f" in {here}{line} ({other}x{other} in {there})"
+    elif not _fixed(model):
+        # Not every size above the smallest fits: a vision transformer takes one only.
+        side = min(height, width)
+        with _mode(model, model.training):
+            fitting = filter(_fits(model, channels), _TRIED)
+            near = min(fitting, key=lambda size: (size < side, abs(size - side)))
+        line = f"; a size that works is {near}x{near}"
+    if fixed := _fixed(model):
+        features, built = fixed
+        least = smallest_input(features, channels)
+        line += f"; its dense layers were built for {built}x{built}: resize the images, or build it with "
+        suits = height == width and height >= least
+        line += f"image_size={height}" if suits else f"another image_size (square, from {least} up)"
     return line
 
 
@@ -163,12 +201,12 @@ def checked(forward: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(forward)
-    def wrapper(self: nn.Module, x: Tensor) -> Any:
+    def wrapper(self: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
-            return forward(self, x)
+            return forward(self, x, *args, **kwargs)
         try:
-            return forward(self, x)
-        except (RuntimeError, ValueError, TypeError) as error:
+            return forward(self, x, *args, **kwargs)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             # On the meta device this is a probe (maybe our own): let it see the plain error.
             line = "" if x.is_meta else explain(self, x)
             if line:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import positive, whole, wholes
 from lit_cnn.nn.whitening import WhiteningConv2d
 
 
@@ -72,6 +73,10 @@ class SpeedNet(nn.Module):
         scale: float = 1 / 9,
     ) -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels)
+        wholes(1, widths=widths)
+        positive(1, bn_momentum=bn_momentum)
+        positive(scale=scale)
         self.whiten = WhiteningConv2d(in_channels, 2)
         self.activation = nn.GELU()
         blocks, channels = [], self.whiten.out_channels

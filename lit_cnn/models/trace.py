@@ -20,11 +20,15 @@ class Trace(TorchDispatchMode):
 
     Attributes:
         macs: multiply-accumulate operations so far.
+        layer: name of the module that is running, to be set from outside.
+        lost: why a field was last lost, ``""`` if none was; to be cleared from outside.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.macs = 0
+        self.layer = ""
+        self.lost = ""
         # Tensors are kept, or an id could come back for another one; on the meta device they hold no memory.
         self._fields: dict[int, tuple[Tensor, Field | None]] = {}
 
@@ -48,6 +52,8 @@ class Trace(TorchDispatchMode):
         known = [a for a in _tensors(args) if self._knows(a)]
         if known:
             field = self._after(op, args, known, first)
+            if field is None and all(self.field(tensor) is not None for tensor in known):
+                self.lost = _why(op, known, first)
             for tensor in out if isinstance(out, tuple | list) else (out,):
                 if isinstance(tensor, Tensor):
                     self.see(tensor, field)
@@ -59,7 +65,7 @@ class Trace(TorchDispatchMode):
         rule = _RULES.get(op.overloadpacket)
         if rule is not None and isinstance(x, Tensor) and x.dim() == 4:
             field = self.field(x)
-            return None if field is None else rule(field, args, x, out)
+            return None if field is None else rule(field, args, x, out, self.layer)
         fields = [field for tensor in known if (field := self.field(tensor)) is not None]
         if len(fields) < len(known):
             return None
@@ -93,34 +99,37 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value[0], value[-1])
 
 
-def _window(field: Field, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Field:
-    (kh, kw), (ph, pw), (dh, dw) = _pair(kernel), _pair(padding), _pair(dilation)
-    rows = range(-ph, -ph + kh * dh, dh)
-    columns = range(-pw, -pw + kw * dw, dw)
-    return field.taps((rows, columns), _pair(stride))
+def _why(op: Any, known: list[Tensor], out: Tensor) -> str:
+    """Why the field of this output is not defined, though that of its inputs is."""
+    name = op.overloadpacket.__name__
+    if "upsample" in name or op.overloadpacket is aten.convolution:
+        return "after up-sampling, neighbouring units differ in what they see, so that no one field holds for all"
+    if "adaptive" in name:
+        return "adaptive pooling into windows of unequal size"
+    if out.dim() == 4 and len(known) > 1:
+        return f"maps whose units do not lie at the same places, joined by {name}"
+    if out.dim() == 4:
+        return f"the map is laid out anew by {name}"
+    return "no map of pixels any more, but a sequence, windows or the like"
 
 
-def _convolution(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field | None:
+def _convolution(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field | None:
     weight, stride, padding, dilation, transposed = args[1], args[3], args[4], args[5], args[6]
     if transposed:
         return None
-    after = _window(field, weight.shape[2:], stride, padding, dilation)
-    same_size = _pair(stride) == (1, 1)
-    link = ((weight.shape[2], _pair(dilation)[0]),) if weight.shape[2] > 1 else ()
-    return Field(after.boxes, after.stride, field.chain + link if same_size else ())
+    return field.convolved(_pair(weight.shape[2:]), _pair(stride), _pair(padding), _pair(dilation), layer)
 
 
-def _pool(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field:
+def _pool(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field:
     kernel = args[1]
     stride = args[2] if len(args) > 2 and args[2] else kernel
     padding = args[3] if len(args) > 3 else 0
     # A dilation follows in max-pooling only, where average pooling has its rounding mode.
     dilation = args[4] if len(args) > 4 and isinstance(args[4], list) else 1
-    after = _window(field, kernel, stride, padding, dilation)
-    return Field(after.boxes, after.stride, field.chain if _pair(stride) == (1, 1) else ())
+    return field.convolved(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation))
 
 
-def _adaptive(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field | None:
+def _adaptive(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field | None:
     if x.shape[2:] == out.shape[2:]:
         return field
     if out.shape[2:] == (1, 1):
@@ -128,15 +137,14 @@ def _adaptive(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field | None
     if x.shape[2] % out.shape[2] or x.shape[3] % out.shape[3]:
         return None  # windows of unequal size
     kernel = (x.shape[2] // out.shape[2], x.shape[3] // out.shape[3])
-    after = _window(field, kernel, kernel, 0)
-    return Field(after.boxes, after.stride)
+    return field.convolved(kernel, kernel, (0, 0), (1, 1))
 
 
-def _reduce(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field:
+def _reduce(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field:
     return _all_of(field, tuple(x.shape[2:]))
 
 
-def _slice(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field:
+def _slice(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field:
     dim, start, step = args[1] % 4, args[2] if len(args) > 2 else 0, args[4] if len(args) > 4 else 1
     if dim < 2:
         return field
@@ -145,16 +153,16 @@ def _slice(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field:
     return field.taps(([offset[0]], [offset[1]]), (stride[0], stride[1]))
 
 
-def _pad(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field:
+def _pad(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field:
     left, _, top, _ = (*args[1], 0, 0, 0, 0)[:4]
     return field.taps(([-top], [-left]), (1, 1))
 
 
-def _permute(field: Field, args: tuple, x: Tensor, out: Tensor) -> Field | None:
+def _permute(field: Field, args: tuple, x: Tensor, out: Tensor, layer: str) -> Field | None:
     return field if list(args[1])[-2:] == [2, 3] else None
 
 
-_RULES: dict[Any, Callable[[Field, tuple, Tensor, Tensor], Field | None]] = {
+_RULES: dict[Any, Callable[[Field, tuple, Tensor, Tensor, str], Field | None]] = {
     aten.convolution: _convolution,
     aten.max_pool2d_with_indices: _pool,
     aten.avg_pool2d: _pool,
@@ -165,7 +173,7 @@ _RULES: dict[Any, Callable[[Field, tuple, Tensor, Tensor], Field | None]] = {
     aten.slice: _slice,
     aten.constant_pad_nd: _pad,
     aten.permute: _permute,
-    aten.transpose: lambda field, args, x, out: None,
+    aten.transpose: lambda field, args, x, out, layer: None,
 }
 
 

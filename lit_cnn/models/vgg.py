@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models.registry import Row
 from lit_cnn.models.sizes import checked
+from lit_cnn.models.values import share, switch, whole, wholes
 from lit_cnn.nn.dense import activation_class, dense_head
 from lit_cnn.nn.init import init_weights
 
@@ -36,7 +37,7 @@ class VGG(nn.Module):
     (torchvision does the same); at 224 pixels and 7 it changes nothing.
 
     Args:
-        stages: convolutions per stage.
+        stages: convolutions per stage, for up to five stages.
         num_classes: K, number of logits.
         in_channels: channels of the image.
         batch_norm: BN between convolution and activation (not in the paper).
@@ -62,6 +63,11 @@ class VGG(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
+        whole(num_classes=num_classes, in_channels=in_channels, pool_to=pool_to)
+        wholes(1, len(WIDTHS), stages=stages)
+        wholes(0, hidden=hidden)
+        share(dropout=dropout)
+        switch(batch_norm=batch_norm)
         act = activation_class(activation)
         layers: list[nn.Module] = []
         channels = in_channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.external import torchvision_models
-from lit_cnn.models.freeze import all_heads, auxiliary_heads
+from lit_cnn.models.external import build, torchvision_models
+from lit_cnn.models.freeze import all_heads
 from lit_cnn.models.sizes import first_layer
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -25,7 +26,7 @@ class WeightsReport:
         source: the file, or the address for published weights.
         loaded: keys taken from the source.
         adapted: keys taken with a change, and which.
-        new: keys of the model that keep their fresh values.
+        new: keys of the model, parameters and buffers, that keep their fresh values.
         skipped: keys of the source that were not used.
     """
 
@@ -40,7 +41,7 @@ class WeightsReport:
         lines = [f"weights: {len(self.loaded) + len(self.adapted)} of {total} tensors loaded from {self.source}"]
         lines += [f"  adapted: {key} ({how})" for key, how in self.adapted.items()]
         if self.new:
-            lines.append(f"  new, to be trained: {_short(self.new)}")
+            lines.append(f"  new, as initialised: {_short(self.new)}")
         if self.skipped:
             lines.append(f"  in the file, not used: {_short(self.skipped)}")
         return "\n".join(lines)
@@ -52,13 +53,22 @@ def _short(keys: list[str], limit: int = 6) -> str:
 
 
 def load_weights(
-    model: nn.Module, name: str, source: str | Path, strict: bool = True, num_classes: int | None = None
+    model: nn.Module,
+    name: str,
+    source: str | Path,
+    strict: bool = True,
+    num_classes: int | None = None,
+    frozen: Collection[str] = (),
 ) -> WeightsReport:
     """Copy trained weights into ``model``, in place.
 
     Heads (the last layer, and children that begin with ``aux``) keep their fresh values where the source has another
     number of classes or no such head. A first convolution for another number of channels is adapted. Everything else
     must be there in the right shape.
+
+    Names and shapes are all that a file tells. Weights of resnet50 (v1.5) have those of resnet50_v1, and resnet20's
+    those of plain20, so they load, although the network computes something else with them. Published weights are
+    known to be for torchvision's strides, and refused for others.
 
     Args:
         model: as built by ``get_model(name, …)``.
@@ -68,18 +78,22 @@ def load_weights(
             weights, downloaded once and checked against their SHA-256.
         strict: ``False`` takes what fits and leaves the rest.
         num_classes: K, to find the head by; by default the width of the last layer.
+        frozen: keys that are not going to be trained, so that the source must have them even if not ``strict``.
 
     Raises:
         UserError: no such file, not a weights file, one that would run code, no published weights for this model,
-            or a file that fits the model only in part while ``strict``.
+            a file that fits the model only in part while ``strict``, or one that lacks what is frozen.
     """
     if str(source) == "imagenet":
-        where, found = _published(name)
+        twin = _twin(name)
+        if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, are meant to share weights
+            _refuse_other_strides(model, name, twin)
+        where, found = _published(twin)
     else:
         where, found = str(source), read_state_dict(Path(source))
     report = WeightsReport(source=where)
     target = model.state_dict()
-    heads = _head_prefixes(model, num_classes)
+    heads = tuple(f"{head}." for head in all_heads(model, num_classes))
     first = first_layer(model)
     first_key = next((f"{n}.weight" for n, m in model.named_modules() if m is first and n), None)
 
@@ -98,11 +112,11 @@ def load_weights(
             report.new.append(key)
             if not is_head:
                 wrong.append(f"{key} ({'missing' if new is None else f'{_size(new)} for {_size(old)}'})")
-    extra_heads = _extra_heads(found, target)
+    excused = _heads_of_file(found, model, heads)
     for key in found:
         if key not in chosen:
             report.skipped.append(key)
-            if key not in target and not key.startswith(extra_heads):
+            if key not in target and key not in excused:
                 wrong.append(f"{key} (not in the model)")
 
     if wrong and strict:
@@ -112,6 +126,11 @@ def load_weights(
         )
     if not chosen:
         raise UserError(f"{where} does not fit {name}: no tensor of it has the name and shape of one in the model")
+    if random := [key for key in report.new if key in frozen]:
+        raise UserError(
+            f"{where} has no fitting values for {_short(random, 3)}, and freeze would keep them random. "
+            "Give a file that has them, or freeze less"
+        )
     model.load_state_dict(chosen, strict=False)
     return report
 
@@ -120,20 +139,27 @@ def _size(tensor: Tensor) -> str:
     return "x".join(str(n) for n in tensor.shape) or "scalar"
 
 
-def _head_prefixes(model: nn.Module, num_classes: int | None) -> tuple[str, ...]:
-    if num_classes is None:
-        aux = tuple(f"{name}." for name in auxiliary_heads(model))
-        layers = [m for n, m in model.named_modules() if not n.startswith(aux)]
-        widths = [getattr(m, "out_features", getattr(m, "out_channels", None)) for m in layers]
-        num_classes = next((w for w in reversed(widths) if w is not None), 0)
-    return tuple(f"{name}." for name in all_heads(model, num_classes))
+def _heads_of_file(found: dict[str, Tensor], model: nn.Module, heads: tuple[str, ...]) -> set[str]:
+    """Which of the keys that only the file has belong to a head.
 
+    Those of auxiliary heads; and where the file has nothing of the model's own head, the one layer it has instead.
 
-def _extra_heads(found: dict[str, Tensor], target: dict[str, Tensor]) -> tuple[str, ...]:
-    """Prefixes of heads that only the file has: auxiliary ones, and the last layer for a model without a head."""
-    names = [key for key in found if not key.lower().startswith("aux")]
-    last = f"{names[-1].rpartition('.')[0]}." if names and names[-1] not in target else "aux"
-    return (*{f"{key.partition('.')[0]}." for key in found if key.lower().startswith("aux")}, last)
+    Args:
+        found: content of the file.
+        model: the network.
+        heads: what the names of its heads' tensors begin with.
+    """
+    known = model.state_dict().keys()
+    aux = {key for key in found if key not in known and key.lower().startswith("aux")}
+    rest = {key: tensor for key, tensor in found.items() if key not in known and key not in aux}
+    own = tuple(head for head in heads if not head.lower().startswith("aux"))
+    one_layer = len({key.rpartition(".")[0] for key in rest}) == 1
+    gives_logits = any(tensor.dim() == 2 or tensor.shape[2:] == (1, 1) for tensor in rest.values())
+    if not one_layer or not gives_logits or any(key.startswith(own) for key in found):
+        return aux
+    # A head lies where the model's own does, or outside of all that the model has.
+    elsewhere = {name for name, _ in model.named_children()} - {head.partition(".")[0] for head in own}
+    return aux | {key for key in rest if key.partition(".")[0] not in elsewhere}
 
 
 def _other_channels(new: Tensor, old: Tensor) -> bool:
@@ -203,11 +229,11 @@ def with_published_weights() -> list[str]:
     return [name for name, row in MODELS.items() if row.torchvision]
 
 
-def _published(name: str) -> tuple[str, dict[str, Tensor]]:
+def _twin(name: str) -> str:
+    """The torchvision model whose published weights are for the model ``name``."""
     from lit_cnn.models import MODELS
 
     zoo, slash, twin = name.partition("/")
-    known = with_published_weights()
     if not slash:
         row = MODELS.get(name)
         twin = row.torchvision or "" if row else ""
@@ -215,9 +241,32 @@ def _published(name: str) -> tuple[str, dict[str, Tensor]]:
         twin = ""
     if not twin:
         raise UserError(
-            f"there are no published ImageNet weights for {name} here. These have some: {', '.join(known)}, "
-            "and torchvision/NAME. Or give a file"
+            f"there are no published ImageNet weights for {name} here. These have some: "
+            f"{', '.join(with_published_weights())}, and torchvision/NAME. Or give a file"
         )
+    return twin
+
+
+def _refuse_other_strides(model: nn.Module, name: str, twin: str) -> None:
+    """Refuse published weights for convolutions that step otherwise than those they were trained in."""
+    with torch.device("meta"):
+        theirs = dict(build(f"torchvision/{twin}", 1000, 3).named_modules())
+    other = [
+        f"{path} ({layer.stride[0]}, theirs {known.stride[0]})"
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d)
+        and isinstance(known := theirs.get(path), nn.Conv2d)
+        and layer.stride != known.stride
+    ]
+    if other:
+        raise UserError(
+            f"the published weights of {name} are for other strides than this model has: {_short(other, 3)}. "
+            "Leave out the arguments that change them, or give weights_strict=false"
+        )
+
+
+def _published(twin: str) -> tuple[str, dict[str, Tensor]]:
+    """Address and content of torchvision's published weights."""
     try:
         weights = torchvision_models().get_model_weights(twin).DEFAULT
     except (ValueError, AttributeError):

@@ -20,7 +20,7 @@ def activation_class(name: str) -> type[nn.Module]:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lit_cnn.nn.window import Setting, borders, check_channels, map_size, pair
+
 
 def conv2d_loops(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
+    stride: Setting = 1,
+    padding: Setting | str = 0,
+    dilation: Setting = 1,
     groups: int = 1,
 ) -> Tensor:
     """2-D cross-correlation: what deep learning calls convolution.
@@ -21,20 +23,14 @@ def conv2d_loops(
     x[n, c, i * stride - padding + u * dilation, j * stride - padding + v * dilation] * weight[o, c, u, v]``,
     where pixels outside the image count as 0 and ``c`` runs over the channels of ``o``'s group.
 
-    Args:
-        x: (N, C, H, W).
-        weight: (O, C / groups, kH, kW).
-        bias: (O,).
-
-    Returns:
-        (N, O, H', W') with H' = (H + 2 * padding - dilation * (kH - 1) - 1) // stride + 1.
+    Arguments, result and errors are those of ``conv.conv2d``.
     """
-    n_images, channels, height, width = x.shape
+    check_channels(x, weight, groups)
+    n_images, _, height, width = x.shape
     n_filters, group_channels, kh, kw = weight.shape
-    if channels != group_channels * groups or n_filters % groups:
-        raise ValueError(f"{channels} channels and {n_filters} filters in {groups} groups do not fit {weight.shape}")
-    out_h = (height + 2 * padding - dilation * (kh - 1) - 1) // stride + 1
-    out_w = (width + 2 * padding - dilation * (kw - 1) - 1) // stride + 1
+    (sh, sw), (dh, dw) = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    (top, _), (left, _) = border = borders(padding, (kh, kw), (sh, sw), (dh, dw))
+    out_h, out_w = map_size(x, (kh, kw), (sh, sw), border, (dh, dw))
     out = torch.zeros(n_images, n_filters, out_h, out_w, dtype=x.dtype)
     for n in range(n_images):
         for o in range(n_filters):
@@ -45,8 +41,8 @@ def conv2d_loops(
                     for c in range(group_channels):
                         for u in range(kh):
                             for v in range(kw):
-                                row = i * stride - padding + u * dilation
-                                column = j * stride - padding + v * dilation
+                                row = i * sh - top + u * dh
+                                column = j * sw - left + v * dw
                                 if 0 <= row < height and 0 <= column < width:
                                     pixel = x[n, group * group_channels + c, row, column]
                                     total = total + pixel * weight[o, c, u, v]
@@ -63,7 +59,11 @@ def conv_transpose2d_loops(x: Tensor, weight: Tensor, stride: int = 1, padding: 
 
     Returns:
         (N, O, (H - 1) * stride - 2 * padding + kH, the same for W).
+
+    Raises:
+        ValueError: the channels do not fit.
     """
+    check_channels(x, weight, 1, transposed=True)
     n_images, channels, height, width = x.shape
     kh, kw = weight.shape[2:]
     out = torch.zeros(n_images, weight.shape[1], (height - 1) * stride + kh, (width - 1) * stride + kw, dtype=x.dtype)
@@ -77,8 +77,14 @@ def conv_transpose2d_loops(x: Tensor, weight: Tensor, stride: int = 1, padding: 
 
 
 def pool2d_loops(x: Tensor, kernel: int, stride: int, mode: str) -> Tensor:
-    """Maximum (``max``) or mean (``avg``) of each window. (N, C, H, W) -> (N, C, H', W')."""
-    out_h, out_w = (x.shape[2] - kernel) // stride + 1, (x.shape[3] - kernel) // stride + 1
+    """Maximum (``max``) or mean (``avg``) of each window. (N, C, H, W) -> (N, C, H', W').
+
+    Raises:
+        ValueError: another mode, or the kernel is larger than the image.
+    """
+    if mode not in ("max", "avg"):
+        raise ValueError(f"mode must be max or avg, got {mode!r}")
+    out_h, out_w = map_size(x, (kernel, kernel), (stride, stride), ((0, 0), (0, 0)))
     out = torch.zeros(*x.shape[:2], out_h, out_w, dtype=x.dtype)
     for i in range(out_h):
         for j in range(out_w):

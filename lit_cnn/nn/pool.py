@@ -6,39 +6,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _windows(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Values of every window: (..., H, W) -> (kernel², ..., H', W')."""
-    rows = (x.shape[-2] - kernel) // stride * stride + 1
-    columns = (x.shape[-1] - kernel) // stride * stride + 1
-    return torch.stack(
-        [x[..., u : u + rows : stride, v : v + columns : stride] for u in range(kernel) for v in range(kernel)]
-    )
+from lit_cnn.nn.window import Setting, map_size, pair
 
 
-def max_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> tuple[Tensor, Tensor]:
+def _windows(x: Tensor, kernel: Setting, stride: Setting | None, padding: Setting, fill: float) -> Tensor:
+    """Values of every window: (N, C, H, W) -> (kH * kW, N, C, H', W')."""
+    kh, kw = pair("kernel", kernel, 1)
+    sh, sw = (kh, kw) if stride is None else pair("stride", stride, 1)
+    ph, pw = pair("padding", padding)
+    if ph > kh // 2 or pw > kw // 2:  # a window could lie in the padding altogether
+        raise ValueError(f"padding {padding} must be at most half of the {kh}x{kw} kernel")
+    out_h, out_w = map_size(x, (kh, kw), (sh, sw), ((ph, ph), (pw, pw)))
+    x = F.pad(x, (pw, pw, ph, ph), value=fill)
+    rows, columns = (out_h - 1) * sh + 1, (out_w - 1) * sw + 1
+    return torch.stack([x[..., u : u + rows : sh, v : v + columns : sw] for u in range(kh) for v in range(kw)])
+
+
+def max_pool2d(
+    x: Tensor, kernel: Setting, stride: Setting | None = None, padding: Setting = 0
+) -> tuple[Tensor, Tensor]:
     """Largest value of each window, and where it was.
 
     Args:
-        x: (N, C, H, W).
+        x: float (N, C, H, W).
+        kernel: side of the window, or (rows, columns); stride and padding likewise.
         stride: ``kernel`` by default.
-        padding: with minus infinity, so that the border never wins.
+        padding: with minus infinity, so that the border never wins; at most half the kernel.
 
     Returns:
         Values (N, C, H', W') and their positions in the image, ``row * W + column``, int64, for ``max_unpool2d``.
+
+    Raises:
+        ValueError: the kernel is larger than the padded image, or the padding than half the kernel.
     """
-    stride = stride or kernel
+    values, winner = _windows(x, kernel, stride, padding, float("-inf")).max(0)
     height, width = x.shape[-2:]
-    border = (padding,) * 4
-    values, winner = _windows(F.pad(x, border, value=float("-inf")), kernel, stride).max(0)
     position = torch.arange(height * width, device=x.device).view(1, 1, height, width)
-    positions = _windows(F.pad(position, border), kernel, stride).expand(-1, *x.shape[:2], -1, -1)
+    positions = _windows(position, kernel, stride, padding, 0).expand(-1, *x.shape[:2], -1, -1)
     return values, positions.gather(0, winner[None])[0]
 
 
-def avg_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> Tensor:
-    """Mean of each window, (N, C, H, W) -> (N, C, H', W'). Padded zeros count, as by default in PyTorch."""
-    return _windows(F.pad(x, (padding,) * 4), kernel, stride or kernel).mean(0)
+def avg_pool2d(x: Tensor, kernel: Setting, stride: Setting | None = None, padding: Setting = 0) -> Tensor:
+    """Mean of each window, (N, C, H, W) -> (N, C, H', W'). Padded zeros count, as by default in PyTorch.
+
+    Arguments and errors as of ``max_pool2d``.
+    """
+    return _windows(x, kernel, stride, padding, 0).mean(0)
 
 
 def max_unpool2d(x: Tensor, positions: Tensor, size: tuple[int, int]) -> Tensor:

@@ -28,22 +28,32 @@ def _linear(x: Tensor, dim: int, size: int, align_corners: bool) -> Tensor:
     return x.index_select(dim, low) * (1 - share) + x.index_select(dim, high) * share
 
 
+def _check(x: Tensor, size: Sequence[int]) -> None:
+    if len(size) != x.dim() - 2 or min(size) < 1:
+        raise ValueError(f"size must give every side after (N, C) of shape {tuple(x.shape)}, got {tuple(size)}")
+
+
+def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    _check(x, size)
+    out = x.to(torch.promote_types(x.dtype, torch.float32))  # bfloat16 cannot tell positions beyond 256 apart
+    for dim, length in enumerate(size, start=2):
+        out = _linear(out, dim, length, align_corners)
+    return out.to(x.dtype)
+
+
 def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat the nearest pixel. (N, C, *spatial) -> (N, C, *size)."""
+    """Repeat the nearest pixel. (N, C, *spatial) -> (N, C, *size). A ``size`` that does not fit is a ValueError."""
+    _check(x, size)
     for dim, length in enumerate(size, start=2):
         x = _nearest(x, dim, length)
     return x
 
 
 def bilinear(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Linear interpolation over height and width. (N, C, H, W) -> (N, C, *size)."""
-    for dim, length in enumerate(size, start=2):
-        x = _linear(x, dim, length, align_corners)
-    return x
+    """Linear interpolation over height and width. (N, C, H, W) -> (N, C, *size), errors as of ``nearest``."""
+    return _interpolate(x, size, align_corners)
 
 
 def trilinear(x: Tensor, size: tuple[int, int, int], align_corners: bool = False) -> Tensor:
-    """Linear interpolation over depth, height and width. (N, C, D, H, W) -> (N, C, *size)."""
-    for dim, length in enumerate(size, start=2):
-        x = _linear(x, dim, length, align_corners)
-    return x
+    """Linear interpolation over depth, height and width. (N, C, D, H, W) -> (N, C, *size), errors as of ``nearest``."""
+    return _interpolate(x, size, align_corners)

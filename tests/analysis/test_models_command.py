@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from lit_cnn.analysis import measure, models_command, zoos
+from lit_cnn.analysis import measure, zoos
 from lit_cnn.analysis.measured import MEASURED
 from lit_cnn.analysis.models_command import main, print_models
 from lit_cnn.analysis.tables import giga
@@ -25,7 +26,7 @@ def test_every_model_has_a_line_with_its_figures(capsys: pytest.CaptureFixture[s
         assert str(figures.year) in line
     assert "resnet18" in out
     assert "1.814 G" in out
-    assert "65 models" in out
+    assert f"{len(MEASURED)} models" in out
 
 
 def test_patterns_select_and_plain_words_match_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,52 +49,87 @@ def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
         print_models("resnet21")
 
 
-def test_the_list_needs_no_torch() -> None:
-    code = "import sys; from lit_cnn.cli import main; main(['models', 'resnet*']); print(*sys.modules, file=sys.stderr)"
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [("resnet*", "resnet152"), ("torchvision/*", "torchvision/vit_b_16"), ("timm/*", "timm/xcit_nano")],
+)
+def test_the_list_imports_neither_torch_nor_the_zoos(pattern: str, name: str) -> None:
+    code = (
+        f"import sys; from lit_cnn.cli import main; main(['models', {pattern!r}]); print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "resnet152" in done.stdout
-    assert not {"torch", "torchvision", "lightning", "matplotlib"} & set(done.stderr.split())
+    assert name in done.stdout
+    assert not {"torch", "torchvision", "timm", "lightning", "matplotlib"} & set(done.stderr.split())
 
 
-def test_other_zoos_have_figures_too(capsys: pytest.CaptureFixture[str]) -> None:
-    print_models("torchvision/resnet18")
+def test_other_zoos_have_figures_paper_and_year(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("torchvision/resnet18", "timm/resnet18"):
+        print_models(name)
+        row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(name))
+        assert row.split()[1:8] == ["11,689,512", "1.814", "G", "3x224x224", "1,000", "1", "2015"]
+        assert "Deep Residual Learning for Image Recognition, arXiv:1512.03385" in row
+
+
+def test_a_paper_without_a_title_is_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    print_models("timm/vit_base_patch16_radio_v3")
+    assert "2024  arXiv:2412.07679" in capsys.readouterr().out
+
+
+def test_a_word_after_the_zoo_matches_anywhere_in_its_names(capsys: pytest.CaptureFixture[str]) -> None:
+    print_models("torchvision/_bn")
     out = capsys.readouterr().out
-    assert "11,689,512  1.814 G" in out
-    assert "Deep Residual Learning for Image Recognition, arXiv 1512.03385" in out
-    print_models("timm/resnet18")
-    assert "11,689,512  1.814 G" in capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("torch")] == [
+        f"torchvision/vgg{n}_bn" for n in (11, 13, 16, 19)
+    ]
 
 
-def test_every_torchvision_classifier_has_figures() -> None:
-    from lit_cnn.models import list_models
-
-    for name in list_models("torchvision/*"):
-        figures = zoos.torchvision_figures(name)
-        assert figures.parameters > 1_000_000
-        assert figures.macs > 10_000_000
-        assert figures.smallest >= 1
-
-
-def test_few_timm_models_are_always_counted_and_more_only_while_there_is_time(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [f"timm/{name}" for name in ("resnet18", "resnet26", "resnet34", "resnet50")]
-    assert [f.parameters is None for f in zoos.timm_figures(names, seconds=0.0).values()] == [True] * 4
-    assert [f.parameters is None for f in zoos.timm_figures(names[:3], seconds=0.0).values()] == [False] * 3
-    monkeypatch.setattr(models_command, "SECONDS", -1e9)
-    print_models("timm/resnet1*")
-    assert "- was not counted for lack of time: narrow the pattern" in capsys.readouterr().out
-
-
-def test_a_very_long_list_is_names_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     print_models("timm/*")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) > 1000
-    assert "timm/resnet18" in lines
-    assert "narrow the pattern for figures" in lines[-1]
+    head, *rows, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "parameters", "MACs", "at", "classes", "smallest", "year", "paper"]
+    assert len(rows) == len(zoos.stored("timm").figures) > 1300
+    assert all(
+        re.match(r"timm/\w+ +[\d,]+ +[\d.]+ [TGM] +3x\d+x\d+ +[\d,]+ +[\d,]+ +(20\d\d|-)  ", row) for row in rows
+    )
+    assert last.startswith(f"{len(rows)} models.")
+
+
+def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(zoos, "installed", lambda zoo: None)
+    print_models("timm/resnet18")
+    out = capsys.readouterr().out
+    assert "11,689,512" in out
+    assert "timm is not installed, so none of these can be built: pip install 'lit-cnn[timm]'" in out
+
+
+def test_figures_of_another_version_say_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = zoos.stored("timm").version
+    monkeypatch.setattr(zoos, "installed", lambda zoo: "99.1")
+    print_models("timm/resnet18")
+    assert (
+        f"names and figures are those of timm {counted}, installed is 99.1" in capsys.readouterr().out.splitlines()[-1]
+    )
+    monkeypatch.setattr(zoos, "installed", lambda zoo: counted)
+    print_models("timm/resnet18")
+    assert "names and figures" not in capsys.readouterr().out
+
+
+def test_a_name_that_only_another_version_has_is_listed_without_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(zoos, "installed", lambda zoo: "99.1")
+    monkeypatch.setattr("lit_cnn.models.list_models", lambda pattern: ["torchvision/newnet"])
+    print_models("torchvision/newnet")
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split() == ["torchvision/newnet", "-", "-", "-", "-", "-", "-", "-"]
+    assert "-: not known; lit-cnn inspect NAME may count it" in out
 
 
 def test_big_numbers_are_short() -> None:
-    assert [giga(n) for n in (None, 12, 416_520, 2_327_720, 15_470_264_320)] == [
-        "-", "12", "416.5 k", "2.328 M", "15.47 G",
+    assert [giga(n) for n in (None, 12, 416_520, 2_327_720, 15_470_264_320, 18 * 10**12)] == [
+        "-", "12", "416.5 k", "2.328 M", "15.47 G", "18 T",
     ]  # fmt: skip

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import warnings
 
 import pytest
+import timm
 import torch
+import torchvision.models
 from torch import nn
 
 from lit_cnn.errors import UserError
@@ -47,6 +51,46 @@ def test_timm_models_take_classes_and_channels() -> None:
     assert "drop_rate" in model_arguments("timm/resnet18")
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "line"),
+    [
+        ("torchvision/squeezenet1_1", 16, "SqueezeNet cannot take 16x16 images; the smallest size that works is 17x17"),
+        ("timm/vit_tiny_patch16_224", 64, "VisionTransformer cannot take 64x64 images; the smallest .* is 224x224"),
+    ],
+)
+def test_a_wrong_size_gets_the_same_one_line_as_with_our_own_networks(name: str, size: int, line: str) -> None:
+    model = get_model(name, num_classes=2)
+    with pytest.raises(UserError, match=line):
+        model(torch.zeros(2, 3, size, size))
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/googlenet", "timm/resnet18"])
+def test_a_wrong_number_of_channels_gets_one_line_too(name: str) -> None:
+    with pytest.raises(UserError, match="was built for 3 input channels, got 1: build it with in_channels=1"):
+        get_model(name, num_classes=2)(torch.zeros(2, 1, 64, 64))
+
+
+@pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "timm/mobilenetv3_small_050"])
+def test_models_that_explain_themselves_are_still_the_zoos_own(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = get_model(name, num_classes=3).eval(), torch.randn(2, 3, 32, 32)
+    zoo, short = name.split("/")
+    own = (torchvision.models.get_model if zoo == "torchvision" else timm.create_model)(short, num_classes=3)
+    assert type(model) is type(own)
+    own.load_state_dict(model.state_dict(), strict=True)
+    with torch.no_grad():
+        expected = own.eval()(x)
+        assert torch.equal(model(x), expected)
+        for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert torch.equal(copied(x), expected)
+            nn.init.zeros_(next(copied.parameters()))  # a copy computes with its own weights
+            assert not torch.equal(copied(x), expected)
+            assert torch.equal(model(x), expected)
+        torch._dynamo.reset()
+        torch.testing.assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
+        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
+
+
 def test_unknown_names_and_arguments_name_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown model 'torchvision/resnet19', did you mean 'torchvision/resnet1"):
         get_model("torchvision/resnet19")
@@ -57,6 +101,8 @@ def test_unknown_names_and_arguments_name_the_nearest() -> None:
     with pytest.raises(UserError, match=r"timm/resnet18 cannot be built with foo=1: .*unexpected keyword") as error:
         get_model("timm/resnet18", foo=1)
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="timm/resnet18 cannot be built with act_layer='swush': KeyError: 'swush'"):
+        get_model("timm/resnet18", drop_rate=0.1, act_layer="swush")
 
 
 def test_other_zoos_are_listed_on_demand_and_only_classifiers_of_torchvision() -> None:

@@ -3,12 +3,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn.models.fields import Axis, Field, hdc, image_field, merge
+from lit_cnn.models.fields import Axis, Field, Link, hdc, image_field, merge
 
 
 def conv(field: Field, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Field:
-    taps = range(-padding, -padding + kernel * dilation, dilation)
-    return field.taps((taps, taps), (stride, stride))
+    return field.convolved((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation), "conv")
+
+
+def test_kernels_that_are_not_square_grow_the_field_along_their_axes() -> None:
+    field = image_field().convolved((1, 5), (1, 2), (0, 1), (1, 2), "a").convolved((3, 1), (1, 1), (1, 0), (1, 1), "b")
+    assert (field.size, field.stride, field.window) == ((3, 9), (1, 2), (-1, -1, 1, 7))
+    assert field.touched().tolist() == [[True, False, True, False, True, False, True, False, True]] * 3
+    assert field.chains == ((Link(3, 1, "b"),), ())
+
+
+def test_pooling_is_no_link_of_a_chain_and_ends_it_where_it_has_a_stride() -> None:
+    field = conv(image_field(), 3).convolved((3, 3), (1, 1), (1, 1), (1, 1))
+    assert field.chains == ((Link(3, 1, "conv"),), (Link(3, 1, "conv"),))
+    assert field.convolved((2, 2), (2, 1), (0, 0), (1, 1)).chains == ((), (Link(3, 1, "conv"),))
 
 
 def test_five_3x3_layers_see_11_pixels() -> None:

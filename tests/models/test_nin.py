@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -51,8 +50,3 @@ def test_a_few_steps_lower_the_loss_well_below_that_of_guessing() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5  # guessing: ln 4 = 1.39
-
-
-def test_forms_are_named() -> None:
-    with pytest.raises(Exception, match="form must be cifar or imagenet"):
-        get_model("nin", form="mnist")

@@ -24,32 +24,6 @@ def test_unknown_argument_names_the_valid_ones_and_the_nearest() -> None:
     assert "block" not in str(error.value).split("Its arguments are")[1]  # the architecture is no argument
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("resnet18", {"stem": "cyfar"}, "stem='cyfar': stem must be imagenet or cifar"),
-        ("resnet18", {"shortcut": "C"}, "shortcut='C': shortcut must be A or B"),
-        ("lenet", {"pool": "max", "activation": "swish"}, "activation='swish': activation must be one of relu"),
-        ("lenet", {"image_size": 8}, "image_size=8: image_size 8 is too small, the smallest is 12"),
-        ("googlenet", {"pool": "pad", "dropout": "much"}, "dropout='much'"),
-        ("vgg11", {"hidden": 3}, "hidden=3"),
-        ("nin", {"init": "he"}, "init='he': init must be one of torch, kaiming"),
-        ("densenet121", {"compression": 0}, "compression=0: compression must be over 0"),
-        ("convnet", {"dilations": [1, 2]}, r"dilations=\[1, 2\]: dilations must name one for each of the 3"),
-    ],
-)
-def test_a_refused_value_names_model_and_argument_in_one_line(name: str, arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=f"{name} cannot be built with {message}") as error:
-        get_model(name, num_classes=2, **arguments)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("numbers", [{"num_classes": 0}, {"num_classes": 2.5}, {"in_channels": -1}])
-def test_numbers_of_classes_and_channels_must_be_whole_and_positive(numbers: dict) -> None:
-    with pytest.raises(UserError, match=f"lenet: {next(iter(numbers))} must be a whole number"):
-        get_model("lenet", **numbers)
-
-
 def test_list_models_takes_shell_patterns_and_plain_words() -> None:
     assert list_models("vgg*_cifar") == [f"vgg{n}_cifar" for n in (7, 9, 11, 13, 16, 19)]
     assert list_models("googlen") == ["googlenet", "googlenet_bn", "googlenet_d2l"]

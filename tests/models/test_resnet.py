@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from lit_cnn.models import get_model
+from lit_cnn.models.resnet import BasicBlock, Bottleneck
 
 from .helpers import randomise
 
@@ -13,11 +15,15 @@ def build(name: str, **arguments: object) -> nn.Module:
         return get_model(name, **arguments)
 
 
-def test_plain_twins_are_the_same_network_without_shortcuts() -> None:
-    for depth in (20, 34):
-        twin, plain = build(f"resnet{depth}"), build(f"plain{depth}")
-        left = {key: value.shape for key, value in twin.state_dict().items() if "downsample" not in key}
-        assert left == {key: value.shape for key, value in plain.state_dict().items()}
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 20, 32, 44, 56, 110])
+def test_every_depth_has_a_plain_twin_with_the_same_layers_but_the_shortcuts(depth: int) -> None:
+    twin, plain = build(f"resnet{depth}"), build(f"plain{depth}")
+    left = {key: value.shape for key, value in twin.state_dict().items() if "downsample" not in key}
+    assert left == {key: value.shape for key, value in plain.state_dict().items()}
+    assert not any(block.residual for block in plain.modules() if isinstance(block, BasicBlock | Bottleneck))
+
+
+def test_a_plain_block_is_the_residual_one_without_the_sum() -> None:
     block = randomise(build("plain20")).layer1[0].eval()
     x = torch.randn(1, 16, 8, 8)
     by_hand = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu())).relu()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import get_model, load_weights
+from lit_cnn.models import freeze, get_model, load_weights
 
 
 def resnet(num_classes: int, **arguments: object) -> nn.Module:
@@ -47,7 +47,7 @@ def test_the_head_stays_fresh_when_the_number_of_classes_differs_and_the_report_
     assert same(model, state, but=("fc.",))
     assert torch.equal(model.fc.weight, fresh)
     assert report.new == report.skipped == ["fc.weight", "fc.bias"]
-    assert "new, to be trained: fc.weight, fc.bias" in str(report)
+    assert "new, as initialised: fc.weight, fc.bias" in str(report)
 
 
 @pytest.mark.parametrize("wrap", ["lightning", "torchvision", "ddp", "compiled"])
@@ -107,6 +107,55 @@ def test_a_missing_and_a_misshapen_backbone_tensor_are_refused(saved: tuple) -> 
     assert report.new == ["bn1.weight", "layer3.1.conv2.weight", "fc.weight", "fc.bias"]
 
 
+def test_a_file_with_a_layer_more_at_its_end_is_refused(saved: tuple) -> None:
+    path, state = saved
+    torch.save(state | {"out.weight": torch.zeros(3, 10), "out.bias": torch.zeros(3)}, path)
+    for num_classes in (10, 3):
+        with pytest.raises(UserError, match=r"2 tensors .*out.weight \(not in the model\), out.bias"):
+            load_weights(resnet(num_classes), "resnet20", path, num_classes=num_classes)
+    report = load_weights(resnet(10), "resnet20", path, strict=False)
+    assert report.skipped == ["out.weight", "out.bias"]
+
+
+def test_a_head_of_another_name_is_left_out_and_the_models_own_stays_fresh(saved: tuple) -> None:
+    path, state = saved
+    torch.save({key.replace("fc.", "linear."): value for key, value in state.items()}, path)
+    report = load_weights(resnet(10), "resnet20", path)
+    assert report.skipped == ["linear.weight", "linear.bias"]
+    assert report.new == ["fc.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"layer2.conv.weight": torch.zeros(8, 8, 1, 1)},  # inside of what the model has
+        {"conv9.weight": torch.zeros(8, 8, 3, 3)},  # gives no logits
+        {"a.weight": torch.zeros(8, 8), "b.weight": torch.zeros(8, 8)},
+    ],
+    ids=lambda extra: next(iter(extra)),
+)
+def test_no_other_layer_passes_for_the_head_of_a_file(saved: tuple, extra: dict[str, torch.Tensor]) -> None:
+    path, state = saved
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")} | extra, path)
+    for include_top in (True, False):
+        with pytest.raises(UserError, match=r"\(not in the model\)"):
+            load_weights(resnet(10, include_top=include_top), "resnet20", path)
+
+
+def test_what_is_frozen_must_come_from_the_file_even_if_the_rest_need_not(saved: tuple) -> None:
+    path, state = saved
+    torch.save({key: value for key, value in state.items() if key != "layer3.2.bn2.running_mean"}, path)
+    model = resnet(3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    frozen = freeze(model, "backbone", 3).tensors
+    with pytest.raises(UserError, match=r"no fitting values for layer3.2.bn2.running_mean, and freeze") as error:
+        load_weights(model, "resnet20", path, strict=False, num_classes=3, frozen=frozen)
+    assert "\n" not in str(error.value)
+    assert same(model, before)
+    report = load_weights(resnet(3), "resnet20", path, strict=False, num_classes=3)
+    assert report.new == ["layer3.2.bn2.running_mean", "fc.weight", "fc.bias"]
+
+
 def test_weights_of_something_else_are_refused_even_in_part(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="no tensor of it has the name and shape"):
@@ -156,10 +205,13 @@ def test_all_class_wide_layers_of_a_network_without_dense_layers_are_its_head(tm
 
 def test_a_model_without_a_top_takes_a_file_that_has_one(saved: tuple) -> None:
     path, state = saved
-    model = resnet(10, include_top=False)
-    report = load_weights(model, "resnet20", path)
-    assert same(model, state)
-    assert report.skipped == ["fc.weight", "fc.bias"]
+    safetensors.torch.save_file(state, path.with_suffix(".safetensors"))  # whose keys come in another order
+    for file in (path, path.with_suffix(".safetensors")):
+        model = resnet(10, include_top=False)
+        report = load_weights(model, "resnet20", file)
+        assert same(model, state)
+        assert set(report.skipped) == {"fc.weight", "fc.bias"}
+        assert not report.new
 
 
 class Evil:
@@ -227,9 +279,29 @@ def test_imagenet_takes_the_published_file_of_the_same_named_model(monkeypatch: 
 
 
 def test_imagenet_for_a_model_without_twin_lists_those_with() -> None:
-    for name in ("googlenet", "timm/resnet18"):
+    # resnet50_v1 has the names and shapes of torchvision's resnet50, and other strides
+    for name in ("googlenet", "timm/resnet18", "resnet50_v1"):
         with pytest.raises(UserError, match=f"no published ImageNet weights for {name} .*resnet18, .*densenet201"):
             load_weights(resnet(10), name, "imagenet")
+
+
+def test_imagenet_for_other_strides_than_it_was_trained_with_is_refused_before_the_download(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def fake(url: str, **options: object) -> dict:
+        asked.append(url)
+        return model.state_dict()
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fake)
+    model = get_model("resnet50", bottleneck="v1")
+    with pytest.raises(UserError, match=r"other strides .*: layer2.0.conv1 \(2, theirs 1\), .* and 3 more"):
+        load_weights(model, "resnet50", "imagenet")
+    assert not asked
+    load_weights(model, "resnet50", "imagenet", strict=False)
+    load_weights(get_model("resnet50"), "resnet50", "imagenet")
+    assert len(asked) == 2
 
 
 def test_no_network_says_where_the_file_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

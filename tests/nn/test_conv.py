@@ -18,6 +18,10 @@ CASES = [
     {"dilation": 2, "padding": 1},
     {"groups": 2},
     {"stride": 3, "padding": 2, "dilation": 2, "groups": 4},
+    {"stride": (1, 2), "padding": (2, 0), "dilation": (2, 1)},
+    {"stride": (3, 1), "padding": (0, 1), "groups": 2},
+    {"padding": "same", "dilation": (1, 3)},
+    {"padding": "valid", "stride": 2},
 ]
 
 
@@ -38,6 +42,7 @@ def compare(mine: Callable[..., Tensor], reference: Callable[..., Tensor], *inpu
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch on its own speed
 @pytest.mark.parametrize("options", CASES)
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 2)])
 @pytest.mark.parametrize("function", [conv2d, conv2d_loops])
@@ -59,6 +64,7 @@ def test_convolution_and_its_gradients_equal_torchs(function: Callable, kernel: 
         {"stride": 2, "padding": 1, "output_padding": 1},
         {"groups": 2, "dilation": 2},
         {"stride": 3, "padding": 2, "output_padding": 2, "groups": 2},
+        {"stride": (2, 3), "padding": (0, 2), "output_padding": (1, 0), "dilation": (3, 1)},
     ],
 )
 def test_transposed_convolution_and_its_gradients_equal_torchs(options: dict) -> None:
@@ -136,19 +142,109 @@ def test_depthwise_separable_is_a_grouped_convolution_then_a_1x1_one() -> None:
     assert layer[0].weight.numel() + layer[1].weight.numel() == 6 * 9 + 6 * 10
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 channels in 2 groups do not fit"):
-        conv2d(torch.zeros(1, 3, 5, 5), torch.zeros(4, 1, 3, 3), groups=2)
-    with pytest.raises(ValueError, match="3x3 kernel with dilation 3 is larger"):
-        conv2d(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 3, 3), dilation=3)
-    with pytest.raises(ValueError, match="groups=2 must divide"):
-        HandConv2d(3, 4, 3, groups=2)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3},
+        {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2},
+        {"kernel_size": (4, 3), "padding": "same", "bias": False},
+    ],
+)
+def test_the_hand_layer_is_described_initialised_and_named_as_torchs(options: dict) -> None:
+    layers = []
+    for cls in (nn.Conv2d, HandConv2d):
+        torch.manual_seed(0)
+        layers.append(cls(4, 6, **options))
+    theirs, mine = layers
+    assert mine.extra_repr() == theirs.extra_repr()
+    for name in ("kernel_size", "stride", "padding", "dilation", "groups", "in_channels", "out_channels"):
+        assert getattr(mine, name) == getattr(theirs, name)
+    torch.testing.assert_close(mine.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    x = torch.randn(2, 4, 9, 8)
+    torch.testing.assert_close(mine(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_under_autocast_the_hand_layer_gives_bf16_as_torchs_does_and_learns_in_float(bias: bool) -> None:
+    torch.manual_seed(0)
+    theirs, mine = nn.Conv2d(4, 6, 3, bias=bias), HandConv2d(4, 6, 3, bias=bias)
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual, expected = mine(x), theirs(x)
+    assert actual.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(actual, expected, rtol=0.02, atol=0.02)
+    for out in (actual, expected):
+        out.float().square().sum().backward()
+    for parameter, reference in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert parameter.grad.dtype == torch.float32
+        torch.testing.assert_close(parameter.grad, reference.grad, rtol=0.05, atol=0.5)
+
+
+def test_under_autocast_transposed_convolution_gives_bf16_as_torchs_does() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 4, 5, 5), torch.randn(4, 3, 3, 3), torch.randn(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual, expected = conv_transpose2d(x, weight, bias, 2), F.conv_transpose2d(x, weight, bias, 2)
+    assert actual.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(actual, expected, rtol=0.05, atol=0.1)
+
+
+def test_a_hand_layer_compiles_without_a_graph_break() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    layer = HandConv2d(2, 4, 3, stride=(1, 2), padding=1, groups=2)
+    compare(torch.compile(layer, backend="aot_eager", fullgraph=True), layer, torch.randn(2, 2, 6, 6))
+
+
+@pytest.mark.parametrize("function", [conv2d, conv2d_loops])
+def test_images_and_kernels_that_do_not_fit_are_refused(function: Callable) -> None:
+    with pytest.raises(ValueError, match=r"\(1, 3, 5, 5\) in 2 groups do not fit .* \(4, 1, 3, 3\)"):
+        function(torch.zeros(1, 3, 5, 5), torch.zeros(4, 1, 3, 3), groups=2)
+    with pytest.raises(ValueError, match=r"\(3, 5, 5\) in 1 groups do not fit"):
+        function(torch.zeros(3, 5, 5), torch.zeros(4, 3, 3, 3))
+    wide = r"3x2 kernel with dilation \(3, 1\), 7x2 pixels, is larger than an image of 5x6 with its padding"
+    with pytest.raises(ValueError, match=wide):
+        function(torch.zeros(1, 1, 5, 4), torch.zeros(1, 1, 3, 2), padding=(0, 1), dilation=(3, 1))
+
+
+def test_transposed_convolution_refuses_what_does_not_fit() -> None:
+    for function in (conv_transpose2d, conv_transpose2d_loops):
+        with pytest.raises(ValueError, match=r"\(1, 3, 5, 5\) in 1 groups do not fit .* \(4, 1, 3, 3\)"):
+            function(torch.zeros(1, 3, 5, 5), torch.zeros(4, 1, 3, 3))
+    image, weight = torch.zeros(1, 4, 1, 1), torch.zeros(4, 1, 3, 3)
+    with pytest.raises(ValueError, match="in 3 groups do not fit"):
+        conv_transpose2d(image, weight, groups=3)
+    with pytest.raises(ValueError, match="padding 2 cuts off the whole output of 3x3"):
+        conv_transpose2d(image, weight, padding=2)
+    with pytest.raises(ValueError, match="output_padding 1 must be below stride 1 or dilation 1"):
+        conv_transpose2d(image, weight, output_padding=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": 2}, "groups=2 must divide 3 and 4 channels"),
+        ({"stride": 0}, "stride must be a whole number from 1 up or two of them .* got 0"),
+        ({"stride": (1, 2, 3)}, r"stride must be .* got \(1, 2, 3\)"),
+        ({"padding": -1}, "padding must be a whole number from 0 up or two of them .* got -1"),
+        ({"padding": "full"}, "padding must be a number of pixels, two of them, 'same' or 'valid', got 'full'"),
+        ({"padding": "same", "stride": 2}, "padding='same' keeps the size of the image"),
+        ({"dilation": 1.5}, "dilation must be .* got 1.5"),
+        ({"kernel_size": (3, 0)}, r"kernel_size must be .* got \(3, 0\)"),
+    ],
+)
+def test_the_hand_layer_refuses_settings_when_it_is_made(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HandConv2d(3, 4, **({"kernel_size": 3} | options))
 
 
 def test_pooling_by_loops_equals_the_sliced_form() -> None:
     x = torch.randn(2, 3, 7, 6)
     assert torch.equal(pool2d_loops(x, 3, 2, "max"), max_pool2d(x, 3, 2)[0])
     torch.testing.assert_close(pool2d_loops(x, 3, 2, "avg"), avg_pool2d(x, 3, 2))
+    with pytest.raises(ValueError, match="mode must be max or avg, got 'min'"):
+        pool2d_loops(x, 3, 2, "min")
 
 
 def _network(conv: Callable[..., nn.Module]) -> nn.Sequential:

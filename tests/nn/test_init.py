@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from lit_cnn.models import MODELS, get_model, model_arguments
+from lit_cnn.nn.conv import HandConv2d
 from lit_cnn.nn.init import SCHEMES, init_weights
 
 
-def drawn(scheme: str) -> nn.Sequential:
+def drawn(scheme: str, conv: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(40, 160, 3), nn.BatchNorm2d(160), nn.Linear(300, 500))
+    net = nn.Sequential(conv(40, 160, 3), nn.BatchNorm2d(160), nn.Linear(300, 500))
     init_weights(net, scheme)
     return net
 
@@ -30,6 +31,11 @@ def test_spread_of_the_weights_is_that_of_the_scheme(scheme: str, conv: float, d
         assert layer.weight.std().item() == pytest.approx(spread, rel=0.02)
         assert abs(layer.weight.mean().item()) < 0.02 * spread
         assert (layer.bias.abs().max() == 0) == (scheme != "torch")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_convolutions_by_hand_get_the_same_weights_as_torchs(scheme: str) -> None:
+    torch.testing.assert_close(drawn(scheme, HandConv2d).state_dict(), drawn(scheme).state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("scheme", ["kaiming", "normal"])

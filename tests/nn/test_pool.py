@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lit_cnn.nn.pool import avg_pool2d, max_pool2d, max_unpool2d
 
-CASES = [(2, None, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (3, 2, 0)]
+CASES = [
+    (2, None, 0),
+    (3, 2, 1),
+    (3, 1, 1),
+    (2, 3, 0),
+    (3, 2, 0),
+    ((3, 2), None, (1, 0)),
+    ((2, 5), (1, 3), (0, 2)),
+]
+Setting = int | tuple[int, int]
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), CASES)
-def test_max_pooling_its_positions_and_gradient_equal_torchs(kernel: int, stride: int | None, padding: int) -> None:
+def test_max_pooling_its_positions_and_gradient_equal_torchs(
+    kernel: Setting, stride: Setting | None, padding: Setting
+) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 9, 8, requires_grad=True)
     values, positions = max_pool2d(x, kernel, stride, padding)
@@ -24,7 +37,9 @@ def test_max_pooling_its_positions_and_gradient_equal_torchs(kernel: int, stride
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), CASES)
-def test_average_pooling_and_its_gradient_equal_torchs(kernel: int, stride: int | None, padding: int) -> None:
+def test_average_pooling_and_its_gradient_equal_torchs(
+    kernel: Setting, stride: Setting | None, padding: Setting
+) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 9, 8, requires_grad=True)
     mine, theirs = avg_pool2d(x, kernel, stride, padding), F.avg_pool2d(x, kernel, stride, padding)
@@ -47,3 +62,18 @@ def test_unpooling_puts_values_back_as_torch_does_with_gradient() -> None:
     assert torch.equal(
         torch.autograd.grad(mine, x, seed, retain_graph=True)[0], torch.autograd.grad(theirs, x, seed)[0]
     )
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+def test_windows_that_do_not_fit_are_refused(pool: Callable) -> None:
+    x = torch.zeros(1, 1, 4, 6)
+    with pytest.raises(ValueError, match="a 5x5 kernel is larger than an image of 4x6"):
+        pool(x, 5)
+    with pytest.raises(ValueError, match="a 7x3 kernel is larger than an image of 6x8 with its padding"):
+        pool(x, (7, 3), padding=1)
+    with pytest.raises(ValueError, match="padding 2 must be at most half of the 3x3 kernel"):
+        pool(x, 3, padding=2)
+    with pytest.raises(ValueError, match=r"stride must be a whole number from 1 up or two of them .* got 0"):
+        pool(x, 2, stride=0)
+    with pytest.raises(ValueError, match=r"must be of shape \(N, C, H, W\), got \(4, 6\)"):
+        pool(x[0, 0], 2)

@@ -50,3 +50,18 @@ def test_trilinear_equals_torchs(align_corners: bool) -> None:
 def test_bilinear_by_hand() -> None:
     x = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
     assert bilinear(x, (3, 3), align_corners=True).tolist() == [[[[0, 1, 2], [2, 3, 4], [4, 5, 6]]]]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_bilinear_in_bf16_finds_positions_beyond_256(align_corners: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 2, 300, dtype=torch.bfloat16)
+    expected = F.interpolate(x, (3, 600), mode="bilinear", align_corners=align_corners)
+    torch.testing.assert_close(bilinear(x, (3, 600), align_corners), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("function", [nearest, bilinear, trilinear])
+def test_a_size_that_does_not_name_every_side_is_refused(function: Callable) -> None:
+    for size in [(8,), (8, 0)]:
+        with pytest.raises(ValueError, match="size must give every side"):
+            function(torch.zeros(1, 1, 4, 4), size)

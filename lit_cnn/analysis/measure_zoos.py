@@ -1,0 +1,133 @@
+"""Writes ``zoo_figures/``: ``python -m lit_cnn.analysis.measure_zoos``, to be run for a new torchvision or timm.
+
+One model after another is built and run on shapes alone, some 15 minutes for timm. Each is written as soon as it is
+counted, and a run that was stopped goes on from there. A new version of a zoo, or ``--again``, starts from nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from torch import nn
+
+from lit_cnn.analysis import papers, zoos
+from lit_cnn.analysis.figures import Figures
+from lit_cnn.analysis.measure import macs
+from lit_cnn.errors import UserError
+from lit_cnn.models import external, smallest_input
+from lit_cnn.models.inspect import on_meta
+
+
+def measure(name: str) -> Figures:
+    """Count ``torchvision/NAME`` or ``timm/NAME`` on shapes alone, at the size its zoo publishes it for.
+
+    ``macs`` and ``smallest`` are ``None`` where they cannot be found out; ``paper`` is the arXiv number.
+
+    Raises:
+        Exception: whatever the zoo raises when it builds the model.
+    """
+    zoo, _, short = name.partition("/")
+    if zoo == "timm":
+        model: Any = on_meta(lambda: external.timm_module().create_model(short))
+        config = model.pretrained_cfg
+        image, classes, fixed = config["input_size"], model.num_classes, config["fixed_input_size"]
+    else:
+        model = on_meta(lambda: external.build(name, num_classes=1000, in_channels=3))
+        # Most are for 224 pixels, but not all; the transform that belongs to the weights knows, unless the weights
+        # are for another size than the model is built for (vit_h_14).
+        (side,) = external.torchvision_models().get_model_weights(short).DEFAULT.transforms().crop_size
+        side = getattr(model, "image_size", side)
+        image, classes, fixed = (3, side, side), 1000, False
+    return Figures(
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=_macs(model, *image),
+        image=image,
+        classes=classes,
+        smallest=_smallest(model, *image, fixed=fixed),
+        paper=papers.paper(name),
+    )
+
+
+def _macs(model: nn.Module, *shape: int) -> int | None:
+    try:
+        return macs(model, *shape)
+    except Exception as error:
+        _complain("not counted", error)
+        return None
+
+
+def _smallest(model: nn.Module, channels: int, height: int, width: int, *, fixed: bool) -> int | None:
+    """Side of the smallest square image: what timm says of models for one size, else found by trying."""
+    if fixed:
+        # Smaller maps can slip through where they are broadcast to the position embedding.
+        return height if height == width else None
+    try:
+        return min(smallest_input(model, channels), height, width)
+    except UserError:  # takes one size, and not one that the search tries
+        return height if height == width else None
+
+
+def _complain(what: str, error: Exception) -> None:
+    print(f"  {what}: {type(error).__name__}: {' '.join(str(error).split())[:150]}", file=sys.stderr)
+
+
+def measure_zoo(zoo: str, again: bool) -> None:
+    """Write the zoo's table, with what it holds already unless it is of another version or to be counted ``again``."""
+    names = external.torchvision_names() if zoo == "torchvision" else external.timm_names()
+    number = zoos.public(version(zoo))
+    found = {} if again else _read(zoo, number)
+    for i, name in enumerate(names):
+        if name in found:
+            found[name] = found[name]._replace(paper=papers.paper(name))
+            continue
+        print(f"{i + 1}/{len(names)} {name}", file=sys.stderr, flush=True)
+        try:
+            found[name] = measure(name)
+        except Exception as error:
+            _complain("not built", error)
+            found[name] = Figures(paper=papers.paper(name))
+        _write(zoo, number, found)
+    _write(zoo, number, {name: found[name] for name in names})
+
+
+def _read(zoo: str, number: str) -> dict[str, Figures]:
+    if not zoos.path(zoo).exists():
+        return {}
+    stored = zoos.stored(zoo)
+    return stored.figures if stored.version == number else {}
+
+
+def _write(zoo: str, number: str, figures: dict[str, Figures]) -> None:
+    with zoos.path(zoo).open("w", newline="", encoding="utf-8") as file:
+        print(f"# {zoo} {number}: written by measure_zoos.py, not to be edited", file=file)
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(zoos.COLUMNS)
+        for name, f in figures.items():
+            image = "x".join(str(n) for n in f.image or ())
+            rows.writerow([name.partition("/")[2], f.parameters, f.macs, image, f.classes, f.smallest, f.paper])
+
+
+def write_titles() -> None:
+    """Write the titles of all papers that the stored models name."""
+    used = {figures.paper for zoo in zoos.ZOOS for figures in zoos.stored(zoo).figures.values()}
+    with zoos.PAPERS.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("arxiv", "title"))
+        rows.writerows((number, title) for number, title in sorted(papers.titles().items()) if number in used)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lit_cnn.analysis.measure_zoos", description=__doc__)
+    parser.add_argument("--again", action="store_true", help="count all anew, also what is stored for this version")
+    arguments = parser.parse_args()
+    for zoo in zoos.ZOOS:
+        measure_zoo(zoo, arguments.again)
+    write_titles()
+
+
+if __name__ == "__main__":
+    main()
