@@ -2,4 +2,5 @@
 
 from lit_cnn.cli import main
 
-main()
+if __name__ == "__main__":  # a setting that names this module imports it
+    main()

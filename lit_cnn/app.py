@@ -6,36 +6,37 @@ import contextlib
 import json
 import logging
 import re
-import shutil
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.trainer.states import TrainerStatus
 
-from lit_cnn import checks, runs, settings, start
+from lit_cnn import batch_size, checks, imports, memory, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
+from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
-from lit_cnn.callbacks.last_checkpoint import LastCheckpoint, Stopped
+from lit_cnn.callbacks.finite import FiniteLoss
+from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
+from lit_cnn.callbacks.peers import Peers
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
 from lit_cnn.checkpoint import Record, base_config
 from lit_cnn.checkpoint_io import AtomicCheckpointIO
-from lit_cnn.cli import EXIT_INTERRUPTED
 from lit_cnn.data import ImageDataModule, Images
 from lit_cnn.errors import UserError
+from lit_cnn.every import Every
+from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
 from lit_cnn.task import ImageClassifier
 
@@ -45,9 +46,24 @@ DATASETS = sorted(
     if isinstance(item, type) and issubclass(item, ImageDataModule) and item not in (ImageDataModule, Images)
 )
 
+# what a run's config.yaml and its checkpoints hold
+SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
 
-def run(arguments: Arguments, debug: bool = False) -> None:
+
+def data_settings(name: str) -> list[str]:
+    """Settings of the data set of that name (or class path), such as ``data.batch_size``."""
+    probe = ArgumentParser()
+    probe.add_class_arguments(getattr(data_package, name.rpartition(".")[2], ImageDataModule), "data")
+    return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
+
+
+def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = ()) -> None:
     """Run fit, validate, test or predict.
+
+    Args:
+        arguments: the command line.
+        debug: leave Lightning's own messages on.
+        callbacks: further ones, before all others.
 
     Raises:
         UserError: for every mistake that a user can mend.
@@ -71,9 +87,11 @@ def run(arguments: Arguments, debug: bool = False) -> None:
         words += ["--config", config]
     words += [word for flag in arguments.flags for word in flag]
     words += arguments.bare
-    cli = LitCLI(arguments, record, base, words)
-    with _interruption_told(cli):
-        cli.run()
+    with imports.only_allowed(arguments.allow_import):
+        cli = LitCLI(arguments, record, base, words, callbacks)
+        scarce = memory.out_of_memory_told(arguments.command, cli.config[arguments.command], record is not None)
+        with cli.peers.together(), interruption_told(cli), scarce:
+            execute(cli)
 
 
 class LitCLI(LightningCLI):
@@ -82,8 +100,16 @@ class LitCLI(LightningCLI):
     Precedence: flag > ``--config`` > checkpoint > default.
     """
 
-    def __init__(self, arguments: Arguments, record: Record | None, base: dict[str, Any], words: list[str]) -> None:
+    def __init__(
+        self,
+        arguments: Arguments,
+        record: Record | None,
+        base: dict[str, Any],
+        words: list[str],
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
         self.arguments = arguments
+        self.callbacks = callbacks
         self.record = record
         self.base = base
         self.run_dir: Path | None = None  # of a training run; evaluations make their own folder in run()
@@ -119,6 +145,17 @@ class LitCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         if self._building == "fit":
+            parser.add_argument(
+                "--checkpoint_every",
+                type=str | int | None,
+                help="how often to save last.ckpt: 500 (optimizer steps), 5m (minutes), 10epochs; null: every epoch",
+            )
+            parser.add_argument(
+                "--skip_nonfinite_steps",
+                type=int,
+                default=0,
+                help="leave out up to so many steps whose loss is NaN or infinite; 0 stops at the first",
+            )
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.set_defaults(
                 {
@@ -132,22 +169,22 @@ class LitCLI(LightningCLI):
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse; a parser's complaint becomes one line."""
+        """Parse; a parser's complaint becomes one line, and what settings may not name is never imported."""
+        extra = self.arguments.allow_import
+        sources = imports.sources(self.arguments, self.base, self.record.path if self.record else None)
+        imports.check(sources, extra)
         try:
             self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]  # always words here
         except ArgumentError as error:
+            if denied := imports.explain_denied(str(error), sources, extra):
+                raise denied from error
             raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
+        imports.check_parsed(self.config[self.arguments.command].as_dict(), sources, extra)
 
     def _known_settings(self) -> list[str]:
         names = [a.dest for a in self._parser(self.arguments.command)._actions]
         chosen = [v for f, v in self.arguments.flags if f == "--data"] + [self.base.get("data", {}).get("class_path")]
-        cls = getattr(data_package, str(chosen[0]).rpartition(".")[2], ImageDataModule)
-        from jsonargparse import ArgumentParser
-
-        probe = ArgumentParser()
-        probe.add_class_arguments(cls, "data")
-        names += [a.dest for a in probe._actions]
-        return [n for n in names if n not in ("help", "data.seed", "data.help")]
+        return [n for n in [*names, *data_settings(str(chosen[0]))] if n not in ("help", "data.help")]
 
     def _parse_ckpt_path(self) -> None:
         """Off: :func:`run` puts the checkpoint's settings before configs and flags, so that these win."""
@@ -160,11 +197,17 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
+        batch_size.settle(config, command, self.record)
         self.plain_config = self._plain(config)
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)
         if start.is_first_process():
             self._show_settings()
+            if command == "fit" and config.trainer.deterministic:
+                print(
+                    "deterministic: on a GPU this costs speed, since the fastest algorithms are left out, and an "
+                    "operation without a repeatable form stops the run; on the CPU runs repeat bit for bit anyway"
+                )
 
     def _let_steps_decide(self, trainer: Namespace) -> None:
         """A number of steps alone is not cut short by the default number of epochs."""
@@ -180,7 +223,7 @@ class LitCLI(LightningCLI):
         """Resolved settings as plain nested types, without those that links fill in."""
         text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
         plain = yaml.safe_load(text)
-        return {k: v for k, v in plain.items() if k in ("seed_everything", "trainer", "model", "data", "checkpoint")}
+        return {k: plain[k] for k in SETTINGS if k in plain}
 
     def _show_settings(self) -> None:
         parser = self._parser(self.arguments.command)
@@ -202,16 +245,9 @@ class LitCLI(LightningCLI):
     # -- building ---------------------------------------------------------------------------------------------------
 
     def instantiate_classes(self) -> None:
-        """Build; a user's mistake that a class found in its settings comes out as such.
-
-        The parser takes it for one more type that does not fit, and lists it among the others.
-        """
-        try:
+        """Build; see :func:`mistakes_told`."""
+        with mistakes_told():
             super().instantiate_classes()
-        except ValueError as error:
-            if found := re.search(r"Errors:\n  - (.+)", str(error)):
-                raise UserError(found[1]) from error
-            raise
         self.model.resumes = self.record is not None
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -222,16 +258,21 @@ class LitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with this project's callbacks and, for ``fit``, its run folder."""
         config = self.config[self.arguments.command].trainer
-        callbacks: list[Callback] = [Progress()] if config.enable_progress_bar is not False else []
+        callbacks: list[Callback] = [*self.callbacks]
+        callbacks += [Progress()] if config.enable_progress_bar is not False else []
         keeps = self.arguments.command == "fit" and config.enable_checkpointing is not False
         if self.arguments.command == "fit" and config.fast_dev_run:
             keeps = False  # a trial of the code: it leaves nothing behind
         elif self.arguments.command == "fit":
             # made now, so that two runs that start together cannot both take the same number
             self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
+            if start.is_first_process():
+                runs.hold(self.run_dir)
             checkpoint = self.config_init["fit"]["checkpoint"]
             checkpoint.dirpath = checkpoint.dirpath or str((self.run_dir / "checkpoints").resolve())
-            callbacks += [RunRecord(self.plain_config, self.run_dir), Curves()]
+            record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
+            finite = FiniteLoss(self.config["fit"].skip_nonfinite_steps)
+            callbacks += [record, finite, Curves(), BadImages(self.run_dir)]
             if config.logger in (None, True):
                 kwargs["logger"] = self._loggers(self.run_dir)
         else:
@@ -245,18 +286,23 @@ class LitCLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         trainer = super().instantiate_trainer(**kwargs)
+        # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
+        # repeat the end and count the epoch twice.
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         if keeps and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
             # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
             folder = trainer.checkpoint_callback.dirpath
-            trainer.callbacks.append(LastCheckpoint(str(folder)))  # type: ignore[attr-defined]  # untyped in Lightning
+            last = LastCheckpoint(str(folder), Every.parse(self.config["fit"].checkpoint_every))
+            trainer.callbacks.append(last)  # type: ignore[attr-defined]  # untyped in Lightning
+        self.peers = Peers(lambda: how_to_go_on(self))
+        self.peers.watch(trainer)
         return trainer
 
     def _run_folder(self, root: Path) -> Path:
         if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
             return folder  # a resumed run goes on in its own folder
         if not start.is_first_process():
-            folders = runs.run_folders(root)  # the first process has made it
-            return folders[-1] if folders else root / runs.LOGS / "version_0"
+            return root / runs.LOGS / "unknown"  # the first process writes there, and tells where the checkpoints are
         return runs.new_run_folder(root)
 
     def _loggers(self, run_dir: Path) -> list[Any]:
@@ -265,94 +311,22 @@ class LitCLI(LightningCLI):
         # no name and no version: the events lie in the run folder itself
         return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
 
-    # -- running ----------------------------------------------------------------------------------------------------
-
     def _run_subcommand(self, subcommand: str) -> None:
-        """Off: :meth:`run` does it, when the caller is ready to tell an interruption."""
-
-    def run(self) -> None:
-        """Run the command on the built trainer."""
-        ckpt_path = str(self.record.path) if self.record is not None else None
-        trainer, command = self.trainer, self.arguments.command
-        try:
-            self._note_changed_data()
-            if command == "fit":
-                trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
-                self._tell_result()
-                return
-            if start.is_first_process():
-                self.report.out_dir = self._results_folder()
-            evaluate = getattr(trainer, command)
-            quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
-            evaluate(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
-        except BaseException:
-            if start.is_first_process():
-                self._remove_empty()
-            raise
-
-    def _remove_empty(self) -> None:
-        """A new run that failed before its first step leaves no folder behind, nor does an evaluation."""
-        if self.arguments.command != "fit":
-            with contextlib.suppress(OSError):  # not made yet, or it holds results
-                Path(self.report.out_dir).rmdir()
-        elif self.run_dir is not None and self.record is None and self.trainer.global_step == 0:
-            shutil.rmtree(self.run_dir, ignore_errors=True)
-
-    def _note_changed_data(self) -> None:
-        """Say when the images are not those that the checkpoint's run saw: its split may not be theirs."""
-        if self.record is None or not start.is_first_process():
-            return
-        before, now = self.record.config["data"], self.plain_config["data"]
-        place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
-        if place[0] != place[1]:
-            return
-        split = ("split", "split_seed", "val_fraction", "test_fraction")
-        changed = [k for k in split if before["init_args"].get(k) != now["init_args"].get(k)]
-        if changed:
-            print(
-                f"note: {', '.join(f'data.{k}' for k in changed)} differ from the checkpoint's: images that it trained "
-                "on may now count as validation or test images"
-            )
-        if self.datamodule.fingerprint() != self.record.fingerprint:
-            print(
-                f"note: the images in {now['init_args']['data_dir']} have changed since this run was trained; some "
-                "that it trained on may now count as validation or test images"
-            )
-
-    def _results_folder(self) -> Path:
-        """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
-        assert self.record is not None
-        run_dir = runs.run_folder_of(self.record.path) or runs.new_run_folder(Path(self.trainer.default_root_dir))
-        return runs.new_subfolder(run_dir, self.arguments.command)
-
-    def _tell_result(self) -> None:
-        checkpoint = self.trainer.checkpoint_callback
-        if not start.is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
-            return
-        best, score = checkpoint.best_model_path, checkpoint.best_model_score
-        if best and score is not None:
-            print(f"best {checkpoint.monitor} {float(score):.4f}: {runs.shown(best)}")
-        path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
-        if path.is_file():
-            print(f"test it: lit-cnn test --ckpt_path {runs.shown(path)}")
+        """Off: :func:`lit_cnn.execute.execute` does it, when the caller is ready to tell an interruption."""
 
 
 @contextlib.contextmanager
-def _interruption_told(cli: LitCLI) -> Iterator[None]:
-    """After a stop by Ctrl-C or SIGTERM, say how to go on."""
+def mistakes_told() -> Iterator[None]:
+    """A user's mistake that a class found in its settings comes out as such.
+
+    The parser takes it for one more type that does not fit, and lists it among the others.
+    """
     try:
         yield
-    except Stopped:
-        if start.is_first_process() and cli.run_dir is not None:
-            last = cli.run_dir / "checkpoints" / "last.ckpt"
-            print(f"saved; go on with: lit-cnn fit --resume {runs.shown(last)}", file=sys.stderr)
+    except ValueError as error:
+        if found := re.search(r"Errors:\n  - (.+)", str(error)):
+            raise UserError(found[1]) from error
         raise
-    except SystemExit as error:
-        # Lightning turns a Ctrl-C outside of training into exit status 1
-        if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
-            raise
-        print("stopped", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from error
 
 
 def _quiet() -> None:

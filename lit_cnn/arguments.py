@@ -15,6 +15,7 @@ COMMANDS = {
     "test": "measure a checkpoint on the test images",
     "predict": "name what is in pictures",
     "validate": "measure a checkpoint on the validation images",
+    "prepare": "fetch and check the images, as fit would before it trains",
     "models": "list the backbones",
     "inspect": "look inside a backbone: shapes, parameters, receptive fields",
 }
@@ -49,7 +50,9 @@ ALIASES = {
 SWITCHES = {
     "--pretrained": ["--model.weights", "imagenet"],
     "--amp": ["--trainer.precision", "bf16-mixed"],
+    "--deterministic": ["--trainer.deterministic", "true"],
 }
+VERIFY, VERIFY_STEPS = "--verify_resume", 24
 # Flags that are given without a value here.
 BARE = {"--help", "-h", "--print_config", *SWITCHES}
 
@@ -65,6 +68,9 @@ class Arguments:
         ckpt_path: value of ``--ckpt_path``.
         resume: ``None`` when not asked for, ``""`` for the newest run, else a checkpoint or run folder.
         images: files and folders given to ``predict``.
+        allow_import: packages that settings may name classes of, besides those that they always may.
+        resume_anyway: resume although what decides the order of the samples has changed.
+        verify_resume: compare a killed and resumed run of so many steps with a straight one instead of training.
         bare: flags without a value, such as ``--help``.
     """
 
@@ -74,6 +80,9 @@ class Arguments:
     ckpt_path: str | None = None
     resume: str | None = None
     images: list[str] = field(default_factory=list)
+    allow_import: list[str] = field(default_factory=list)
+    resume_anyway: bool = False
+    verify_resume: int | None = None
     bare: list[str] = field(default_factory=list)
 
     def names(self) -> set[str]:
@@ -109,6 +118,16 @@ def parse(args: list[str]) -> Arguments:
                 value, position = following, position + 1
             parsed.resume = value
             continue
+        if flag == VERIFY:
+            if not equals and following is not None and following.isdigit():
+                value, position = following, position + 1
+            if value and not value.isdigit():
+                raise UserError(f"{VERIFY} {value}: expected a number of steps, or nothing")
+            parsed.verify_resume = int(value) if value else VERIFY_STEPS
+            continue
+        if flag == "--resume_anyway" and not equals:
+            parsed.resume_anyway = True
+            continue
         if flag in BARE:
             if flag in SWITCHES:
                 parsed.flags.append((SWITCHES[flag][0], value or SWITCHES[flag][1]))
@@ -123,11 +142,23 @@ def parse(args: list[str]) -> Arguments:
     return parsed
 
 
+def without_verify(words: list[str]) -> list[str]:
+    """The same command line as a plain training run."""
+    kept: list[str] = []
+    for position, word in enumerate(words):
+        after = position > 0 and _canonical(words[position - 1]) == VERIFY
+        if _canonical(word.partition("=")[0]) != VERIFY and not (after and word.isdigit()):
+            kept.append(word)
+    return kept
+
+
 def _place(parsed: Arguments, flag: str, value: str) -> None:
     if flag == "--config":
         parsed.configs.append(value)
     elif flag == "--ckpt_path":
         parsed.ckpt_path = value
+    elif flag == "--allow_import":
+        parsed.allow_import += [name.strip() for name in value.split(",")]
     elif flag in ("--device", "--devices"):
         parsed.flags.extend(_device(value))
     else:

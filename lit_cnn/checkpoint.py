@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,14 @@ from typing import Any
 import torch
 
 from lit_cnn.errors import UserError
+from lit_cnn.state import content_hash
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
+HASH = "content_hash"  # in that part: of everything else in the file
+
+
+class DamagedCheckpointError(UserError):
+    """The file is not what was written: cut short, or changed since."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Record:
         class_names: class names in the order of the logits.
         preprocessing: image size, channels, mean, std, resize mode …
         fingerprint: hash of the data the run used.
+        order: what decides the order of the samples: seed, batch size, processes, split …
         epoch: epochs completed.
         step: optimizer steps taken.
     """
@@ -34,36 +42,77 @@ class Record:
     class_names: list[str]
     preprocessing: dict[str, Any]
     fingerprint: str
+    order: dict[str, Any]
     epoch: int
     step: int
 
 
-def read_record(path: Path) -> Record:
-    """Read a checkpoint's own description.
+def load_verified(path: Path) -> dict[str, Any]:
+    """Load a checkpoint as plain data, after making sure that it is what was written. Tensors stay on the disk.
 
     Raises:
-        UserError: for a file that is no checkpoint, is damaged, holds pickled code, or was not written by lit-cnn.
+        DamagedCheckpointError: for a file that was cut short or changed.
+        UserError: for a file that holds pickled code, or no dictionary.
     """
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is not a checkpoint: expected a file written by lit-cnn fit, or it was cut short; "
-            "try the run's other one (best.ckpt, last.ckpt)"
-        )
     try:
-        # mmap: the description is a few kilobytes, the weights stay on disk
+        with zipfile.ZipFile(path) as archive:  # every record carries a checksum, which torch does not look at
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise DamagedCheckpointError(
+            f"{path} is not a checkpoint, or it was cut short or damaged ({' '.join(str(error).split())})"
+        ) from error
+    if damaged is not None:
+        raise DamagedCheckpointError(f"{path} is damaged: {damaged} in it does not match its checksum")
+    content = _load_plain(path)
+    own = content.get(KEY)
+    if isinstance(own, dict) and HASH in own:
+        stored = own.pop(HASH)
+        if content_hash(content) != stored:
+            raise DamagedCheckpointError(f"{path} is damaged: its content does not match the hash stored in it")
+    return content
+
+
+def _load_plain(path: Path) -> dict[str, Any]:
+    try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds Python objects that would run code when loaded: refused. Load it where you trust it and "
             "save its state_dict alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or KEY not in content:
-        keys = f"keys: {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "not a dictionary"
+    except Exception as error:  # a damaged index makes torch raise almost anything
+        raise DamagedCheckpointError(
+            f"{path} cannot be read as a checkpoint: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} was not written by lit-cnn: it holds no dictionary")
+    return content
+
+
+def read_progress(path: Path) -> int:
+    """Optimizer steps that a checkpoint has done, from a look at a few kilobytes of it.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    step = _load_plain(path).get("global_step")
+    if not isinstance(step, int):
+        raise UserError(f"{path} is no checkpoint of a run")
+    return step
+
+
+def read_record(path: Path) -> Record:
+    """Read a checkpoint's own description.
+
+    Raises:
+        DamagedCheckpointError: for a file that was cut short or changed.
+        UserError: for one that is no checkpoint, holds pickled code, or was not written by lit-cnn.
+    """
+    content = load_verified(path)
+    if KEY not in content:
         raise UserError(
-            f"{path} was not written by lit-cnn ({keys}). To start from its weights: "
-            f"lit-cnn fit --config FILE --model.weights {path}"
+            f"{path} was not written by lit-cnn (keys: {', '.join(map(str, list(content)[:5]))}). To start from its "
+            f"weights: lit-cnn fit --config FILE --model.weights {path}"
         )
     own = content[KEY]
     # the loop counts an epoch as processed before it is saved at the epoch's end
@@ -74,6 +123,7 @@ def read_record(path: Path) -> Record:
         class_names=own["class_names"],
         preprocessing=own["preprocessing"],
         fingerprint=own["fingerprint"],
+        order=own.get("order", {}),
         epoch=epoch,
         step=content["global_step"],
     )
@@ -95,6 +145,11 @@ def base_config(record: Record, command: str) -> dict[str, Any]:
     init_args = {**config["data"].get("init_args", {}), **fixed, "class_names": record.class_names}
     data = {**config["data"], "init_args": init_args}
     if command == "fit":
-        return {**config, "data": data}
+        # where to write is told by where the checkpoint lies and by flags, not by what it says
+        checkpoint = {**config["checkpoint"], "dirpath": None}
+        if config["checkpoint"].get("dirpath"):
+            checkpoint["dirpath"] = str(record.path.resolve().parent)
+        trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
+        return {**config, "data": data, "trainer": trainer, "checkpoint": checkpoint}
     trainer = {k: v for k, v in config["trainer"].items() if k in EVALUATION_TRAINER_KEYS}
     return {"seed_everything": config["seed_everything"], "trainer": trainer, "model": config["model"], "data": data}

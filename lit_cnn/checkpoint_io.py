@@ -5,22 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from lit_cnn.checkpoint import HASH, KEY, load_verified
 from lit_cnn.errors import UserError
+from lit_cnn.state import content_hash
+
+PARTIAL = ".partial"  # ends the hidden names of files that are being written
+
+
+class CheckpointWriteError(UserError):
+    """A checkpoint could not be written; those there are as they were."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write to a temporary file in the same folder, flush it to the disk, check it, then rename it.
+    """Write to a temporary file in the same folder, flush it to the disk, read it back, then rename it.
 
     Lightning's own goes through the system's temporary folder, which may be another filesystem: its last step is then
     a copy, and a kill or a full disk in the middle of it leaves a cut file under the final name.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folders: set[Path] = set()  # that were there once
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -28,34 +39,76 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save, or raise and leave what was there.
 
         Raises:
-            UserError: when the folder cannot be written, the disk is full, or what was written reads back damaged.
+            CheckpointWriteError: when the folder is gone or cannot be written, the disk is full, what was written does
+                not read back the same, or the checkpoint holds objects that only code could restore.
         """
         target = Path(path)
         partial: Path | None = None
+        if KEY in checkpoint:
+            checkpoint[KEY].pop(HASH, None)
+            checkpoint[KEY][HASH] = content_hash(checkpoint)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._prepare(target.parent)
             # hidden, so that nothing takes it for a checkpoint
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
             partial = Path(name)
             with os.fdopen(handle, "wb") as file:
-                torch.save(checkpoint, file)
+                _write(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            with zipfile.ZipFile(partial) as archive:  # every record carries a checksum
-                if (damaged := archive.testzip()) is not None:
-                    raise UserError(f"{target}: what was written reads back damaged ({damaged}): check the disk")
+            load_verified(partial)
             partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
             partial.replace(target)
-            _sync_folder(target.parent)
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when a write fails
+            sync_folder(target.parent)
+        except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-            raise UserError(
+            raise CheckpointWriteError(
                 f"cannot write the checkpoint {target}: {reason}; earlier checkpoints are as they were"
             ) from error
+        except UserError as error:
+            reason = str(error).replace(str(partial), "what was written")
+            raise CheckpointWriteError(f"cannot keep the checkpoint {target}: {reason}") from error
         finally:
             if partial is not None:
                 with contextlib.suppress(OSError):  # gone after the rename; on an error the first cause matters more
                     partial.unlink()
+
+    def _prepare(self, folder: Path) -> None:
+        """Make the folder the first time; later its absence means that somebody removed the run."""
+        if folder in self._folders and not folder.is_dir():
+            raise FileNotFoundError(0, "its folder is gone: it was moved or removed while the run was going")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folders.add(folder)
+
+
+def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """As ``torch.save``, but a failed write is told by the system's reason, which torch forgets."""
+    reasons: list[OSError] = []
+
+    class Remembering:
+        def write(self, data: Any) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                reasons.append(error)
+                raise
+
+        def flush(self) -> None:
+            file.flush()
+
+    try:
+        torch.save(checkpoint, cast(BinaryIO, Remembering()))
+    except RuntimeError:
+        if reasons:
+            raise reasons[0] from None
+        raise
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process was writing; to be called when no other one writes there."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _umask() -> int:
@@ -65,7 +118,7 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system can."""
     if os.name != "posix":  # Windows cannot open folders
         return

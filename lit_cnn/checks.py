@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lit_cnn.arguments import Arguments
 from lit_cnn.checkpoint import Record
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.every import Every
 
 DEFAULT_EPOCHS = 10
 
@@ -29,6 +30,8 @@ OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias")
 
 def check_flags(arguments: Arguments, record: Record | None) -> None:
     """Refuse flags that the command would ignore."""
+    if arguments.resume_anyway and (record is None or arguments.command != "fit"):
+        raise UserError("--resume_anyway goes with fit --resume, and there is nothing to resume: leave it out")
     for name in sorted(arguments.names()):
         if name in LINKED:
             raise UserError(f"--{name} cannot be set: {LINKED[name]}")
@@ -73,6 +76,11 @@ def check_training(config: Namespace, record: Record | None) -> None:
             raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
     if trainer.accumulate_grad_batches < 1:
         raise UserError(f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: give at least 1")
+    Every.parse(config.checkpoint_every)  # for its error message
+    if checkpoint.save_last is not None:
+        raise UserError(
+            "--checkpoint.save_last cannot be set: last.ckpt is always kept; --checkpoint_every sets how often"
+        )
     if record is not None:
         _refuse_finished(record, trainer)
     monitor = checkpoint.monitor

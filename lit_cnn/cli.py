@@ -7,6 +7,7 @@ mistyped commands need not wait for.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ lit-cnn trains, tests and resumes convolutional image models.
   lit-cnn predict --ckpt_path best photo.jpg folder/   name what is in your own pictures
   lit-cnn models 'resnet*'                             list backbones
 
-Other commands: validate (as test, on the validation images), inspect MODEL (shapes, parameters, receptive fields);
+Other commands: validate (as test, on the validation images), inspect MODEL (shapes, parameters, receptive fields),
+prepare --data NAME --data-dir DIR (fetch the images, look at every one, list those that cannot be read);
 train and val are other words for fit and validate.
 
 Settings people change most:
@@ -36,6 +38,8 @@ Settings people change most:
   --ckpt_path PATH       a checkpoint, a run folder, or best / last of the newest run
 
 lit-cnn fit --help lists the settings of trainer and model, lit-cnn fit --data.help CIFAR10 those of a data set.
+Settings name classes of lit_cnn, torch.optim, torchvision, timm and Lightning's callbacks, loggers and plugins only;
+--allow_import PKG adds your own package (or module of this folder).
 --print_config prints the resolved settings and stops.
 --debug shows the traceback behind an error.  --version prints the version.
 """
@@ -63,8 +67,17 @@ def main(args: Sequence[str] | None = None) -> None:
     if words[0] in ("--version", "-V"):
         print(f"lit-cnn {__version__}")
         return
-    try:
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__, all_threads=False)  # with lit_cnn.data.crashes, names a file that kills
+    with reported(debug):
         _dispatch(words, debug)
+
+
+@contextlib.contextmanager
+def reported(debug: bool) -> Iterator[None]:
+    """Turn what goes wrong inside into one line and an exit status."""
+    try:
+        yield
     except UserError as error:
         if debug:
             raise
@@ -76,8 +89,6 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        if "Connection closed by peer" in str(error):  # of gloo: this process only noticed
-            _fail("another process of this run stopped", EXIT_CRASH)
         first_line = (str(error).strip() or "no message").splitlines()[0]
         _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
 
@@ -93,8 +104,19 @@ def _dispatch(words: list[str], debug: bool) -> None:
         from lit_cnn.analysis.inspect_command import main as inspect
 
         inspect(words[1:])
+    elif command == "prepare":
+        parsed = arguments.parse(words)
+        with _no_garbage_collection():
+            from lit_cnn import prepare
+
+        prepare.run(parsed)
     else:
         parsed = arguments.parse(words)
+        if parsed.verify_resume is not None:
+            from lit_cnn.verify import verify_resume
+
+            verify_resume(arguments.without_verify(words), parsed, parsed.verify_resume)
+            return
         with _no_garbage_collection():
             from lit_cnn import app
 

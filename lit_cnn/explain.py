@@ -29,6 +29,10 @@ def explain(message: str, known: Iterable[str], datasets: Iterable[str]) -> str:
         return _unknown(f"{part}.{found[2]}", known, f" of {found[1].rpartition('.')[2]}")
     if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or re.search(r"required: (\w+\.)?data\b", message):
         return f"choose the images with --data NAME (and --data.data_dir DIR): {', '.join(datasets)}"
+    if found := re.search(
+        r"given class_path '([\w.]+)':\s+(No module named '[\w.]+'|module '.+' has no attribute .+)", message
+    ):
+        return f"--{_key(message)}: there is no class {found[1]}: {found[2]}"
     if found := re.search(r"dot import path string: (\S+)", message):
         if _part(message) == "data":
             return f"unknown data set {found[1]!r}{nearest(found[1], datasets) or ';'} known: {', '.join(datasets)}"
@@ -56,11 +60,11 @@ def _bad_value(message: str) -> str:
     if len(inner) > 1 and inner[-1] != inner[0]:
         key = f"{inner[0]}.{inner[-1]}".replace(".init_args", "")
     choices = re.search(r"Expected a typing\.Literal\[(.+?)\]\.?", message)
-    if choices:
-        return f"--{key}: {_quote(got)} is none of {choices[1]}"
     types = [t for t in dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message)) if t != "NoneType"]
+    if choices and not types:
+        return f"--{key}: {_quote(got)} is none of {choices[1]}"
     if types and got:
-        kinds = " or ".join(KINDS.get(t, t) for t in types)
+        kinds = " or ".join([*(KINDS.get(t, t) for t in types), *([choices[1]] if choices else [])])
         return f"--{key}: expected {kinds}, got {_quote(got)}"
     return " ".join(message.split())
 

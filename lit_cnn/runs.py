@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
+from typing import IO
 
 from lit_cnn.errors import UserError
 
@@ -31,6 +34,41 @@ def new_run_folder(root: Path) -> Path:
             return folder
 
 
+_HELD: dict[Path, IO[str]] = {}  # locks of this process, which end with it, however it ends
+
+
+def hold(run: Path) -> None:
+    """Claim a run folder for this process.
+
+    Raises:
+        UserError: when another process is training there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    if run.resolve() in _HELD:
+        return
+    try:
+        file = (run / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the run folder {run}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise UserError(f"{run} is being trained by another process ({owner}): wait for it, or stop it") from None
+    except OSError:  # a filesystem without locks
+        file.close()
+        return
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _HELD[run.resolve()] = file
+
+
 def new_subfolder(run: Path, name: str) -> Path:
     """A fresh folder ``run/name``, or ``run/name_2`` and so on: an earlier evaluation is never overwritten."""
     number = 1
@@ -52,34 +90,44 @@ def run_folder_of(checkpoint: Path) -> Path | None:
     return folder.parent if folder.name == "checkpoints" else None
 
 
-def find_checkpoint(wanted: str, root: Path, name: str) -> Path:
-    """Turn what the user typed into a checkpoint file.
+def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) -> Path:
+    """Turn what the user typed into a checkpoint file to evaluate or resume.
 
     Args:
         wanted: a file; a run folder; ``best`` or ``last`` of the newest run; ``""`` for the newest run's ``name``.
         root: folder that holds ``lightning_logs``.
         name: ``best`` or ``last``: which one of a run folder.
+        resume: accept a run folder that has other checkpoints only: the result may then not exist.
 
     Raises:
         UserError: when there is none, saying where it looked.
     """
     if wanted in ("", "best", "last") and not Path(wanted or ".").is_file():
         name = wanted or name
-        for run in reversed(run_folders(root)):
-            there = sorted((run / "checkpoints").glob("*.ckpt"))
-            if run / "checkpoints" / f"{name}.ckpt" in there:
-                return run / "checkpoints" / f"{name}.ckpt"
-            if there:  # never an older run's instead
-                raise UserError(f"the newest run has no {name}.ckpt; it has: {', '.join(map(str, there))}")
+        run = newest_run(root)
+        if run is None:
+            raise UserError(
+                f"no run under {root / LOGS} has a checkpoints/{name}.ckpt: train first with "
+                "lit-cnn fit --config FILE, or give the checkpoint's path"
+            )
+        there = checkpoints_in(run)
+        if run / "checkpoints" / f"{name}.ckpt" in there or (there and resume):
+            return run / "checkpoints" / f"{name}.ckpt"
+        if there:  # never an older run's instead
+            raise UserError(f"the newest run has no {name}.ckpt; it has: {', '.join(map(str, there))}")
         raise UserError(
-            f"no run under {root / LOGS} has a checkpoints/{name}.ckpt: train first with "
-            "lit-cnn fit --config FILE, or give the checkpoint's path"
+            f"the newest run, {run}, stopped before its first checkpoint: start it again with "
+            f"lit-cnn fit --config {run / 'config.yaml'}, or name an older run's folder"
         )
     path = Path(wanted)
+    if (path / LOGS).is_dir():  # a root, as --trainer.default_root_dir names one
+        return find_checkpoint("", path, name, resume)
     if path.is_dir():
         for candidate in (path / "checkpoints" / f"{name}.ckpt", path / f"{name}.ckpt"):
             if candidate.is_file():
                 return candidate
+        if resume and checkpoints_in(path):
+            return path / "checkpoints" / f"{name}.ckpt"
         others = sorted(str(p) for p in path.rglob("*.ckpt"))
         hint = f"; it has: {', '.join(others)}" if others else ""
         raise UserError(f"{path} holds no checkpoints/{name}.ckpt{hint}")
@@ -89,6 +137,17 @@ def find_checkpoint(wanted: str, root: Path, name: str) -> Path:
         hint = f" there are: {', '.join(others)}" if others else " train first with lit-cnn fit --config FILE"
         raise UserError(f"no checkpoint at {path}:{hint}")
     return path
+
+
+def newest_run(root: Path) -> Path | None:
+    """The newest training run's folder; folders that hold only evaluations do not count."""
+    runs = [run for run in run_folders(root) if (run / "config.yaml").is_file() or checkpoints_in(run)]
+    return runs[-1] if runs else None
+
+
+def checkpoints_in(run: Path) -> list[Path]:
+    """The checkpoints of a run, by name."""
+    return sorted((run / "checkpoints").glob("*.ckpt"))
 
 
 def shown(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cnn import runs, settings
 from lit_cnn.arguments import Arguments
-from lit_cnn.checkpoint import Record, read_record
+from lit_cnn.checkpoint import DamagedCheckpointError, Record, read_progress, read_record
 from lit_cnn.errors import UserError
 
 
@@ -19,7 +20,7 @@ def is_first_process() -> bool:
 
 
 def find_record(arguments: Arguments, root: Path) -> Record | None:
-    """The checkpoint that the command starts from, if any."""
+    """The checkpoint that the command starts from, if any; a resume falls back to the newest one that is whole."""
     command = arguments.command
     if "--help" in arguments.bare or "-h" in arguments.bare:
         return None
@@ -37,10 +38,53 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
         raise UserError(
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
-    path = runs.find_checkpoint(wanted, root, name)
+    if arguments.resume == "auto":
+        run = runs.newest_run(root)
+        if run is None or not runs.checkpoints_in(run):
+            return None  # nothing to go on with: start
+        wanted = ""
+    path = runs.find_checkpoint(wanted, root, name, resume=command == "fit")
+    if command != "fit":
+        _say(f"checkpoint: {path}", path, wanted)
+        return read_record(path)
+    # a run's newest checkpoint may have another name than last.ckpt; a file that the user named is that file
+    candidates = by_progress(path.parent)
+    if str(path) == wanted:
+        candidates = [path, *(p for p in candidates if p != path)]
+    damaged: list[str] = []
+    for candidate in candidates:
+        try:
+            record = read_record(candidate)
+        except DamagedCheckpointError as error:
+            damaged.append(str(error))
+            continue
+        if is_first_process():
+            for line in damaged:
+                print(f"passed over: {line}", file=sys.stderr)
+        _say(f"checkpoint: {candidate} (step {record.step})", candidate, wanted)
+        return record
+    others = "; nor is any other checkpoint beside it whole" if len(damaged) > 1 else ""
+    raise UserError(
+        f"{damaged[0]}{others}: train anew, with lit-cnn fit --config FILE (a run folder has a config.yaml)"
+    )
+
+
+def by_progress(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the furthest first; unreadable ones, which may be any, before all others."""
+    ranked = []
+    for path in folder.glob("*.ckpt"):
+        try:
+            step: float = read_progress(path)
+        except UserError:
+            step = float("inf")
+        # of two that are equally far, last.ckpt was written later and knows more
+        ranked.append((-step, ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2, path))
+    return [path for _, _, path in sorted(ranked)]
+
+
+def _say(line: str, path: Path, wanted: str) -> None:
     if str(path) != wanted and is_first_process():
-        print(f"checkpoint: {path}")
-    return read_record(path)
+        print(line)
 
 
 def root_folder(arguments: Arguments) -> Path:

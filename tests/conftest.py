@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from lit_cnn.cli import main
+from lit_cnn.state import differences
+from lit_cnn.verify import NOT_STATE
 
 # Small enough for a second, with everything on that could break an exact resume.
 TINY = [
@@ -35,36 +36,27 @@ EVERY_STEP = [
 ]
 
 
-def flat(item: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested dicts and lists with their paths."""
-    if isinstance(item, dict):
-        for key, value in item.items():
-            yield from flat(value, f"{path}/{key}")
-    elif isinstance(item, (list, tuple)):
-        for key, value in enumerate(item):
-            yield from flat(value, f"{path}/{key}")
-    else:
-        yield path, item
-
-
 def load(path: Path) -> dict[str, Any]:
     """A checkpoint as lit-cnn loads it: plain data only."""
     return torch.load(path, weights_only=True)
 
 
 def state_differences(first: Path, second: Path) -> list[str]:
-    """Paths of entries in which two checkpoints differ, bit for bit; settings and file names do not count."""
-    a, b = (dict(flat(load(p))) for p in (first, second))
-    skipped = ("/lit_cnn/config", "/callbacks/ModelCheckpoint")
+    """Entries in which two checkpoints differ, bit for bit; settings and file names do not count."""
+    return list(differences(load(first), load(second), skip=NOT_STATE))
 
-    def same(key: str) -> bool:
-        if key not in a or key not in b:
-            return False
-        if isinstance(a[key], Tensor) and isinstance(b[key], Tensor):
-            return torch.equal(a[key], b[key])
-        return bool(a[key] == b[key])
 
-    return [k for k in sorted(a.keys() | b.keys()) if not k.startswith(skipped) and not same(k)]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--faults 200``: how many runs the sweep kills."""
+    parser.addoption("--faults", type=int, default=10, help="number of runs that tests/faults/test_kills.py kills")
+    parser.addoption("--faults_from", type=int, default=0, help="first seed of that sweep")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each seed of the sweep."""
+    if "kill_seed" in metafunc.fixturenames:
+        first, count = (metafunc.config.getoption(name) for name in ("--faults_from", "--faults"))
+        metafunc.parametrize("kill_seed", range(first, first + count))
 
 
 @pytest.fixture

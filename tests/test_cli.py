@@ -68,7 +68,7 @@ def test_print_config_prints_settings_that_can_be_run_again(workdir, capsys):
 
 
 def test_a_run_folder_holds_what_it_promises(trained):
-    assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert {"config.yaml", "metrics.csv", "results.png", "checkpoints"} <= {p.name for p in trained.iterdir()}
     table = rows(trained / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1", "2", "3"]
@@ -199,7 +199,7 @@ def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
     moved = workdir / "lightning_logs" / "version_3"
     shutil.copytree(trained, moved)
     main(["fit", "--resume", str(moved), "--epochs", "5", "--lr", "1e-12"])
-    assert {p.name for p in (moved / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {p.name for p in (moved / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     states = load(moved / "checkpoints" / "last.ckpt")["callbacks"]
     best = next(s["best_model_path"] for s in states.values() if isinstance(s, dict) and "best_model_path" in s)
     assert best == str((moved / "checkpoints" / "best.ckpt").resolve())

@@ -27,7 +27,7 @@ from .conftest import TINY, write_pictures
             ["--data.batchsize", "did you mean --data.batch_size"],
         ),
         (["fit", "--data=Digits", "--model.lrr=3"], ["unknown setting --model.lrr", "did you mean --model.lr"]),
-        (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number, got 'x'"]),
+        (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number or 'auto', got 'x'"]),
         (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
         (["fit", "--data=Digits", "--epochs=0"], ["trains nothing"]),
         (["fit", "--data=Digits", "--model.lr_scheduler=cosin"], ["'cosin' is none of", "'cosine'"]),
@@ -38,6 +38,14 @@ from .conftest import TINY, write_pictures
         ),
         (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
         (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
+        (
+            ["fit", "--data=Digits", "--model.backbone=resnet20", "--model.freeze=99"],
+            ["freeze: 99 is more than the 5 blocks of ResNet: conv1, bn1, layer1, layer2, layer3"],
+        ),
+        (
+            ["fit", "--data=Digits", "--model.backbone=resnet20", "--model.backbone_args.include_top=false"],
+            ["resnet20 gives (64, 64, 7, 7), but (N, K) = (64, 10)", "include_top=False gives features, not logits"],
+        ),
         (["fit", "--config=no.yaml"], ["no config file at no.yaml"]),
         (["fit", "--resume"], ["no run under lightning_logs", "train first"]),
         (["fit", "--resume", "--ckpt_path=x.ckpt"], ["give one of them"]),
@@ -109,7 +117,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(workdi
     checkpoints = workdir / "run" / "lightning_logs" / "version_0" / "checkpoints"
     before = {p.name: p.read_bytes() for p in checkpoints.iterdir()}
     resume = ["--epochs=2", "--lr=1e30", "--model.lr_scheduler=constant", "--trainer.default_root_dir=run"]
-    assert "train/loss is nan in epoch 2: stopped" in fails("fit", "--resume", *resume)
+    error = fails("fit", "--resume", *resume)
+    assert "the training loss is nan in epoch 2, step 12, at learning rate 1e+30: stopped" in error
     assert {p.name: p.read_bytes() for p in checkpoints.iterdir()} == before
 
 

@@ -17,6 +17,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from lit_cnn.callbacks import bad_images
 from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion, write_confusion
 from lit_cnn.errors import UserError
 from lit_cnn.terminal import console
@@ -27,7 +28,7 @@ FILES: tuple[str, ...] = (
     "confusion_matrix.png",
     "confusion_matrix_normalized.png",
 )
-FILES += ("class_indices.json", "metrics.json")
+FILES += ("class_indices.json", "metrics.json", bad_images.NAME)
 SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the trainer's function
 MAX_PICTURES = 20  # of a predict run's table
 MAX_CLASSES = 20  # shown one by one; of more, the EXTREMES worst and best
@@ -42,12 +43,13 @@ class EvaluationReport(Callback):
 
     Every step's output must be a dict of ``index`` int64 (N,), ``target`` int64 (N,) (below 0: unknown) and ``probs``
     float (N, K), or None where a process has run out of images. Names come from ``trainer.datamodule``:
-    ``class_names`` and ``sample_name(split, index)``. The counts of a test are ``pl_module.test_confusion``, int64
+    ``class_names`` and ``sample_name(split, index)``, images that could not be read from ``skipped(split)`` (name and
+    reason) where it has that. The counts of a test are ``pl_module.test_confusion``, int64
     (K, K) over all processes, where the module has it.
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run, confusion_matrix.csv,
-    confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json. If one of these is
-    already there, all go to a new folder in it, ``test_2`` and so on.
+    confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json; bad_images.csv if
+    any were skipped. If one of these is already there, all go to a new folder in it, ``test_2`` and so on.
 
     Args:
         out_dir: Folder for the files; made if need be. May be set until the run ends; only the first process asks.
@@ -121,16 +123,19 @@ class EvaluationReport(Callback):
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
         _write_predictions(out_dir / "predictions.csv", files, names, found)
+        skipped: dict[str, str] = data.skipped(split) if data is not None and hasattr(data, "skipped") else {}
+        if skipped:
+            bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
         if stage == "predict":
-            screen.print(_pictures_table(files, names, found), highlight=False)
+            screen.print(_pictures_table(files, names, found, len(skipped)), highlight=False)
         else:
             counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
             if confusion is not None:
                 counts = confusion.cpu().numpy()
-            _write_metrics(out_dir, names, counts, scalars)
+            _write_metrics(out_dir, names, counts, scalars, len(skipped))
             _write_confusions(out_dir, names, counts, split)
-            screen.print(_metrics_table(split, names, counts, scalars), highlight=False)
+            screen.print(_metrics_table(split, names, counts, scalars, len(skipped)), highlight=False)
         screen.print(Text(f"written to {out_dir}"), soft_wrap=True, highlight=False)
 
     def _gather(self, trainer: Trainer) -> tuple[Predictions, int]:
@@ -166,11 +171,14 @@ def _write_predictions(path: Path, files: list[str], names: list[str], found: Pr
             writer.writerow([name, names[target] if target >= 0 else "", *cells[:2], *cells])
 
 
-def _write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: dict[str, float]) -> None:
+def _write_metrics(
+    out_dir: Path, names: list[str], counts: np.ndarray, scalars: dict[str, float], skipped: int
+) -> None:
     accuracy, support = _per_class(counts)
     classes = {n: {"accuracy": _plain(accuracy[i]), "images": int(support[i])} for i, n in enumerate(names)}
     content = {name: _plain(value) for name, value in sorted(scalars.items())}
-    _write_json(out_dir / "metrics.json", {**content, "images": int(support.sum()), "per_class": classes})
+    images = {"images": int(support.sum()), "skipped_images": skipped}
+    _write_json(out_dir / "metrics.json", {**content, **images, "per_class": classes})
     _write_json(out_dir / "class_indices.json", {str(index): name for index, name in enumerate(names)})
 
 
@@ -197,11 +205,15 @@ def _per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(support > 0, np.diag(counts) / np.maximum(support, 1), np.nan), support
 
 
-def _metrics_table(split: str, names: list[str], counts: np.ndarray, scalars: dict[str, float]) -> Table:
+def _and_skipped(number: int) -> str:
+    return f", {number:,} skipped" if number else ""
+
+
+def _metrics_table(split: str, names: list[str], counts: np.ndarray, scalars: dict[str, float], skipped: int) -> Table:
     """Lay out the run's metrics, then the accuracy of each class, or of the worst and the best if they are many."""
     accuracy, support = _per_class(counts)
     table = Table(
-        title=f"{split}: {int(support.sum()):,} images",
+        title=f"{split}: {int(support.sum()):,} images{_and_skipped(skipped)}",
         title_justify="left",
         title_style="bold",
         box=SIMPLE,
@@ -229,12 +241,17 @@ def _metrics_table(split: str, names: list[str], counts: np.ndarray, scalars: di
     return table
 
 
-def _pictures_table(files: list[str], names: list[str], found: Predictions) -> Table:
+def _pictures_table(files: list[str], names: list[str], found: Predictions, skipped: int) -> Table:
     """Lay out the first pictures of a predict run with their classes."""
     more = len(files) - MAX_PICTURES
     caption = f"and {more:,} more in predictions.csv" if more > 0 else None
     table = Table(
-        title="predictions", title_justify="left", title_style="bold", caption=caption, box=SIMPLE, show_edge=False
+        title=f"{len(files):,} predictions{_and_skipped(skipped)}",
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        box=SIMPLE,
+        show_edge=False,
     )
     for head in ("file", "class", "probability", "runners-up"):
         table.add_column(head, justify="right" if head == "probability" else "left", overflow="fold")

@@ -1,21 +1,34 @@
-"""last.ckpt: where to go on. Saved at every epoch's end, and in the middle of one when the run is told to stop."""
+"""last.ckpt: where to go on. Saved on a schedule, when the run is told to stop, and when it fails."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from torch.optim import Optimizer
+
+from lit_cnn.callbacks.boundary import Boundary
+from lit_cnn.callbacks.finite import NotFiniteError
+from lit_cnn.checkpoint_io import PARTIAL, CheckpointWriteError, remove_partial_files
+from lit_cnn.errors import UserError
+from lit_cnn.every import Every
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+FILES = 4  # best, last, previous, and the one being written
 
 
 class Stopped(SystemExit):
@@ -23,25 +36,54 @@ class Stopped(SystemExit):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keep ``last.ckpt`` up to date, and stop in good order on Ctrl-C (SIGINT) or SIGTERM.
+    """Keep ``last.ckpt`` and the one before it, ``previous.ckpt``, and stop in good order on a signal.
 
-    Lightning's ``save_last`` skips epochs without a new best. The first signal finishes the optimizer step, saves and
-    ends the run with :class:`Stopped`; a second one exits at once. An epoch's last batch is not a place to stop: what
-    follows it (validation, metrics, the epoch's own save) would be skipped on resume, so it is done first.
+    Lightning's ``save_last`` skips epochs without a new best. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 finishes
+    the optimizer step, saves and ends the run with :class:`Stopped`; a second one exits at once. An epoch's last batch
+    is not a place to save: what follows it (validation, metrics, the epoch's own save) would be skipped on resume, so
+    it is done first. A training step that raises is undone up to the last optimizer step, and that state is saved.
 
     Args:
-        folder: where ``last.ckpt`` goes.
+        folder: where the checkpoints go.
+        every: how often to save; the end of the run is always saved.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], every: Every) -> None:
         self.path = Path(folder) / "last.ckpt"
+        self.previous = self.path.with_name("previous.ckpt")
+        self.every = every
         self._received: int | None = None
         self._saved_at = -1  # optimizer steps at the last save
+        self._saved_time = 0.0
+        self._boundary = Boundary()
+        self._undone = False  # the state being saved is the boundary's, not the present one
         self._handlers: dict[int, Handler] = {}
+
+    # -- start and end ----------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out at the start whether checkpoints can be written.
+
+        Raises:
+            UserError: when they cannot.
+        """
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_partial_files(folder)
+            with tempfile.TemporaryFile(dir=folder, suffix=PARTIAL) as file:
+                file.write(b"writable")
+        except OSError as error:
+            raise UserError(f"cannot write checkpoints to {folder}: {error.strerror}") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen for signals; from here on there is a step to finish."""
+        if trainer.is_global_zero:
+            self._check_space(trainer, pl_module)
         self._received = None
+        self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
             self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
@@ -50,52 +92,163 @@ class LastCheckpoint(Checkpoint):
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Save what was done before the step that failed, where that can be told apart."""
         self._give_back()
+        # several processes save together, and the others know nothing of this one's trouble
+        alone = trainer.world_size == 1 and trainer.training
+        if (
+            isinstance(exception, (Stopped, NotFiniteError, CheckpointWriteError))
+            or not alone
+            or not self._boundary.reachable(trainer)
+        ):
+            return
+        if self._saved_at == trainer.global_step:
+            return
+        try:
+            self._boundary.restore(pl_module)
+            self._undone = True
+            self._save(trainer)
+        except Exception as error:  # the exception that is under way matters more
+            print(f"could not save on the way out: {error}", file=sys.stderr)
+        finally:
+            self._undone = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write the boundary's progress where the step after it failed."""
+        if self._undone:
+            checkpoint["loops"] = self._boundary.loops(trainer)
+            checkpoint["epoch"] = self._boundary.epoch
+
+    # -- when to save -----------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if that was asked for at the end of the epoch before: by now its metrics are written too."""
-        number = self._agreed(trainer)
+        number, _ = self._agreed(trainer)
         if number is not None and self._saved_at == trainer.global_step:
             raise Stopped(128 + number)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """From here on the last boundary cannot be had back."""
+        self._boundary.drop()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if that was asked for and nothing is left half done."""
+        """Save if it is time, stop if that was asked for; not where something is left half done."""
         done = batch_idx + 1
         if done == trainer.num_training_batches:
+            self._boundary.drop()
             return
+        number, due = self._agreed(trainer)
         if 0 < trainer.max_steps <= trainer.global_step or (trainer.should_stop and trainer.fit_loop._can_stop_early):
             self._save(trainer)  # the epoch is going to be cut here
             return
-        number = self._agreed(trainer)
-        if number is None:
+        if done % trainer.accumulate_grad_batches != 0:
             return
-        accumulating = done % trainer.accumulate_grad_batches != 0
-        every = trainer.val_check_batch
-        validation_is_due = isinstance(every, int) and done % every == 0
-        if not accumulating and not validation_is_due:
+        if self._validation_follows(trainer, done):
+            self._boundary.drop()  # saved here, a resume would skip the validation
+            return
+        if trainer.world_size == 1:
+            self._boundary.take(trainer, pl_module)
+        if number is not None or due:
             self._save(trainer)
+        if number is not None:
             raise Stopped(128 + number)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless the epoch was cut short: its end would be taken for a whole one's on resume."""
-        if trainer.fit_loop.epoch_loop.batch_progress.current.ready == trainer.num_training_batches:
+        """Save if it is time, unless the epoch was cut short: its end would be taken for a whole one's on resume."""
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready != trainer.num_training_batches:
+            return
+        epochs, max_epochs = trainer.current_epoch + 1, trainer.max_epochs
+        last = max_epochs is not None and 0 <= max_epochs <= epochs
+        last |= trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step
+        number, due = self._agreed(trainer)
+        if last or due or number is not None or (self.every.epochs and epochs % self.every.epochs == 0):
             self._save(trainer)
+        if trainer.world_size == 1:
+            self._boundary.take(trainer, pl_module, epoch_end=True)
+
+    @staticmethod
+    def _validation_follows(trainer: Trainer, done: int) -> bool:
+        every = trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is None:  # then batches are counted through the epochs
+            done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        return isinstance(every, int) and done % every == 0
+
+    def _due(self, trainer: Trainer) -> bool:
+        steps, seconds = self.every.steps, self.every.seconds
+        if steps and trainer.global_step // steps > self._saved_at // steps:
+            return True
+        return bool(seconds) and time.monotonic() - self._saved_time >= seconds
+
+    def _agreed(self, trainer: Trainer) -> tuple[int | None, bool]:
+        """The signal that any process received, and whether it is time to save: the same for all processes."""
+        due = self._due(trainer)
+        if trainer.world_size == 1:
+            return self._received, due
+
+        def any_process(mine: bool) -> bool:
+            return trainer.strategy.reduce_boolean_decision(mine, all=False)
+
+        if not any_process(self._received is not None or due):
+            return None, False
+        number = next((n for n in reversed(SIGNALS) if any_process(self._received == n)), None)
+        return number, any_process(due)
+
+    # -- saving -----------------------------------------------------------------------------------------------------
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
-        self._saved_at = trainer.global_step
+        """Write last.ckpt; the one before becomes previous.ckpt. At any moment two whole files have these names."""
+        self._check_weights(trainer)
+        kept = self._keep_old() if trainer.is_global_zero else None
+        try:
+            trainer.save_checkpoint(self.path)
+        except BaseException:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            raise
+        if kept is not None:
+            kept.replace(self.previous)
+        self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
 
-    def _agreed(self, trainer: Trainer) -> int | None:
-        """The signal that any process received; all of them stop at the same step."""
-        if trainer.world_size == 1:
-            return self._received
-        if not trainer.strategy.reduce_boolean_decision(self._received is not None, all=False):
+    def _keep_old(self) -> Path | None:
+        """Give the present last.ckpt a second, hidden name, which outlives its replacement."""
+        if not self.path.is_file():
             return None
-        terminated = trainer.strategy.reduce_boolean_decision(self._received == signal.SIGTERM, all=False)
-        return signal.SIGTERM if terminated else signal.SIGINT
+        kept = self.path.with_name(f".previous.ckpt{PARTIAL}")
+        try:
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(self.path, kept)
+            except OSError:  # a filesystem without hard links
+                shutil.copyfile(self.path, kept)
+        except OSError as error:
+            raise UserError(f"cannot keep {self.path} as previous.ckpt: {error.strerror}") from error
+        return kept
+
+    @staticmethod
+    def _check_weights(trainer: Trainer) -> None:
+        """Refuse to save weights that are no numbers any more: the files there are better."""
+        weights = [p.detach() for p in trainer.lightning_module.parameters() if p.is_floating_point() and p.numel()]
+        if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
+            raise NotFiniteError.of(trainer, "the weights hold values that are infinite or no numbers")
+
+    def _check_space(self, trainer: Trainer, module: LightningModule) -> None:
+        """Refuse to start where the checkpoints would fill the disk.
+
+        Raises:
+            UserError: naming what is free and what is needed.
+        """
+        there = [p.stat().st_size for p in self.path.parent.glob("*.ckpt")]
+        size = max(there, default=0) or _expected_size(trainer, module)
+        free = shutil.disk_usage(self.path.parent).free
+        if free + sum(there) < FILES * size:
+            raise UserError(
+                f"the disk of {self.path.parent} has {free / 1e6:.0f} MB free, and this run keeps {FILES} checkpoints "
+                f"of about {size / 1e6:.0f} MB: make room, or write elsewhere with --trainer.default_root_dir DIR"
+            )
+
+    # -- signals ----------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
@@ -109,3 +262,12 @@ class LastCheckpoint(Checkpoint):
         for number, handler in self._handlers.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._handlers = {}
+
+
+def _expected_size(trainer: Trainer, module: LightningModule) -> int:
+    """About how many bytes a checkpoint is going to have, before the optimizer has any state."""
+    trained = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+    everything = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
+    states = 2 if any("Adam" in type(optimizer).__name__ for optimizer in trainer.optimizers) else 1
+    averaged = everything if module.hparams.get("ema_decay") is not None else 0
+    return everything + averaged + states * trained

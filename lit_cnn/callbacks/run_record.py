@@ -13,7 +13,9 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn import __version__
-from lit_cnn.checkpoint import KEY
+from lit_cnn.checkpoint import KEY, Record
+from lit_cnn.errors import UserError
+from lit_cnn.order import changes, fit_progress, order_of
 
 
 class RunRecord(Callback):
@@ -22,18 +24,51 @@ class RunRecord(Callback):
     Args:
         config: resolved settings, nested plain types.
         run_dir: the run folder.
+        record: the checkpoint that the run goes on from, if any.
+        anyway: go on although what decides the order of the samples has changed.
     """
 
-    def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
+    def __init__(
+        self, config: dict[str, Any], run_dir: Path, record: Record | None = None, anyway: bool = False
+    ) -> None:
         self.config = config
         self.run_dir = run_dir
+        self.record, self.anyway = record, anyway
+        self._order: dict[str, Any] = {}
+        self._changed: list[str] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compare what decides the order of the samples with the checkpoint's.
+
+        Raises:
+            UserError: with all differences in one line, unless the user said ``--resume_anyway``.
+        """
+        if stage != "fit":
+            return
+        self._order = order_of(trainer)
+        if self.record is None:
+            return
+        self._changed = changes(self.record.order, self._order)
+        if not self._changed:
+            return
+        listed = ", ".join(self._changed)
+        if not self.anyway:
+            raise UserError(
+                f"{self.record.path} cannot be resumed exactly, because these differ (checkpoint -> now): {listed}; "
+                "set them back, or go on with --resume_anyway"
+            )
+        if trainer.is_global_zero:
+            print(f"resume_anyway: from here on this run differs from one that was never stopped: {listed}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write config.yaml; on resume an earlier, different one is kept beside it."""
         if not trainer.is_global_zero:
             return
         path = self.run_dir / "config.yaml"
-        text = f"# lit-cnn {__version__}\n" + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        header = f"# lit-cnn {__version__}\n"
+        if self._changed and self.record is not None:
+            header += f"# resumed inexactly at step {self.record.step}: {', '.join(self._changed)}\n"
+        text = header + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
@@ -45,6 +80,8 @@ class RunRecord(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
+        if self._changed and self.record is not None:
+            fit_progress(checkpoint, self.record.order, self._order)
         if trainer.checkpoint_callback is None:
             return
         here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]  # a ModelCheckpoint's
@@ -75,6 +112,7 @@ class RunRecord(Callback):
             "preprocessing": data.preprocessing(),
             "fingerprint": data.fingerprint(),
             "split": data.split_state(),
+            "order": self._order,
             "versions": {
                 "lit_cnn": __version__,
                 "torch": str(torch.__version__),  # a str subclass, which weights_only loading refuses

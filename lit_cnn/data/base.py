@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -37,7 +37,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     Args:
         data_dir: Folder of the data.
-        batch_size: Images per batch and process.
+        batch_size: Images per batch and process; "auto": as many as fit into memory, for new training runs.
         image_size: Height and width in pixels the model sees; null: the set's own.
         channels: 1 (grey) or 3 (RGB); null: the set's own.
         workers: Threads that decode files; null: as many as there are cores, at most 8. Results do not depend on it.
@@ -55,7 +55,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def __init__(
         self,
         data_dir: str = "data",
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = 64,
         image_size: int | None = None,
         channels: int | None = None,
         workers: int | None = None,
@@ -82,7 +82,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._check_settings()
 
     def _check_settings(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size != "auto" and self.batch_size < 1:
             raise UserError(f"data.batch_size is {self.batch_size}: it must be at least 1")
         if self.image_size < 1:
             raise UserError(f"data.image_size is {self.image_size}: it must be at least 1 pixel")
@@ -160,6 +160,19 @@ class ImageDataModule(LightningDataModule, ABC):
         """Return the file (relative to data_dir) or the name of sample ``index`` of a batch of ``split``."""
         return self._part("test" if split == "predict" else split).source.name(int(index))
 
+    def parts(self) -> dict[str, Part]:
+        """Read every part there is."""
+        self._require("train", "val", "test")
+        return self._parts
+
+    def skipped(self, split: str | None = None) -> dict[str, str]:
+        """Return the images left out because they cannot be read, by the name ``sample_name`` would give, with reasons.
+
+        Of ``split`` ("train", "val", "test", "predict"), or of all. An unreadable image of a set that is split here
+        belongs to no part, so there they all count for each.
+        """
+        return {}
+
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation: plain types, enough to do the same to any picture later.
 
@@ -201,6 +214,8 @@ class ImageDataModule(LightningDataModule, ABC):
         return torch.tensor([names.index(name) for name in own], dtype=torch.int64)[targets]
 
     def _loader(self, name: str, shuffle: bool = False) -> BatchLoader:
+        if self.batch_size == "auto":
+            raise UserError("data.batch_size is auto: lit-cnn fit finds a number, here give one")
         part, trainer = self._part(name), self.trainer
         rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return BatchLoader(

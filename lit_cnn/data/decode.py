@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from PIL import (
 )
 from torch import Tensor
 
+from lit_cnn.data.crashes import named_in_crashes
 from lit_cnn.data.draws import crop_boxes
 from lit_cnn.errors import UserError
 
@@ -40,9 +43,14 @@ _FORMATS = tuple(plugin.format for plugin in _PLUGINS)
 MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn: 256 MiB of RGB
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_TILE = (322, 323)  # TIFF tags: width and length
 
 # The limit is checked below before any pixel is decoded, and ends in an error instead of a warning nobody reads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Garbled EXIF and the like: what matters is an error too, and the rest has no file's name in it.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
+# Troubles of this process and not of a file.
+_OWN_TROUBLES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,10 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (--data.max_pixels)")
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may claim more pixels than the picture has
+            tile = math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE)
+            if tile > max_pixels:
+                raise ValueError(f"it claims a tile of {tile:,} pixels, more than {max_pixels:,} (--data.max_pixels)")
         yield image
 
 
@@ -187,33 +199,61 @@ def read_image(
         uint8 (channels, size, size).
 
     Raises:
-        UserError: The file is missing, no picture, damaged or too large; the message names it.
+        UserError: The file is missing, no picture, damaged or too large, or its decoder failed; the message names it.
     """
     try:
-        return _decode(path, geometry, crop, scale, ratio)
+        return named_in_crashes(path, _decode, path, geometry, crop, scale, ratio)
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)
+        if _is_own_trouble(error):
+            raise _own_trouble(path, error) from error
         raise UserError(
-            f"cannot read image {path}: {why(error)}; fix or remove it, or set --data.on_bad_image skip"
+            f"cannot read image {path}: {why(error)}; fix or remove it, or start again with --data.on_bad_image skip"
         ) from error
+
+
+def _is_own_trouble(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OWN_TROUBLES)
+
+
+def _own_trouble(path: str | Path, error: BaseException) -> UserError:
+    reason = "not enough memory" if isinstance(error, MemoryError) else why(error)
+    return UserError(
+        f"cannot read image {path} now: {reason}; close other programs, or decode fewer images at once with a smaller "
+        "--data.workers, or refuse large ones with a smaller --data.max_pixels"
+    )
 
 
 def why(error: BaseException) -> str:
     """Return the reason a picture cannot be read in plain words, without its path."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
+    if isinstance(error, OSError) and error.errno is not None:
+        words = {errno.ENOENT: "there is no such file", errno.EACCES: "no permission to read it"}
+        return words.get(error.errno) or str(error.strerror).lower()
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is empty or no picture of a known format"
-    return " ".join(str(error).split()).lower() or type(error).__name__
+    reason = " ".join(str(error).split()).lower() or type(error).__name__
+    return f"its pixels are damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
-def check_image(path: str | Path, max_pixels: int) -> str | None:
-    """Decode a whole picture and return None if that works, else the reason it does not."""
+def check_image(path: str | Path, max_pixels: int) -> tuple[str | None, bool]:
+    """Decode a whole picture.
+
+    Returns:
+        None if that works, else the reason it does not; and whether that holds until the file is changed. A file that
+        cannot be opened may be readable tomorrow, as it is.
+
+    Raises:
+        UserError: This process is short of memory or of file handles, which says nothing about the file.
+    """
     try:
-        with _opened(path, max_pixels) as image:
-            image.load()
-            _to_channels(image, 3)
+        named_in_crashes(path, _decode_fully, path, max_pixels)
     except Exception as error:  # see read_image
-        return why(error)
-    return None
+        if _is_own_trouble(error):
+            raise _own_trouble(path, error) from error
+        return why(error), not (isinstance(error, OSError) and error.errno is not None)
+    return None, True
+
+
+def _decode_fully(path: str | Path, max_pixels: int) -> None:
+    with _opened(path, max_pixels) as image:
+        image.load()
+        _to_channels(image, 3)

@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import http.client
 import logging
+import lzma
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,20 +137,27 @@ def extract(archive: Path, member: str, folder: Path) -> Path:
     Raises:
         UserError: The archive is damaged, unsafe, or lacks ``member``, or the folder cannot be written.
     """
-    target = folder / member
+    target, part = folder / member, folder / f".{member}.part"
     if not hasattr(tarfile, "data_filter"):
         raise UserError("this Python unpacks archives unsafely: upgrade to 3.10.12, 3.11.4, 3.12 or later")
     try:
         with locked(folder / f".{member}.lock"):
             if target.exists():
                 return target
-            with tempfile.TemporaryDirectory(prefix=f".{member}.", dir=folder, ignore_cleanup_errors=True) as temporary:
+            shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+            try:
                 with tarfile.open(archive) as tar:
-                    tar.extractall(temporary, filter="data")
-                unpacked = Path(temporary, member)
-                if not unpacked.is_dir():
+                    tar.extractall(part, filter="data")
+                    while tar.fileobj is not None and tar.fileobj.read(_CHUNK):
+                        pass  # to the end, where the compression keeps its own checksum
+                if not (part / member).is_dir():
                     raise UserError(f"{archive} has no folder {member}: remove it and fetch it again")
-                unpacked.rename(target)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"cannot unpack {archive}: {error}; remove it and fetch it again") from error
+                (part / member).rename(target)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the archive's
+            raise UserError(f"cannot unpack {archive}: {error.strerror}; choose another --data.data_dir") from error
+        reason = str(error).splitlines()[0].rstrip(":")  # tarfile lists all compressions that it is not
+        raise UserError(f"cannot unpack {archive}: {reason}; remove it and fetch it again") from error
     return target

@@ -1,14 +1,9 @@
-"""Lists of picture files: finding them, telling broken ones, and decoding them as a source for the loader."""
+"""Lists of picture files: finding them, and decoding them as a source for the loader."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,13 +11,9 @@ from typing import NoReturn
 from torch import Tensor
 
 from lit_cnn.data.augment import Augment
-from lit_cnn.data.decode import EXTENSIONS, Geometry, check_image, read_image
+from lit_cnn.data.decode import EXTENSIONS, Geometry, read_image, why
 from lit_cnn.data.draws import CROP_OPS, hash_uniform
 from lit_cnn.errors import UserError
-
-log = logging.getLogger(__name__)
-
-_SCAN_VERSION = 1  # raise it when check_image comes to other verdicts
 
 
 @dataclass(frozen=True)
@@ -34,12 +25,35 @@ class PictureFile:
 
 
 def visible_folders(folder: Path) -> list[str]:
-    """Return the names of the subfolders (or links to some), sorted, without hidden ones."""
+    """Return the names of the subfolders (or links to some), sorted, without hidden ones.
+
+    Raises:
+        UserError: A link leads to ``folder`` or one above it, so that its pictures would be counted twice.
+    """
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+            visible = [e for e in entries if not e.name.startswith(".")]
+            # DirEntry.is_dir raises on a link to itself, Path.is_dir does not.
+            found = [e for e in visible if (Path(e.path).is_dir() if e.is_symlink() else e.is_dir())]
     except OSError as error:
         _unreadable(error)
+    here = folder.resolve() if any(e.is_symlink() for e in found) else folder
+    for entry in found:
+        if entry.is_symlink() and here.is_relative_to(target := Path(entry.path).resolve()):
+            raise UserError(f"{entry.path} is a link to {target}, the folder it lies in or one above it: remove it")
+    return sorted(entry.name for entry in found)
+
+
+def file_size(path: Path) -> int:
+    """Return a file's size in bytes.
+
+    Raises:
+        UserError: There is none, or it cannot be looked at.
+    """
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(f"cannot read image {path}: {why(error)}; fix or remove it") from error
 
 
 def _unreadable(error: OSError) -> NoReturn:
@@ -101,61 +115,3 @@ class FileSource:
             return decode
 
         return [task(i, row) for i, row in enumerate(rows.tolist())]
-
-
-def cache_folder() -> Path:
-    """Return where verdicts are kept: $LIT_CNN_CACHE or ~/.cache/lit_cnn."""
-    return Path(os.environ.get("LIT_CNN_CACHE") or Path.home() / ".cache" / "lit_cnn")
-
-
-def find_broken(root: Path, paths: Sequence[str], max_pixels: int, workers: int) -> dict[str, str]:
-    """Decode every picture once and return the broken ones with the reason, in the order given.
-
-    Verdicts are kept in the cache folder by path, size and time of change, so a picture is decoded again only when it
-    changed. A cache that cannot be read or written costs time, nothing else.
-    """
-    store = cache_folder() / "scan" / f"{_name(root)}.json"
-    known = _load(store, max_pixels)
-    verdicts: dict[str, list[int | str | None]] = {}
-
-    def check(path: str) -> None:
-        try:
-            stat = (root / path).stat()
-            stamp = [stat.st_size, stat.st_mtime_ns]
-        except OSError:
-            stamp = [-1, -1]  # a link that leads nowhere: check_image says so
-        old = known.get(path)
-        if old is not None and old[:2] == stamp:
-            verdicts[path] = old
-        else:
-            verdicts[path] = [*stamp, check_image(root / path, max_pixels)]
-
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="lit_cnn-scan") as pool:
-        list(pool.map(check, paths))
-    if any(verdicts[path] is not known.get(path) for path in paths):
-        _save(store, max_pixels, {path: verdicts[path] for path in paths})
-    return {path: str(verdicts[path][2]) for path in paths if verdicts[path][2] is not None}
-
-
-def _name(root: Path) -> str:
-    return hashlib.blake2b(str(root.resolve()).encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-def _load(store: Path, max_pixels: int) -> dict[str, list[int | str | None]]:
-    try:
-        content = json.loads(store.read_text(encoding="utf-8"))
-        if content["version"] == [_SCAN_VERSION, max_pixels]:
-            return {path: v for path, v in content["files"].items() if isinstance(v, list) and len(v) == 3}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return {}
-
-
-def _save(store: Path, max_pixels: int, verdicts: dict[str, list[int | str | None]]) -> None:
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False, encoding="utf-8") as file:
-            json.dump({"version": [_SCAN_VERSION, max_pixels], "files": verdicts}, file)
-        os.replace(file.name, store)  # noqa: PTH105 (the atomic one, by its own name)
-    except OSError as error:
-        log.info("verdicts on pictures could not be kept in %s: %s", store, error)

@@ -14,7 +14,7 @@ from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import Part, log
 from lit_cnn.data.download import Remote, extract, fetch, verify
 from lit_cnn.data.draws import digest
-from lit_cnn.data.files import FileSource, PictureFile, pictures, visible_folders
+from lit_cnn.data.files import FileSource, PictureFile, file_size, pictures, visible_folders
 from lit_cnn.data.images import KINDS, PictureDataModule
 from lit_cnn.data.split import cut
 from lit_cnn.errors import UserError
@@ -93,8 +93,8 @@ class ImageFolder(PictureDataModule):
         return names
 
     @cached_property
-    def _files(self) -> dict[str, list[PictureFile]]:
-        """All readable pictures by layout folder, sorted by class and path."""
+    def _found(self) -> dict[str, list[PictureFile]]:
+        """All pictures by layout folder, sorted by class and path."""
         root, found = self._root(), {}
         for part, folder in self._layout.items():
             found[part] = [
@@ -102,8 +102,19 @@ class ImageFolder(PictureDataModule):
                 for name in visible_folders(folder)
                 for path in sorted(pictures(folder / name))
             ]
-        good = set(self._drop_broken(root, [file.path for files in found.values() for file in files]))
-        found = {part: [file for file in files if file.path in good] for part, files in found.items()}
+        return found
+
+    def all_paths(self) -> tuple[Path, list[str]]:
+        return self._root(), [file.path for files in self._found.values() for file in files]
+
+    @cached_property
+    def _files(self) -> dict[str, list[PictureFile]]:
+        """The pictures that count, by layout folder, sorted by class and path."""
+        root, paths = self.all_paths()
+        good = set(self._drop_broken(paths))
+        if len(good) < len(paths):
+            self._refuse_too_many_broken()
+        found = {part: [file for file in files if file.path in good] for part, files in self._found.items()}
         filled = {file.label for files in found.values() for file in files}
         empty = [name for name in self._own_classes() if name not in filled]
         if empty:
@@ -112,6 +123,42 @@ class ImageFolder(PictureDataModule):
             )
         return found
 
+    def _refuse_too_many_broken(self) -> None:
+        """Skipping a few pictures is one thing, losing a class or a part another: something went wrong with the set."""
+        root = self._root()
+        groups = {f"the {part} part": files for part, files in self._found.items() if part != "all"}
+        limits = dict.fromkeys(groups, 1.0)
+        for file in (file for files in self._found.values() for file in files):
+            groups.setdefault(f"class {file.label}", []).append(file)
+        for group, files in groups.items():
+            broken = [file.path for file in files if file.path in self.broken]
+            share = len(broken) / max(len(files), 1)
+            if share == 1 or share > limits.get(group, 0.5):
+                raise UserError(
+                    f"{root}: {len(broken)} of the {len(files)} images of {group} cannot be read, too many to skip: "
+                    f"{broken[0]} ({self.broken[broken[0]]}), ...; restore or remove them"
+                )
+
+    def skipped(self, split: str | None = None) -> dict[str, str]:
+        """Return the pictures left out by the ``skip`` policy, by path relative to data_dir; see the base class."""
+        # A part without a folder of its own is cut off these.
+        folder = next((name for name in (split, "train", "all") if name in self._layout), None)
+        wanted = self._found if split is None or folder is None else {folder: self._found[folder]}
+        broken = super().skipped(split)
+        return {
+            self._shown(file.path): broken[file.path]
+            for files in wanted.values()
+            for file in files
+            if file.path in broken
+        }
+
+    def _shown(self, path: str) -> str:
+        return (self._root() / path).relative_to(self.data_dir).as_posix()
+
+    def parts(self) -> dict[str, Part]:
+        """Read every part there is."""
+        return self._build([])
+
     def prepare_data(self) -> None:
         """Look for broken pictures once, so that the other processes find the verdicts."""
         if self.on_bad_image == "skip":
@@ -119,7 +166,7 @@ class ImageFolder(PictureDataModule):
 
     def sample_name(self, split: str, index: int) -> str:
         """Return the file's path relative to data_dir."""
-        return (self._root() / super().sample_name(split, index)).relative_to(self.data_dir).as_posix()
+        return self._shown(super().sample_name(split, index))
 
     def fingerprint(self) -> str:
         """Return a hash of the sorted list of files with their sizes."""
@@ -129,7 +176,7 @@ class ImageFolder(PictureDataModule):
     def _fingerprint(self) -> str:
         root = self._root()
         paths = sorted(file.path for files in self._files.values() for file in files)
-        return digest(*(f"{path}\0{(root / path).stat().st_size}" for path in paths))
+        return digest(*(f"{path}\0{file_size(root / path)}" for path in paths))
 
     # Parts ----
 

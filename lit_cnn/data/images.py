@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,9 @@ from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import ImageDataModule, Part, log
 from lit_cnn.data.decode import EXTENSIONS, MAX_PIXELS, Geometry
 from lit_cnn.data.draws import digest
-from lit_cnn.data.files import FileSource, find_broken, pictures
+from lit_cnn.data.files import FileSource, file_size, pictures
+from lit_cnn.data.scan import find_broken
+from lit_cnn.display import Display
 from lit_cnn.errors import UserError
 
 KINDS = ", ".join(extension[1:] for extension in EXTENSIONS)
@@ -64,15 +67,32 @@ class PictureDataModule(ImageDataModule):
     def _file_source(self, root: Path, paths: Sequence[str], targets: Tensor) -> FileSource:
         return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
 
-    def _drop_broken(self, root: Path, paths: Sequence[str]) -> list[str]:
+    @abstractmethod
+    def all_paths(self) -> tuple[Path, list[str]]:
+        """Return a folder and the paths of all pictures relative to it, the broken ones too."""
+
+    @cached_property
+    def broken(self) -> dict[str, str]:
+        """The pictures that cannot be read, by path as ``all_paths`` gives it, with the reason. Decodes them all."""
+        root, paths = self.all_paths()
+        return find_broken(root, paths, self.max_pixels, self._workers(), Display() if self._speaks else None)
+
+    def _drop_broken(self, paths: Sequence[str]) -> list[str]:
         """Return ``paths`` without the broken ones, if those are to be skipped; say which."""
         if self.on_bad_image != "skip":
             return list(paths)
-        broken = find_broken(root, paths, self.max_pixels, self._workers())
-        if broken and self._speaks:
-            listed = "; ".join(f"{path} ({reason})" for path, reason in broken.items())
-            log.warning("skipped %d of %d images that cannot be read: %s", len(broken), len(paths), listed)
-        return [path for path in paths if path not in broken]
+        if self.broken and self._speaks:
+            log.warning("skipped %d of %d images that cannot be read: %s", len(self.broken), len(paths), self._some())
+        return [path for path in paths if path not in self.broken]
+
+    def _some(self, count: int = 5) -> str:
+        """Return the first broken pictures in words."""
+        listed = "; ".join(f"{path} ({reason})" for path, reason in list(self.broken.items())[:count])
+        return f"{listed}; and {len(self.broken) - count} more" if len(self.broken) > count else listed
+
+    def skipped(self, split: str | None = None) -> dict[str, str]:
+        """Return the pictures left out by the ``skip`` policy, by name, with the reason; see the base class."""
+        return dict(self.broken) if self.on_bad_image == "skip" else {}
 
     def _device_augment(self) -> Augment:
         return replace(self.augment, crop_scale=None)  # the files' source crops as it decodes
@@ -112,16 +132,23 @@ class Images(PictureDataModule):
                 found.append(path)
             else:
                 raise UserError(f"there is no file or folder {path}: give picture files or folders")
-        good = self._drop_broken(Path(), found)
+        return found
+
+    def all_paths(self) -> tuple[Path, list[str]]:
+        return Path(), self._found
+
+    @cached_property
+    def _good(self) -> list[str]:
+        good = self._drop_broken(self._found)
         if not good:
-            raise UserError(f"none of the {len(found)} images in {', '.join(self.paths)} can be read")
+            raise UserError(f"none of the {len(self._found)} images in {', '.join(self.paths)} can be read")
         return good
 
     def _build(self, names: Sequence[str]) -> dict[str, Part]:
         if set(names) != {"test"}:
             raise UserError("Images has no labels to train or validate on: use it with predict, or --data ImageFolder")
-        targets = torch.full((len(self._found),), -1, dtype=torch.int64)
-        return {"test": Part(self._file_source(Path(), self._found, targets), torch.arange(len(targets)))}
+        targets = torch.full((len(self._good),), -1, dtype=torch.int64)
+        return {"test": Part(self._file_source(Path(), self._good, targets), torch.arange(len(targets)))}
 
     def setup(self, stage: str) -> None:
         """Find the pictures; only prediction makes sense without labels."""
@@ -135,4 +162,4 @@ class Images(PictureDataModule):
 
     def fingerprint(self) -> str:
         """Return a hash of the list of files with their sizes."""
-        return digest(*(f"{path}\0{Path(path).stat().st_size}" for path in self._found))
+        return digest(*(f"{path}\0{file_size(Path(path))}" for path in self._good))

@@ -168,6 +168,19 @@ def test_a_process_without_images_may_have_no_output(tmp_path: Path) -> None:
         run("predict", tmp_path / "none", type("None", (TinyModel,), {"predict_step": lambda *_: None})())
 
 
+def test_images_that_were_skipped_are_counted_and_listed(tmp_path: Path) -> None:
+    class Damaged(TinyData):
+        def skipped(self, split: str) -> dict[str, str]:
+            return {f"{split}/ä.png": "it is empty", f"{split}/b.png": "truncated"}
+
+    assert "test: 11 images, 2 skipped" in run("test", tmp_path, data=Damaged())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*ALL_FILES, "bad_images.csv"])
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["images"], metrics["skipped_images"]) == (11, 2)
+    rows = [["path", "reason"], ["test/ä.png", "it is empty"], ["test/b.png", "truncated"]]
+    assert table(tmp_path / "bad_images.csv") == rows
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     run("test", tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

@@ -243,16 +243,50 @@ def test_bad_files_are_named_with_the_reason_in_one_line(tmp_path: Path) -> None
         "big.png": "10000 x 10000 pixels",
         "missing.png": "no such file",
     }
-    assert check_image(good, 10**6) is None
+    assert check_image(good, 10**6) == (None, True)
     for name, reason in reasons.items():
         with pytest.raises(UserError, match=reason) as caught:
             read_image(tmp_path / name, SMALL)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert "on_bad_image skip" in str(caught.value)
-        verdict = check_image(tmp_path / name, SMALL.max_pixels)
+        verdict, lasting = check_image(tmp_path / name, SMALL.max_pixels)
         assert verdict is not None
         assert reason in verdict
+        assert lasting == (name != "missing.png")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".jpg", {}),
+        (".jpg", {"progressive": True}),
+        (".png", {}),
+        (".bmp", {}),
+        (".gif", {}),
+        (".webp", {}),
+        (".tif", {}),
+        (".tif", {"compression": "tiff_lzw"}),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:.*(Truncated File Read|EXIF):UserWarning")
+def test_a_file_cut_anywhere_is_refused_or_shows_every_pixel(tmp_path: Path, suffix: str, options: dict) -> None:
+    path, cut = tmp_path / f"a{suffix}", tmp_path / f"cut{suffix}"
+    _save(path, Image.effect_noise((40, 50), 60).convert("RGB"), **options)
+    content, geometry = path.read_bytes(), Geometry(16, 3, "stretch")
+    whole, crop = read_image(path, geometry), torch.zeros(len(CROP_OPS))
+    cropped = read_image(path, geometry, crop)
+    refused = 0
+    ends = {*range(0, len(content), len(content) // 25), *range(len(content) - 12, len(content))}
+    for end in ends:
+        cut.write_bytes(content[:end])
+        try:
+            assert np.array_equal(read_image(cut, geometry), whole)
+            assert np.array_equal(read_image(cut, geometry, crop), cropped)
+        except UserError:
+            refused += 1
+    assert refused > len(ends) / 2
 
 
 def test_the_pixel_limit_can_be_set(tmp_path: Path) -> None:

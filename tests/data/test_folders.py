@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from torchvision import transforms
 
-from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles, files
+from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles, decode, scan
 from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform
+from lit_cnn.display import Display
 from lit_cnn.errors import UserError
 
 from .helpers import Recorder, make_trainer
@@ -151,6 +155,28 @@ def test_a_class_folder_may_be_a_link(make_folder: Make, tmp_path: Path) -> None
     assert sum(name.startswith("dog/") for name in _all(_folder(root))) == 4
 
 
+def test_links_in_a_circle_end_and_a_class_that_leads_back_to_its_set_is_refused(make_folder: Make) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    (root / "itself").symlink_to("itself")
+    (root / "cat" / "itself").symlink_to("itself")
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "across").symlink_to(root / "dog")
+    (root / "dog" / "across").symlink_to(root / "cat")
+    data = _folder(root)
+    assert data.class_names == ["cat", "dog"]
+    assert len(_all(data)) == 8
+    (root / "all").symlink_to(".")
+    with pytest.raises(UserError, match=r"set/all is a link to .*set, the folder it lies in or one above it"):
+        _folder(root).setup("fit")
+
+
+def test_a_link_to_nowhere_is_named(make_folder: Make) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    (root / "cat" / "gone.png").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"cannot read image .*cat/gone.png: there is no such file"):
+        _folder(root).fingerprint()
+
+
 def test_evaluation_images_equal_torchvision_bit_for_bit(make_folder: Make) -> None:
     root = make_folder({"cat": 6, "dog": 6})
     for resize, reference in (
@@ -220,13 +246,13 @@ def test_verdicts_are_kept_until_a_file_changes(
     bad = root / "cat" / "bad.png"
     bad.write_bytes(b"no picture")
     checked: list[str] = []
-    check = files.check_image
+    check = scan.check_image
 
-    def spy(path: Path, max_pixels: int) -> str | None:
+    def spy(path: Path, max_pixels: int) -> tuple[str | None, bool]:
         checked.append(Path(path).name)
         return check(path, max_pixels)
 
-    monkeypatch.setattr(files, "check_image", spy)
+    monkeypatch.setattr(scan, "check_image", spy)
     _folder(root, on_bad_image="skip").setup("fit")
     assert len(checked) == 11
     checked.clear()
@@ -238,7 +264,7 @@ def test_verdicts_are_kept_until_a_file_changes(
     assert checked == ["bad.png"]
     assert not caplog.records
     checked.clear()
-    cache = next(files.cache_folder().rglob("*.json"))
+    cache = next(scan.cache_folder().rglob("*.json"))
     cache.write_text(cache.read_text()[:50])  # a torn cache is worth nothing and does no harm
     _folder(root, on_bad_image="skip").setup("fit")
     assert len(checked) == 11
@@ -254,6 +280,42 @@ def test_a_cache_folder_that_cannot_be_written_does_no_harm(
     data = _folder(root, on_bad_image="skip")
     data.setup("fit")
     assert len(_all(data)) == 6
+
+
+def test_what_may_pass_is_asked_again(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    real = decode._decode_fully
+
+    def forbidden(path: Path, max_pixels: int) -> None:
+        if path.name == "001.png" and path.parent.name == "cat":
+            raise PermissionError(13, "Permission denied")
+        real(path, max_pixels)
+
+    monkeypatch.setattr(decode, "_decode_fully", forbidden)
+    assert _folder(root).broken == {"cat/001.png": "no permission to read it"}
+    monkeypatch.setattr(decode, "_decode_fully", real)
+    assert _folder(root).broken == {}
+
+
+def test_a_long_scan_shows_a_bar_on_a_terminal_and_nothing_elsewhere(
+    make_folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder({"cat": 9})
+    (root / "cat" / "004.png").write_bytes(b"")
+    clock = itertools.count()
+    monkeypatch.setattr(scan.time, "monotonic", lambda: float(next(clock)))
+    names = sorted(f"cat/{path.name}" for path in (root / "cat").iterdir())
+    for terminal in (True, False):
+        shutil.rmtree(scan.cache_folder(), ignore_errors=True)
+        out = io.StringIO()
+        display = Display(Console(file=out, force_terminal=terminal, width=100, color_system=None))
+        scan.find_broken(root, names, 10**6, 2, display)
+        if terminal:
+            assert "checking images" in out.getvalue()
+            assert "9/9 1 cannot be read" in out.getvalue()
+            assert out.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # the cursor is back, the bar gone
+        else:
+            assert out.getvalue() == ""
 
 
 @pytest.mark.parametrize(
@@ -314,9 +376,9 @@ def test_a_class_may_be_called_train(make_folder: Make) -> None:
 def test_broken_images_are_looked_for_before_other_processes_start(make_folder: Make) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     _folder(root).prepare_data()
-    assert not list(files.cache_folder().rglob("*.json"))
+    assert not list(scan.cache_folder().rglob("*.json"))
     _folder(root, on_bad_image="skip").prepare_data()
-    assert len(list(files.cache_folder().rglob("*.json"))) == 1
+    assert len(list(scan.cache_folder().rglob("*.json"))) == 1
 
 
 def test_flowers_knows_its_classes_before_any_file_is_there_and_is_found_one_level_down(

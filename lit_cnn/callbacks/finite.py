@@ -1,0 +1,115 @@
+"""Stop when the loss is no number any more, or skip a few such steps; what is good on the disk stays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lit_cnn.callbacks.boundary import Boundary
+from lit_cnn.errors import UserError
+
+
+class NotFiniteError(UserError):
+    """The loss or the weights are NaN or infinite: there is nothing worth saving."""
+
+    @classmethod
+    def of(cls, trainer: Trainer, what: str) -> NotFiniteError:
+        """The error for the present step; ``what`` says what was found."""
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        last = next((str(c.path) for c in trainer.callbacks if hasattr(c, "path")), "")  # type: ignore[attr-defined]
+        return cls(
+            f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
+            f"{rate:.4g}: stopped; the last good checkpoint is {last or 'not kept'}. Try a smaller --lr, "
+            "--trainer.gradient_clip_val 1, or --skip_nonfinite_steps 10"
+        )
+
+
+class FiniteLoss(Callback):
+    """Stop at the first training loss that is NaN or infinite, before it reaches the weights where that is free.
+
+    Reading a number back makes a GPU's queue run dry, so there the loss is looked at one step later, and always before
+    anything is saved. Skipping needs the answer before every update, on any device.
+
+    Args:
+        skips: how many such steps in the whole run to leave out instead of stopping. A step that is left out changes
+            neither weights nor running statistics; the schedule goes on.
+    """
+
+    def __init__(self, skips: int = 0) -> None:
+        if skips < 0:
+            raise UserError(f"--skip_nonfinite_steps {skips}: give 0 (stop) or more")
+        self.skips = skips
+        self.skipped = 0
+        self._boundary = Boundary()
+        self._pending: Tensor | None = None  # a loss that was not looked at yet
+        self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were left out so far."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = state_dict["skipped"]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember what a step that is left out must not change."""
+        if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
+            self._boundary.take(trainer, pl_module)
+            self._finite = None
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Look at the loss, or at the one before."""
+        loss = loss.detach()
+        if self.skips:
+            now = torch.isfinite(loss).all()
+            self._finite = now if self._finite is None else self._finite & now
+            return
+        if loss.device.type == "cpu":
+            self._pending = loss
+            self._look(trainer)
+        else:
+            self._look(trainer)
+            self._pending = loss
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Leave the update out if the loss or a gradient is not finite, on all processes alike."""
+        if not self.skips or self._finite is None:
+            return
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        finite = self._finite
+        if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler leaves out its own
+            finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
+        if trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
+            return
+        self.skipped += 1
+        if self.skipped > self.skips:
+            raise NotFiniteError.of(trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last")
+        self._boundary.restore(pl_module)
+        optimizer.zero_grad(set_to_none=True)
+        if trainer.is_global_zero:
+            print(
+                f"step {trainer.global_step + 1} left out: its loss or a gradient is not finite "
+                f"({self.skipped} of at most {self.skips})"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last loss before anything is saved."""
+        self._look(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A validation loss that is not finite comes from weights that are of no use: keep the best there is."""
+        self._look(trainer)
+        value = trainer.callback_metrics.get("val/loss")
+        if trainer.state.fn == "fit" and value is not None and not math.isfinite(value):
+            raise NotFiniteError.of(trainer, f"the validation loss is {float(value)}")
+
+    def _look(self, trainer: Trainer) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None and not torch.isfinite(pending).all():
+            raise NotFiniteError.of(trainer, f"the training loss is {float(pending)}")

@@ -1,0 +1,66 @@
+"""What decides the order and the look of the samples: the same before and after a stop, or the resume is not exact."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+WORDS = {
+    "batch_size": "batch size",
+    "world_size": "number of processes",
+    "samples": "training images",
+    "fingerprint": "images (hash)",
+    "split": "split (hash)",
+    "data": "data set",
+    "accumulate_grad_batches": "accumulated batches",
+    "limit_train_batches": "limit of training batches",
+}
+
+
+def order_of(trainer: Trainer) -> dict[str, Any]:
+    """Everything that a resumed run must share with the one that was stopped, flat, as plain types."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+    augment = {f"augment.{name}": _plain(value) for name, value in dataclasses.asdict(data.augment).items()}
+    return {
+        "data": type(data).__name__,
+        **data.train_dataloader().state_dict(),
+        **{name: _plain(value) for name, value in data.preprocessing().items()},
+        **augment,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "limit_train_batches": trainer.limit_train_batches,
+    }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One piece of text for each difference, such as ``batch size 64 -> 32``."""
+    return [f"{WORDS.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
+
+
+def fit_progress(checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Make a checkpoint's place in the epoch fit another batch size or number of processes, as nearly as it can.
+
+    Args:
+        checkpoint: changed in place: the batches done become those that hold about as many samples.
+        before: order that the checkpoint was saved with.
+        now: order of the run that goes on.
+    """
+    fit_loop = checkpoint["loops"]["fit_loop"]
+    loaders = fit_loop["state_dict"].get("combined_loader")
+    if loaders:  # the loader compares it with its own; that comparison was made before
+        fit_loop["state_dict"]["combined_loader"] = [{k: now[k] for k in state} for state in loaders]
+    if not all(key in before for key in ("batch_size", "world_size")):
+        return
+    current = fit_loop["epoch_loop.batch_progress"]["current"]
+    done = current["ready"]
+    size = now["batch_size"] * now["world_size"]
+    fitting = done * before["batch_size"] * before["world_size"] // size
+    fitting = min(fitting, max(0, now["samples"] // size - 1))
+    fitting -= fitting % now["accumulate_grad_batches"]
+    for key in current:
+        current[key] += fitting - done
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

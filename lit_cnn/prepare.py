@@ -1,0 +1,93 @@
+"""``lit-cnn prepare``: what a training run would do with the images before it trains, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from jsonargparse import ActionConfigFile, ArgumentError
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.table import Table
+from rich.text import Text
+
+from lit_cnn import checks
+from lit_cnn.app import DATASETS, data_settings, mistakes_told
+from lit_cnn.arguments import Arguments
+from lit_cnn.data import ImageDataModule
+from lit_cnn.data.images import PictureDataModule
+from lit_cnn.errors import UserError
+from lit_cnn.explain import explain
+from lit_cnn.settings import read_config
+from lit_cnn.terminal import console
+
+
+def run(arguments: Arguments) -> None:
+    """Fetch, verify and unpack the images as their settings say, decode every one, and print how many there are.
+
+    Raises:
+        UserError: for settings that are not about the data, data that cannot be used, and pictures that cannot be read
+            where the policy is not to skip them; these have been printed then.
+    """
+    data = _data_module(arguments)
+    data.prepare_data()
+    broken: dict[str, str] = {}
+    if isinstance(data, PictureDataModule):
+        paths = data.all_paths()[1]
+        broken = data.broken
+        for path, reason in broken.items():
+            print(f"{path}: {reason}")
+    _print_counts(data)
+    if not isinstance(data, PictureDataModule):
+        return
+    found = f"{len(broken):,} of {len(paths):,} images cannot be read"
+    if broken and data.on_bad_image == "error":
+        raise UserError(f"{found}, listed above: fix or remove them, or leave them out with --data.on_bad_image skip")
+    print(f"{found}, and are left out" if broken else f"all {len(paths):,} images can be read")
+
+
+def _data_module(arguments: Arguments) -> ImageDataModule:
+    checks.check_flags(arguments, None)
+    for name in sorted(arguments.names()):
+        if name.partition(".")[0] != "data":
+            raise UserError(f"--{name} has no effect on prepare: leave it out")
+    if arguments.ckpt_path or arguments.resume is not None:
+        raise UserError("prepare looks at images, not at a checkpoint: leave --ckpt_path and --resume out")
+    parser = LightningArgumentParser(
+        prog="lit-cnn prepare",
+        description="Fetch, verify and unpack images, decode every one, and list those that cannot be read.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file, of which only data is read")
+    parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True, required=True)
+    words, chosen = [], ""
+    for config in arguments.configs:
+        content = read_config(config)
+        if "data" in content:  # the rest of a training run's settings is not needed here
+            words += ["--config", json.dumps({"data": content["data"]})]
+            given = content["data"]
+            chosen = str(given.get("class_path") if isinstance(given, dict) else given)
+    words += [word for flag in arguments.flags for word in flag]
+    chosen = next((value for flag, value in reversed(arguments.flags) if flag == "--data"), chosen)
+    try:
+        settings = parser.parse_args(words + arguments.bare)
+    except ArgumentError as error:
+        raise UserError(explain(str(error), data_settings(chosen), DATASETS)) from error
+    with mistakes_told():
+        data: ImageDataModule = parser.instantiate_classes(settings).data
+    return data
+
+
+def _print_counts(data: ImageDataModule) -> None:
+    """Print a table of the number of images by class and part."""
+    parts = data.parts()
+    counts = {
+        name: torch.bincount(part.source.targets[part.rows], minlength=data.num_classes).tolist()
+        for name, part in sorted(parts.items(), key=lambda item: ("train", "val", "test").index(item[0]))
+    }
+    table = Table("class", box=None, pad_edge=False)
+    for name in counts:
+        table.add_column(name, justify="right")
+    for index, label in enumerate(data.class_names):
+        table.add_row(Text(label), *(f"{column[index]:,}" for column in counts.values()))
+    table.add_row("all", *(f"{sum(column):,}" for column in counts.values()), style="bold")
+    console().print(table)

@@ -1,0 +1,114 @@
+"""A loss that is no number: the run stops with what is good untouched, or leaves a few such steps out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from lit_cnn import app
+from lit_cnn.arguments import parse
+from lit_cnn.checkpoint import load_verified
+from lit_cnn.cli import main
+from lit_cnn.task import ImageClassifier
+from tests.callbacks.test_last_checkpoint import Fail
+from tests.conftest import TINY, state_differences
+from tests.faults.harness import last
+
+WORDS = ["fit", *TINY, "--epochs=3", "--trainer.default_root_dir=."]  # 10 steps an epoch
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, bad: dict[tuple[int, int], float], stage: str = "training_step") -> None:
+    """Multiply the loss of (epoch, batch) by a number such as NaN."""
+    real = ImageClassifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        outputs = real(self, batch, batch_idx)
+        factor = bad.get((self.current_epoch, batch_idx))
+        return outputs if factor is None else {**outputs, "loss": outputs["loss"] * factor}
+
+    monkeypatch.setattr(ImageClassifier, stage, training_step)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_run_stops_at_the_step_and_the_checkpoints_are_those_before_it(value, workdir, monkeypatch, fails):
+    poison(monkeypatch, {(1, 3): value})
+    error = fails(*WORDS)
+    assert re.search(rf"training loss is {value} in epoch 2, step 14, at learning rate [\d.e-]+: stopped", error)
+    assert "last good checkpoint is" in error
+    for name in ("best", "last"):
+        content = load_verified(last(workdir).with_name(f"{name}.ckpt"))
+        assert content["global_step"] == 10
+        assert all(torch.isfinite(v).all() for v in content["state_dict"].values())
+
+
+def test_weights_that_are_no_numbers_are_never_saved(workdir, monkeypatch, fails):
+    real = ImageClassifier.on_train_batch_end
+
+    def spoil(self, outputs, batch, batch_idx):
+        if self.global_step == 14:  # as an update that overflows does: its loss was finite
+            next(self.backbone.parameters()).data.fill_(float("inf"))
+        return real(self, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "on_train_batch_end", spoil)
+    error = fails(*WORDS, "--checkpoint_every=1")
+    assert "infinite or no numbers" in error or "training loss is nan" in error
+    for path in last(workdir).parent.glob("*.ckpt"):
+        assert all(torch.isfinite(v).all() for v in load_verified(path)["state_dict"].values()), path
+
+
+def test_a_validation_loss_that_is_no_number_does_not_become_the_best(workdir, monkeypatch, fails):
+    real = ImageClassifier.validation_step
+
+    def validation_step(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            batch = batch._replace(image=batch.image * float("nan"))
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "validation_step", validation_step)
+    assert "the validation loss is nan in epoch 2" in fails(*WORDS)
+    assert load_verified(last(workdir).with_name("best.ckpt"))["global_step"] == 10
+
+
+def test_a_step_that_is_left_out_changes_neither_weights_nor_statistics(workdir, monkeypatch, capsys):
+    poison(monkeypatch, {(1, 3): float("nan"), (1, 7): float("inf")})
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    real = ImageClassifier.on_train_batch_end
+
+    def remember(self, outputs, batch, batch_idx):
+        seen[self.global_step] = {k: v.clone() for k, v in self.backbone.state_dict().items()}
+        return real(self, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "on_train_batch_end", remember)
+    words = [w for w in WORDS if "backbone" not in w]  # one with batch normalisation, whose statistics count
+    main([*words, "--model.backbone=convnet", "--skip_nonfinite_steps=2"])
+    out = capsys.readouterr().out
+    assert "step 14 left out: its loss or a gradient is not finite (1 of at most 2)" in out
+    assert "step 18 left out" in out
+    for step in (14, 18):
+        assert any("running_mean" in name for name in seen[step])
+        for name, before in seen[step - 1].items():
+            assert torch.equal(before, seen[step][name]), (step, name)
+        assert any(not torch.equal(before, seen[step + 1][name]) for name, before in seen[step].items())
+
+
+def test_more_such_steps_than_allowed_stop_the_run(workdir, monkeypatch, fails):
+    poison(monkeypatch, {(1, 3): float("nan"), (1, 7): float("nan")})
+    assert "not finite in 2 steps, the last in epoch 2, step 18" in fails(*WORDS, "--skip_nonfinite_steps=1")
+
+
+def test_the_count_of_steps_left_out_goes_on_after_a_stop_and_the_bits_are_the_same(workdir, monkeypatch):
+    words = [*WORDS[:-1], "--skip_nonfinite_steps=2", "--trainer.accumulate_grad_batches=2"]
+    poison(monkeypatch, {(0, 2): float("nan"), (2, 4): float("nan")})
+    main([*words, "--trainer.default_root_dir=straight"])
+    with pytest.raises(RuntimeError, match="broken"):
+        app.run(parse([*words, "--trainer.default_root_dir=parts"]), callbacks=[Fail(8, "on_before_backward")])
+    main(["fit", "--resume", "--trainer.default_root_dir=parts"])
+    first, second = (last(workdir / name) for name in ("straight", "parts"))
+    assert load_verified(first)["callbacks"]["FiniteLoss"] == {"skipped": 2}
+    assert state_differences(first, second) == []
+
+
+def test_a_negative_number_of_skips_is_refused(workdir, fails):
+    assert "--skip_nonfinite_steps -1: give 0 (stop) or more" in fails(*WORDS, "--skip_nonfinite_steps=-1")

@@ -1,0 +1,176 @@
+"""When last.ckpt is saved, and what an exception costs."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from lit_cnn import app
+from lit_cnn.arguments import parse
+from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
+from lit_cnn.cli import main
+from tests.conftest import TINY, load, state_differences
+from tests.faults.harness import last
+
+# a network with batch normalisation and dropout, everything on
+ALL = [
+    *(word for word in TINY if "backbone" not in word),
+    "--model.backbone=convnet",
+    "--epochs=3",
+    "--model.ema_decay=0.9",
+    "--model.mixup_alpha=0.2",
+    "--trainer.accumulate_grad_batches=2",
+]
+
+
+class Fail(Callback):
+    """Raise in the step that follows ``step``, at one of several places."""
+
+    def __init__(self, step: int, hook: str) -> None:
+        self.step = step
+        self.hook = hook
+        setattr(self, hook, self._fail)
+
+    def _fail(self, trainer, *args) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError(f"broken in {self.hook}")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("straight")
+    main(["fit", *ALL, f"--trainer.default_root_dir={root}"])
+    return root
+
+
+@pytest.mark.parametrize(
+    ("hook", "step"),  # inside the second epoch, and right at the start of the third (5 steps an epoch)
+    [
+        ("on_train_batch_start", 7),
+        ("on_before_backward", 10),
+        ("on_after_backward", 7),
+        ("on_before_optimizer_step", 6),
+    ],
+)
+def test_an_exception_in_a_step_loses_nothing_before_it_and_the_resume_has_the_same_bits(
+    hook: str, step: int, straight: Path, workdir: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="broken in"):
+        app.run(parse(["fit", *ALL, "--checkpoint_every=2epochs"]), callbacks=[Fail(step, hook)])
+    assert load(last(workdir))["global_step"] == step
+    main(["fit", "--resume"])
+    # the schedule of saves is a setting, not state
+    assert state_differences(last(straight), last(workdir)) == []
+
+
+def test_an_exception_after_the_weights_have_changed_saves_nothing_half_done(workdir: Path, monkeypatch) -> None:
+    real, calls = torch.optim.AdamW.step, []
+
+    def step(self, *args, **kwargs):
+        calls.append(real(self, *args, **kwargs))
+        if len(calls) == 8:
+            raise RuntimeError("broken in the update")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(RuntimeError, match="broken"):
+        main(["--debug", "fit", *ALL])
+    assert load(last(workdir))["global_step"] == 5, "the end of the first epoch"
+
+
+def test_the_way_to_go_on_is_told_after_an_exception(workdir: Path, capsys) -> None:
+    with pytest.raises(RuntimeError):
+        app.run(parse(["fit", *ALL]), callbacks=[Fail(7, "on_before_backward")])
+    command = "lit-cnn fit --resume lightning_logs/version_0/checkpoints/last.ckpt"
+    assert f"the run stopped after step 7; go on with: {command}" in capsys.readouterr().err
+
+
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps at which last.ckpt is saved."""
+    steps: list[int] = []
+    real = LastCheckpoint._save
+
+    def watched(self, trainer) -> None:
+        steps.append(trainer.global_step)
+        real(self, trainer)
+
+    monkeypatch.setattr(LastCheckpoint, "_save", watched)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        ("null", [10, 20, 30]),
+        ("4", [4, 8, 12, 16, 20, 24, 28, 30]),
+        ("7", [7, 14, 21, 28, 30]),
+        ("10", [10, 20, 30]),  # an epoch's last batch: saved after the epoch's end
+        ("2epochs", [20, 30]),
+        ("1h", [30]),
+    ],
+)
+def test_last_is_saved_on_the_schedule_and_at_the_end(every, expected, workdir, monkeypatch) -> None:
+    steps = saves(monkeypatch)
+    main(["fit", *TINY, "--epochs=3", f"--checkpoint_every={every}"])
+    assert steps == expected
+
+
+def test_a_schedule_in_time_counts_from_the_last_save(workdir, monkeypatch) -> None:
+    steps = saves(monkeypatch)
+    clock = iter(range(0, 10_000, 25))  # every look at the clock is 25 seconds after the one before
+    monkeypatch.setattr("lit_cnn.callbacks.last_checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    main(["fit", *TINY, "--epochs=3", "--checkpoint_every=1m"])
+    assert len(steps) > 5
+    assert steps[-1] == 30
+    assert all(b - a == 3 for a, b in itertools.pairwise(steps[:4])), steps
+
+
+def test_where_validation_follows_a_step_the_save_waits_for_the_next(workdir, monkeypatch) -> None:
+    steps = saves(monkeypatch)
+    main(["fit", *TINY, "--epochs=2", "--checkpoint_every=5", "--trainer.val_check_interval=5"])
+    assert steps == [6, 10, 16, 20]  # validation after 5, 10, 15, 20
+
+
+def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workdir) -> None:
+    words = ["fit", *ALL, "--trainer.val_check_interval=4", "--checkpoint_every=1"]
+    main([*words, "--trainer.default_root_dir=straight"])
+    for step in (6, 9, 11):
+        root = f"--trainer.default_root_dir=stopped{step}"
+        with pytest.raises(RuntimeError):
+            app.run(parse([*words, root]), callbacks=[Fail(step, "on_train_batch_start")])
+        main(["fit", "--resume", root])
+        assert state_differences(last(workdir / "straight"), last(workdir / f"stopped{step}")) == []
+        tables = [last(workdir / name).parent.parent / "metrics.csv" for name in ("straight", f"stopped{step}")]
+        assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_raised_max_steps_and_raised_max_epochs_go_on_as_if_never_stopped(workdir) -> None:
+    flat = [w for w in ALL if "one_cycle" not in w and "epochs" not in w] + ["--model.lr_scheduler=constant"]
+    main(["fit", *flat, "--epochs=3", "--trainer.default_root_dir=straight"])
+    for name, first, second in (
+        ("steps", ["--trainer.max_steps=5"], ["--trainer.max_steps=15"]),  # stopped at an epoch's end
+        ("cut", ["--trainer.max_steps=7"], ["--trainer.max_steps=15"]),  # and inside one
+        ("epochs", ["--epochs=1"], ["--epochs=3"]),
+    ):
+        root = f"--trainer.default_root_dir={name}"
+        main(["fit", *flat, *first, root])
+        main(["fit", "--resume", *second, root])
+        weights = [load(last(workdir / n)) for n in ("straight", name)]
+        for part in ("state_dict", "current_model_state"):
+            assert all(torch.equal(v, weights[1][part][k]) for k, v in weights[0][part].items()), (name, part)
+
+
+def test_the_same_command_gives_the_same_bits(straight: Path, workdir: Path) -> None:
+    main(["fit", *ALL])
+    assert state_differences(last(straight), last(workdir)) == []
+    tables = [path.parent.parent / "metrics.csv" for path in (last(straight), last(workdir))]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_another_seed_gives_others(straight: Path, workdir: Path) -> None:
+    main(["fit", *ALL, "--seed=7"])
+    assert any("state_dict" in line for line in state_differences(last(straight), last(workdir)))

@@ -1,0 +1,75 @@
+"""What watches the processes of one run; tests/faults/test_processes.py kills real ones."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from lit_cnn.callbacks.peers import Peers, is_connection_error
+from lit_cnn.errors import UserError
+
+
+def trainer(devices: int) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_a_run_of_one_process_has_nobody_to_watch():
+    alone, peers = trainer(1), Peers()
+    peers.watch(alone)
+    assert peers not in alone.callbacks
+    assert "lit_cnn-peers" not in [thread.name for thread in threading.enumerate()]
+    with pytest.raises(UserError), peers.together():
+        raise UserError("its own")
+
+
+def test_the_launched_processes_are_watched_by_us_and_not_by_lightning(monkeypatch):
+    class Child:
+        def __init__(self, *args, **kwargs):
+            self.received = []
+
+        def poll(self):
+            return None
+
+        def send_signal(self, number):
+            self.received.append(number)
+
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # what the launcher sets is undone at the end
+        monkeypatch.delenv(name)
+    observed = []
+    launching = "lightning.pytorch.strategies.launchers.subprocess_script"
+    monkeypatch.setattr(f"{launching}.subprocess.Popen", Child)
+    monkeypatch.setattr(f"{launching}._launch_process_observer", observed.append)
+    two, peers = trainer(2), Peers()
+    peers.watch(two)
+    two.strategy.launcher.launch(lambda: None)
+    peers._done.set()
+    assert two.callbacks[0] is peers
+    assert observed == [[]]
+    assert len(peers._children) == 1
+    two.strategy.launcher.kill(15)
+    assert peers._children[0].received == [15]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Connection closed by peer"), True),
+        (torch.distributed.DistBackendError("NCCL error in: ..."), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (UserError("cannot read photos/gloo/1.jpg"), False),
+    ],
+)
+def test_errors_of_broken_connections_are_told_from_others(error, lost):
+    assert is_connection_error(error) is lost

@@ -1,0 +1,34 @@
+"""Child processes that stop where a test wants them to, to be killed there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# For children that need lit_cnn.data.download alone: the package around it imports torch, which takes seconds.
+WITHOUT_TORCH = """
+import sys, types
+from pathlib import Path
+import lit_cnn
+sys.modules["lit_cnn.data"] = package = types.ModuleType("lit_cnn.data")
+package.__path__ = [str(Path(lit_cnn.__file__).parent / "data")]
+"""
+
+
+def start_python(code: str, *args: object) -> subprocess.Popen[str]:
+    """Start ``code`` with ``sys.argv[1:] = args`` in this working directory."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, child: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Return when ``child`` has made ``path``."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < end, "the child did not come so far"
+        time.sleep(0.01)

@@ -1,0 +1,75 @@
+"""Real training processes in a fraction of a second each: forked from a server that has imported everything.
+
+``multiprocessing``'s fork server is a fresh process of one thread, so its children are sound, and each is a process of
+its own that can be killed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from lit_cnn.verify import KillAt
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.app"])
+
+
+class KillWithin(Callback):
+    """Kill this process some seconds after it has begun the step that follows ``step``: anywhere, also in a save."""
+
+    def __init__(self, step: int, delay: float) -> None:
+        self.step, self.delay = step, delay
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def run(*words: str, root: Path, callbacks: tuple[Callback, ...] = (), check: bool = True) -> int:
+    """Run ``lit-cnn words`` in a process of its own; returns its exit status, ``-9`` when it was killed.
+
+    What it prints is added to ``root/terminal.txt``.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # the server is started with it
+    process = CONTEXT.Process(target=_child, args=(list(words), str(root), list(callbacks)))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "the run hangs"
+    if check:
+        assert process.exitcode == 0, terminal(root)
+    return process.exitcode
+
+
+def terminal(root: Path) -> str:
+    """All that the runs under ``root`` have printed."""
+    return (root / "terminal.txt").read_text()
+
+
+def last(root: Path, version: int = 0) -> Path:
+    """last.ckpt of a run under ``root``."""
+    return root / "lightning_logs" / f"version_{version}" / "checkpoints" / "last.ckpt"
+
+
+def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
+    with (Path(root) / "terminal.txt").open("a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file
+        from lit_cnn import app
+        from lit_cnn.arguments import parse
+        from lit_cnn.cli import reported
+
+        with reported(debug=False):
+            app.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
+
+
+__all__ = ["KillAt", "KillWithin", "last", "run", "terminal"]

@@ -1,0 +1,314 @@
+"""Checkpoints that are damaged, cannot be written, or are killed in the midst of being written."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from lit_cnn.checkpoint import DamagedCheckpointError, load_verified, read_record
+from lit_cnn.checkpoint_io import AtomicCheckpointIO
+from lit_cnn.cli import main
+from lit_cnn.errors import UserError
+from lit_cnn.state import differences
+from tests.conftest import TINY, state_differences
+
+from .harness import KillAt, last, run, terminal
+
+SHORT = [*TINY, "--epochs=3", "--checkpoint_every=4", "--model.ema_decay=0.9"]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a run killed in its second epoch; not to be changed."""
+    root = tmp_path_factory.mktemp("stopped")
+    assert run("fit", *SHORT, root=root, callbacks=(KillAt(18),), check=False) == -9
+    return root
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("straight")
+    run("fit", *SHORT, root=root)
+    return root
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+# -- damaged files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bit_flipped_at_any_of_50_offsets_is_found_or_changes_nothing(stopped: Path, tmp_path: Path) -> None:
+    good = last(stopped)
+    content = load_verified(good)
+    size = good.stat().st_size
+    damaged = tmp_path / "last.ckpt"
+    found: list[str] = []
+    for i in range(50):
+        shutil.copy(good, damaged)
+        flip(damaged, i * (size - 1) // 49, i % 8)
+        try:  # a bit of padding or of a date is no damage, if nothing that is loaded has changed
+            assert list(differences(content, load_verified(damaged))) == []
+        except UserError as error:
+            found.append(str(error))
+    assert len(found) >= 40
+    assert all(str(damaged) in line and "\n" not in line for line in found)
+
+
+def test_without_the_hash_a_change_that_fits_the_checksums_would_not_be_seen(stopped: Path, tmp_path: Path) -> None:
+    content = torch.load(last(stopped), weights_only=True)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name].view(-1)[0] += 1
+    path = tmp_path / "changed.ckpt"
+    torch.save(content, path)
+    with pytest.raises(DamagedCheckpointError, match="does not match the hash stored in it"):
+        load_verified(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
+def test_resume_passes_over_a_damaged_newest_checkpoint_and_ends_with_the_same_bits(
+    damage: str, stopped: Path, straight: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    path = last(root)
+    newest = read_record(path).step
+    if damage == "cut":
+        os.truncate(path, path.stat().st_size * 2 // 3)
+    elif damage == "flipped":
+        flip(path, path.stat().st_size // 2)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    run("fit", "--resume", root=root)
+    said = terminal(root)
+    if damage != "gone":
+        assert f"passed over: {path}" in said
+    assert f"previous.ckpt (step {newest - 4})" in said
+    assert state_differences(last(straight), last(root)) == []
+
+
+def test_a_resume_with_no_whole_checkpoint_says_so_and_how_to_start_anew(stopped, tmp_path, fails) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    for path in last(root).parent.iterdir():
+        os.truncate(path, 100)
+    error = fails("fit", "--resume", "--trainer.default_root_dir", str(root))
+    assert str(last(root)) in error
+    assert "nor is any other checkpoint beside it whole: train anew" in error
+
+
+def test_an_evaluation_refuses_a_damaged_checkpoint_and_names_it(stopped, tmp_path, fails) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    path = last(root)
+    flip(path, path.stat().st_size // 2)
+    for command in ("test", "validate"):
+        assert str(path) in fails(command, "--ckpt_path", str(path))
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+class KillInSave(Callback):
+    """Kill this process at a moment of writing a checkpoint; ``moment`` is a function that the writer calls."""
+
+    def __init__(self, moment: str, count: int) -> None:
+        self.moment, self.count = moment, count
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        module, name = {
+            "save": (torch, "save"),
+            "fsync": (os, "fsync"),
+            "chmod": (Path, "chmod"),
+            "replace": (Path, "replace"),
+            "link": (os, "link"),
+        }[self.moment]
+        real = getattr(module, name)
+
+        def deadly(*args, **kwargs):
+            self.count -= 1
+            if self.count > 0:
+                return real(*args, **kwargs)
+            if name == "save":
+                args[1].write(b"half of a checkpoint")
+                args[1].flush()
+            elif self.count == 0 and self.moment in ("replace", "link"):
+                real(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return None
+
+        setattr(module, name, deadly)
+
+
+@pytest.mark.parametrize("moment", ["save", "fsync", "chmod", "replace", "link"])
+def test_a_kill_in_the_midst_of_a_save_leaves_a_whole_checkpoint_and_the_resume_is_exact(
+    moment: str, straight: Path, tmp_path: Path
+) -> None:
+    assert run("fit", *SHORT, root=tmp_path, callbacks=(KillInSave(moment, 5),), check=False) == -9
+    for path in last(tmp_path).parent.glob("*.ckpt"):
+        load_verified(path)
+    run("fit", "--resume", root=tmp_path)
+    assert state_differences(last(straight), last(tmp_path)) == []
+    assert not list(last(tmp_path).parent.glob(".*.partial")), "what the killed process left is cleaned up"
+
+
+def test_two_whole_checkpoints_have_names_at_every_moment_after_the_second_save(tmp_path, monkeypatch) -> None:
+    seen: list[int] = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        folder = Path(target).parent
+        if folder.name == "checkpoints":
+            seen.append(len({read_record(p).step for p in folder.glob("*.ckpt")}))
+            result = replace(self, target)
+            seen.append(len({read_record(p).step for p in folder.glob("*.ckpt")}))
+            return result
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    main(["fit", *TINY, "--epochs=2", "--checkpoint_every=3", f"--trainer.default_root_dir={tmp_path}"])
+    first_two = next(i for i, count in enumerate(seen) if count >= 2)
+    assert len(seen) > first_two + 6
+    assert min(seen[first_two:]) >= 2
+
+
+CHILD = """
+import resource, sys
+from lit_cnn.cli import main
+{limit}
+main(sys.argv[1:])
+"""
+
+
+def limited(limit: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CHILD.format(limit=limit), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_full_disk_stops_the_run_with_one_line_and_leaves_the_earlier_checkpoints(stopped, tmp_path) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    before = last(root).read_bytes()
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {size}))"
+    done = limited(limit, "fit", "--resume", f"--trainer.default_root_dir={root}")
+    assert done.returncode == 2, done.stderr
+    assert "cannot write the checkpoint" in done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert last(root).read_bytes() == before
+    assert [p.name for p in last(root).parent.iterdir() if "partial" in p.name] == []
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_path, monkeypatch, fails) -> None:
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10**5, 10**5))
+    error = fails("fit", *TINY, f"--trainer.default_root_dir={tmp_path}")
+    assert "has 0 MB free, and this run keeps 4 checkpoints" in error
+    assert not (tmp_path / "lightning_logs" / "version_0").exists()
+
+
+@contextlib.contextmanager
+def disk(folder: Path, options: str) -> Iterator[Path]:
+    """A small filesystem of its own; skips the test where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small filesystem")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_small_disk_that_fills_up_is_told_in_one_line(tmp_path) -> None:
+    with disk(tmp_path / "disk", "size=1200k") as root:
+        words = ["fit", *TINY, "--epochs=30", f"--trainer.default_root_dir={root}", "--checkpoint_every=1"]
+        done = limited("import lit_cnn.callbacks.last_checkpoint as c; c.FILES = 0", *words)
+        assert done.returncode == 2, done.stderr
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        for path in last(root).parent.glob("*.ckpt"):
+            load_verified(path)
+
+
+class RemoveFolder(Callback):
+    """Remove the run's folder after some steps, as somebody tidying up might."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == 6:
+            shutil.rmtree(Path(trainer.checkpoint_callback.dirpath).parent)
+
+
+def test_a_run_whose_folder_vanished_stops_with_one_line_instead_of_training_on_unsaved(tmp_path) -> None:
+    status = run("fit", *SHORT, root=tmp_path, callbacks=(RemoveFolder(),), check=False)
+    assert status == 2
+    assert "its folder is gone" in terminal(tmp_path)
+    assert "Traceback" not in terminal(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_the_start(tmp_path, fails) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    error = fails("fit", *TINY, f"--trainer.default_root_dir={tmp_path / 'file'}")
+    assert "cannot write the run folder" in error
+    error = fails("fit", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--checkpoint.dirpath={tmp_path / 'file'}")
+    assert "cannot write checkpoints to" in error
+
+
+def test_a_read_only_disk_is_refused_at_the_start(tmp_path, fails) -> None:
+    with disk(tmp_path / "disk", "ro") as root:
+        error = fails("fit", *TINY, f"--trainer.default_root_dir={root}")
+    assert "cannot write the run folder" in error
+    assert "Read-only file system" in error
+
+
+def test_checkpoints_are_written_where_they_go_whatever_the_temporary_folder(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lit_cnn", "fit", *TINY, "--epochs=1", f"--trainer.default_root_dir={tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": "/nowhere"},
+    )
+    assert done.returncode == 0, done.stderr
+    load_verified(last(tmp_path))
+
+
+def test_a_checkpoint_that_plain_loading_would_refuse_is_not_kept(tmp_path) -> None:
+    path = tmp_path / "last.ckpt"
+    io = AtomicCheckpointIO()
+    io.save_checkpoint({"weights": torch.zeros(2)}, path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"cannot keep the checkpoint .*Python objects"):
+        io.save_checkpoint({"path": Path("x")}, path)
+    assert path.read_bytes() == before
+
+
+def test_two_processes_cannot_train_in_one_run_folder(stopped, tmp_path, fails) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    with (last(root).parent.parent / ".lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        error = fails("fit", "--resume", f"--trainer.default_root_dir={root}")
+    assert "is being trained by another process (process" in error

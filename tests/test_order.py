@@ -1,0 +1,99 @@
+"""Resuming with another order of the samples: refused with a diff, or inexact and said so."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lit_cnn import app
+from lit_cnn.arguments import parse
+from lit_cnn.cli import main
+
+from .callbacks.test_last_checkpoint import Fail
+from .conftest import TINY, load, write_pictures
+from .faults.harness import last
+
+WORDS = ["fit", *TINY, "--epochs=3"]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a run stopped in the middle of its second epoch, after 14 of 30 steps; not to be changed."""
+    root = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(RuntimeError):
+        app.run(parse([*WORDS, f"--trainer.default_root_dir={root}"]), callbacks=[Fail(14, "on_before_backward")])
+    return root
+
+
+@pytest.fixture
+def root(stopped: Path, workdir: Path) -> Path:
+    return Path(shutil.copytree(stopped, workdir / "root"))
+
+
+CHANGES = {
+    "--batch-size=64": "batch size 128 -> 64",
+    "--seed=7": "seed 42 -> 7",
+    "--data.split_seed=3": "split (hash)",
+    "--data.val_fraction=0.3": "training images 1259 -> ",
+    "--data.augment.crop_padding=1": "augment.crop_padding 2 -> 1",
+    "--trainer.accumulate_grad_batches=2": "accumulated batches 1 -> 2",
+}
+
+
+@pytest.mark.parametrize("flag", CHANGES)
+def test_a_change_of_what_decides_the_order_is_refused_with_a_diff_and_nothing_is_touched(flag, root, fails) -> None:
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    error = fails("fit", "--resume", flag, f"--trainer.default_root_dir={root}")
+    assert "cannot be resumed exactly, because these differ (checkpoint -> now): " in error
+    assert CHANGES[flag] in error
+    assert "--resume_anyway" in error
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and "tfevents" not in p.name} == {
+        p: content for p, content in before.items() if "tfevents" not in p.name
+    }
+
+
+@pytest.mark.parametrize("flag", ["--batch-size=64", "--batch-size=300", "--batch-size=1259", "--seed=7"])
+def test_with_resume_anyway_it_goes_on_near_the_same_place_and_says_that_exactness_is_off(flag, root, capsys) -> None:
+    main(["fit", "--resume", "--resume_anyway", flag, f"--trainer.default_root_dir={root}"])
+    assert f"resume_anyway: from here on this run differs from one that was never stopped: {CHANGES.get(flag, '')}" in (
+        capsys.readouterr().out
+    )
+    run = last(root).parent.parent
+    assert (run / "config.yaml").read_text().splitlines()[1].startswith("# resumed inexactly at step 14: ")
+    content = load(last(root))
+    size = int(flag.split("=")[1]) if "batch" in flag else 128
+    per_epoch = -(-1259 // size)
+    left = per_epoch - min(4 * 128 // size, max(0, 1259 // size - 1))  # 4 batches of 128 were done in that epoch
+    assert content["global_step"] == 14 + left + per_epoch
+    assert content["epoch"] == 2
+
+
+def test_what_may_change_is_not_refused(root) -> None:
+    main(["fit", "--resume", "--lr=0.001", "--epochs=2", "--workers=1", f"--trainer.default_root_dir={root}"])
+
+
+def test_resume_anyway_without_a_resume_is_refused(workdir, fails) -> None:
+    assert "nothing to resume" in fails(*WORDS, "--resume_anyway")
+
+
+def test_added_and_changed_images_are_refused_moved_ones_are_not(workdir, fails) -> None:
+    for name in ("cat", "dog"):
+        write_pictures(workdir / "photos" / name, 12)
+    words = ["--data=ImageFolder", "--data-dir=photos", "--img-size=32", "--model.backbone=lenet_color", "-b=8"]
+    main(["fit", *words, "--epochs=1"])
+    (workdir / "photos").rename(workdir / "moved")
+    main(["fit", "--resume", "--data-dir=moved", "--epochs=2"])
+    write_pictures(workdir / "moved" / "cat", 1, seed=9, size=90)
+    error = fails("fit", "--resume", "--data-dir=moved", "--epochs=3")
+    assert "images (hash)" in error
+
+
+def test_resume_auto_starts_a_run_and_then_goes_on_with_it(workdir, capsys) -> None:
+    main([*WORDS, "--epochs=1", "--resume", "auto"])
+    assert "checkpoint:" not in capsys.readouterr().out
+    main([*WORDS, "--epochs=2", "--resume", "auto"])
+    assert "checkpoint: lightning_logs/version_0/checkpoints/last.ckpt (step 10)" in capsys.readouterr().out
+    assert [p.name for p in Path("lightning_logs").iterdir()] == ["version_0"]
+    assert load(last(workdir))["global_step"] == 20

@@ -1,0 +1,84 @@
+"""``--verify_resume`` says identical when it is so, and names what differs when it is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Callback
+
+from lit_cnn import verify
+from lit_cnn.cli import main
+
+from .conftest import TINY
+from .faults import harness
+
+WORDS = ["fit", *TINY, "--model.ema_decay=0.9", "--trainer.accumulate_grad_batches=2", "--verify_resume"]
+
+
+class Forgetful(Callback):
+    """Change the weights by something that no checkpoint knows: how many batches this process has seen."""
+
+    seen = 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seen += 1
+        if self.seen == 5:
+            next(pl_module.parameters()).data.mul_(0.9)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[Callback]:
+    """Start the runs from the fork server instead of four times from nothing; returns callbacks to give them."""
+    callbacks: list[Callback] = []
+
+    class Done:
+        stderr = ""
+
+        def __init__(self, status: int) -> None:
+            self.returncode = status
+
+    def run(command, **kwargs):
+        assert command[:3] == [sys.executable, "-m", "lit_cnn.verify"]
+        *words, root = command[4:]
+        kill = (verify.KillAt(int(command[3])),) if int(command[3]) else ()
+        root = Path(root.removeprefix("--trainer.default_root_dir="))
+        done = Done(harness.run(*words, root=root, callbacks=(*callbacks, *kill), check=False))
+        done.stderr = harness.terminal(root)
+        return done
+
+    monkeypatch.setattr(verify.subprocess, "run", run)
+    return callbacks
+
+
+def test_a_run_killed_twice_is_identical_to_a_straight_one(workdir, capsys) -> None:
+    main([*WORDS, "9"])  # as a user does: four real processes
+    out = capsys.readouterr().out
+    assert "straight: 9 steps in epochs of 6 batches" in out
+    assert "again: killed after step 3, resumed, killed after step 7, resumed" in out
+    assert "identical: weights, optimizer, schedule, counters and metrics.csv (SHA-256 " in out
+    assert list(workdir.iterdir()) == [], "a trial leaves nothing behind"
+
+
+def test_a_model_with_a_memory_of_its_own_is_found_out_and_the_first_difference_named(workdir, quick, capsys) -> None:
+    quick.append(Forgetful())
+    with pytest.raises(SystemExit) as stop:
+        main([*WORDS, "9"])
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "different: state_dict/backbone." in out
+    assert "values, by at most" in out
+    assert "two straight runs differ" not in out
+
+
+def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
+    assert "goes with fit, without --resume" in fails("fit", "--resume", "--verify_resume")
+    assert "goes with fit" in fails("test", "--ckpt_path=best", "--verify_resume")
+    assert "at least 8 steps" in fails(*WORDS, "3")
+    assert "expected a number of steps" in fails("fit", *TINY, "--verify_resume=many")
+
+
+def test_a_run_that_fails_is_told_in_its_own_words(workdir, quick, fails) -> None:
+    error = fails(*WORDS, "9", "--model.backbone=resnet1")
+    assert "a run failed: unknown model 'resnet1', did you mean" in error
