@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -52,10 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # hidden, so that nothing takes it for a checkpoint
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
             partial = Path(name)
-            with os.fdopen(handle, "wb") as file:
-                _write(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(checkpoint, handle)
             load_verified(partial)
             partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
             partial.replace(target)
@@ -81,26 +79,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self._folders.add(folder)
 
 
-def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    """As ``torch.save``, but a failed write is told by the system's reason, which torch forgets."""
-    reasons: list[OSError] = []
+class _Remembering(io.FileIO):
+    """A file that keeps the system's reason for a failed write, which torch forgets."""
 
-    class Remembering:
-        def write(self, data: Any) -> int:
-            try:
-                return file.write(data)
-            except OSError as error:
-                reasons.append(error)
-                raise
+    error: OSError | None = None
 
-        def flush(self) -> None:
-            file.flush()
+    def write(self, data: Any) -> int:
+        """As ``io.FileIO.write``."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
+
+def _write(checkpoint: dict[str, Any], handle: int) -> None:
+    raw = _Remembering(handle, "wb")
     try:
-        torch.save(checkpoint, cast(BinaryIO, Remembering()))
+        with io.BufferedWriter(raw) as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
     except RuntimeError:
-        if reasons:
-            raise reasons[0] from None
+        if raw.error is not None:
+            raise raw.error from None
         raise
 
 

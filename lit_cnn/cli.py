@@ -47,6 +47,7 @@ Settings name classes of lit_cnn, torch.optim, torchvision, timm and Lightning's
 EXIT_USER_ERROR = 2
 EXIT_CRASH = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
 def main(args: Sequence[str] | None = None) -> None:

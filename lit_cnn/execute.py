@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lit_cnn import runs, start
 from lit_cnn.callbacks.last_checkpoint import Stopped
 from lit_cnn.callbacks.peers import is_connection_error
-from lit_cnn.cli import EXIT_INTERRUPTED
+from lit_cnn.cli import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
     from lit_cnn.app import LitCLI
@@ -122,4 +122,4 @@ def interruption_told(cli: LitCLI) -> Iterator[None]:
             raise
         if start.is_first_process():
             print("stopped", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from error
+        raise SystemExit(EXIT_TERMINATED if error.code == EXIT_TERMINATED else EXIT_INTERRUPTED) from error

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -31,7 +32,9 @@ SAME_ERROR = 3.0  # seconds in which the first process will have met the error t
 POLL = 0.5  # seconds between two looks
 PARENT = "LIT_CNN_PARENT"  # environment variable: process id of the one that launched this one
 
-DONE, FAILED, STOP = "done", "failed", "stop"  # last words: ended well; ended with an error; all others must end too
+# last words of a process: ended well; all others must end too; and two that are told to the user
+DONE, STOP = "done", "stop"
+TERMINATED, FAILED = "was told to stop", "stopped with an error, which it printed"
 
 
 class Peers(Callback):
@@ -61,6 +64,8 @@ class Peers(Callback):
 
     def watch(self, trainer: Trainer) -> None:
         """Join the trainer's callbacks and begin, before it launches its processes; not for a run of one process."""
+        # Lightning's own calls a collective in the handler, which waits for ever where only one process got the signal
+        trainer._signal_connector._sigterm_notifier_fn = _terminate  # type: ignore[method-assign]
         launcher = trainer.strategy.launcher
         if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return
@@ -139,7 +144,7 @@ class Peers(Callback):
             self._let_go()
             raise SystemExit(1) from error
         if self._link is not None:
-            self._link.leave(FAILED if self._rank > 0 else STOP)
+            self._link.leave(STOP if self._rank == 0 else TERMINATED if isinstance(error, SystemExit) else FAILED)
         else:
             for child in self._children:
                 child.terminate()  # it waits for this process to connect, and has nothing to save yet
@@ -215,8 +220,8 @@ class Peers(Callback):
 
     def _how(self, rank: int, word: str = LOST) -> str:
         """One line on how the process of that rank ended."""
-        if word == FAILED:
-            return f"{self._name(rank)} stopped with an error, which it printed; the run is over"
+        if word != LOST:
+            return f"{self._name(rank)} {word}; the run is over"
         status = None
         if 0 < rank - self._rank <= len(self._children):  # launched by this one
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -251,6 +256,11 @@ class _Launcher(_SubprocessScriptLauncher):
         """Send a signal to the processes that were launched."""
         for child in self._children:
             child.send_signal(signum)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Answer SIGTERM where there is nothing to save."""
+    raise SystemExit(128 + number)
 
 
 def is_connection_error(error: BaseException) -> bool:
