@@ -23,6 +23,7 @@ from lit_cnn import batch_size, checks, imports, memory, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
+from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.finite import FiniteLoss
@@ -156,7 +157,7 @@ class LitCLI(LightningCLI):
                 default=0,
                 help="leave out up to so many steps whose loss is NaN or infinite; 0 stops at the first",
             )
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
             parser.set_defaults(
                 {
                     "checkpoint.filename": "best",

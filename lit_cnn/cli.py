@@ -7,6 +7,7 @@ mistyped commands need not wait for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import sys
@@ -44,6 +45,9 @@ Settings name classes of lit_cnn, torch.optim, torchvision, timm and Lightning's
 --debug shows the traceback behind an error.  --version prints the version.
 """
 
+# what a write fails with when the disk is full, a quota or a limit is reached, or the disk is read-only
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
 EXIT_USER_ERROR = 2
 EXIT_CRASH = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
@@ -57,7 +61,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: words of the command line without the program's name; ``None`` takes them from ``sys.argv``.
 
     Raises:
-        SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C. Success returns.
+        SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM. Success
+            returns.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
@@ -90,6 +95,9 @@ def reported(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            where = error.filename or "a file of the run"
+            _fail(f"cannot write {where}: {error.strerror}; checkpoints are as they were", EXIT_USER_ERROR)
         first_line = (str(error).strip() or "no message").splitlines()[0]
         _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
 

@@ -24,7 +24,7 @@ from lit_cnn.state import content_hash, differences, leaves
 
 EVERY = 2  # steps between two saves; the kills fall between, so that steps are lost and done again
 # Where a run lives and what it was asked is not its state.
-NOT_STATE = (f"{KEY}/config", f"{KEY}/{HASH}", "callbacks/ModelCheckpoint")
+NOT_STATE = (f"{KEY}/config", f"{KEY}/{HASH}", "callbacks/BestCheckpoint", "callbacks/ModelCheckpoint")
 
 
 class KillAt(Callback):

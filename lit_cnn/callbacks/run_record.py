@@ -11,6 +11,7 @@ import lightning
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
 from lit_cnn.checkpoint import KEY, Record
@@ -105,6 +106,9 @@ class RunRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add settings, class names, preprocessing, split, fingerprint and versions."""
+        for logger in trainer.loggers:  # what was logged before a checkpoint is on the disk before it
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                logger.experiment.flush()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
         checkpoint[KEY] = {
             "config": self.config,

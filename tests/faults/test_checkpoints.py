@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cnn.checkpoint import DamagedCheckpointError, load_verified, read_record
 from lit_cnn.checkpoint_io import AtomicCheckpointIO
@@ -105,6 +106,34 @@ def test_resume_passes_over_a_damaged_newest_checkpoint_and_ends_with_the_same_b
         assert f"passed over: {path}" in said
     assert f"previous.ckpt (step {newest - 4})" in said
     assert state_differences(last(straight), last(root)) == []
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: (step, value) by name."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_curves_and_the_best_of_a_resumed_run_are_those_of_a_straight_one_without_gaps_or_repeats(
+    stopped: Path, straight: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    before = scalars(last(root).parent.parent)
+    assert before["val/acc"], "the killed run had written some"
+    run("fit", "--resume", root=root)
+    first, second = (last(r).parent.parent for r in (straight, root))
+    assert scalars(first) == scalars(second)
+    assert len(scalars(first)["val/acc"]) == 3
+    assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
+    best = [read_record(r / "checkpoints" / "best.ckpt").step for r in (first, second)]
+    assert best[0] == best[1]
+    states = [
+        next(v for k, v in load_verified(last(r))["callbacks"].items() if k.startswith("BestCheckpoint"))
+        for r in (straight, root)
+    ]
+    assert torch.equal(states[0]["best_model_score"], states[1]["best_model_score"])
+    assert len(states[1]["best_k_models"]) == 1
 
 
 def test_a_resume_with_no_whole_checkpoint_says_so_and_how_to_start_anew(stopped, tmp_path, fails) -> None:
@@ -228,6 +257,16 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_
     error = fails("fit", *TINY, f"--trainer.default_root_dir={tmp_path}")
     assert "has 0 MB free, and this run keeps 4 checkpoints" in error
     assert not (tmp_path / "lightning_logs" / "version_0").exists()
+
+
+def test_a_full_disk_is_told_in_one_line_too_when_a_table_or_a_picture_does_not_fit(tmp_path) -> None:
+    limit = "import lit_cnn.app; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
+    words = ["--epochs=2", "--trainer.enable_checkpointing=false", f"--trainer.default_root_dir={tmp_path}"]
+    done = limited(limit, "fit", *TINY, *words)
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @contextlib.contextmanager

@@ -39,8 +39,8 @@ def last(root: str) -> Path:
 
 @pytest.mark.parametrize(
     ("number", "status", "extra"),
-    [(signal.SIGINT, 130, []), (signal.SIGTERM, 143, []), (signal.SIGTERM, 143, TWO)],
-    ids=["ctrl-c", "sigterm", "sigterm to one of two processes"],
+    [(signal.SIGINT, 130, []), (signal.SIGTERM, 143, []), (signal.SIGUSR1, 138, []), (signal.SIGTERM, 143, TWO)],
+    ids=["ctrl-c", "sigterm", "slurm's sigusr1", "sigterm to one of two processes"],
 )
 def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_bits(number, status, extra, workdir):
     straight = start("straight", "fit", *RUN, *extra)
