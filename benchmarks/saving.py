@@ -8,13 +8,15 @@ can be undone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from lightning.pytorch import Callback
@@ -43,8 +45,9 @@ class StepTimes(Callback):
         self.seconds.append(time.perf_counter() - self._start)
 
 
-def timed(cls: type, name: str) -> list[float]:
-    """Make a method note its seconds in the list that is returned."""
+@contextlib.contextmanager
+def timed(cls: type, name: str) -> Iterator[list[float]]:
+    """Let a method note its seconds in the list that is given."""
     real: Callable[..., Any] = getattr(cls, name)
     seconds: list[float] = []
 
@@ -55,21 +58,21 @@ def timed(cls: type, name: str) -> list[float]:
         finally:
             seconds.append(time.perf_counter() - start)
 
-    setattr(cls, name, measured)
-    return seconds
+    with mock.patch.object(cls, name, measured):
+        yield seconds
 
 
 def measure(backbone: str, batch_size: int, saves: int, folder: str, extra: Sequence[str]) -> dict[str, float]:
     """Median seconds of a step, of a save and of what each step keeps; size of a checkpoint in bytes."""
     times = StepTimes()
-    save, keep = timed(LastCheckpoint, "_save"), timed(Boundary, "take")
     words = [
         "fit", "--data=Digits", "--data.channels=3", "--img-size=32", f"--batch-size={batch_size}", "--lr=0.05",
         f"--model.backbone={backbone}", "--precision=bf16-mixed", "--trainer.enable_progress_bar=false",
         f"--trainer.max_steps={2 * saves + 2}", "--checkpoint_every=2", "--trainer.limit_val_batches=1",
         f"--trainer.default_root_dir={folder}", *extra,
     ]  # fmt: skip
-    app.run(parse(words), callbacks=[times])
+    with timed(LastCheckpoint, "_save") as save, timed(Boundary, "take") as keep:
+        app.run(parse(words), callbacks=[times])
     size = max(p.stat().st_size for p in Path(folder).rglob("last.ckpt"))
     return {
         "step": statistics.median(times.seconds[2:]),
@@ -94,7 +97,8 @@ def main(args: Sequence[str] | None = None) -> None:
     share = found["save"] / (EVERY * found["step"])
     print(f"\n{given.backbone}, batch {given.batch_size}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'a training step':34} {found['step'] * 1e3:9.1f} ms")
-    print(f"{'a save (' + format(found['bytes'] / 1e6, '.0f') + ' MB, flushed, read back)':34} {found['save'] * 1e3:9.1f} ms")
+    saving = f"a save ({found['bytes'] / 1e6:.0f} MB, flushed, read back)"
+    print(f"{saving:34} {found['save'] * 1e3:9.1f} ms")
     print(f"{'share at --checkpoint_every 100':34} {share:9.2%}")
     print(f"{'kept at each step':34} {found['keep'] * 1e3:9.2f} ms, {found['keep'] / found['step']:.2%}")
     if given.json is not None:
