@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from lit_cnn.errors import UserError, nearest
 from lit_cnn.every import Every
 
 DEFAULT_EPOCHS = 10
+# Set by torchrun, srun, mpirun and the like in each process that they start.
+LAUNCHED = {"RANK", "GROUP_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK"}
 
 # Filled in by links; typed, they would be overwritten or refused without a reason.
 LINKED = {
@@ -76,6 +79,11 @@ def check_training(config: Namespace, record: Record | None) -> None:
             raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
     if trainer.accumulate_grad_batches < 1:
         raise UserError(f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: give at least 1")
+    if trainer.num_nodes > 1 and not LAUNCHED & os.environ.keys():
+        raise UserError(
+            f"--trainer.num_nodes {trainer.num_nodes}: start the same command on every machine with torchrun or srun "
+            "(README, Several processes, several machines); nothing here tells this machine from the others"
+        )
     Every.parse(config.checkpoint_every)  # for its error message
     if checkpoint.save_last is not None:
         raise UserError(

@@ -30,6 +30,9 @@ from .conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number or 'auto', got 'x'"]),
         (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
         (["fit", "--data=Digits", "--epochs=0"], ["trains nothing"]),
+        (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
+        (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
+        (["fit", "--data=Digits", "--checkpoint.save_last=true"], ["last.ckpt is always kept", "--checkpoint_every"]),
         (["fit", "--data=Digits", "--model.lr_scheduler=cosin"], ["'cosin' is none of", "'cosine'"]),
         (["fit", "--data=Digits", "--model.backbone=resnet19"], ["unknown model 'resnet19'", "'resnet18'", "models"]),
         (

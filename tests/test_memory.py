@@ -159,7 +159,7 @@ def test_nothing_fits(workdir, fails, monkeypatch):
     [
         ([], {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, "torchrun, SLURM or the like"),
         ([], {"LOCAL_RANK": "0"}, "torchrun, SLURM or the like"),
-        (["--trainer.num_nodes=2"], {}, "torchrun, SLURM or the like"),
+        (["--trainer.num_nodes=2"], {"RANK": "0"}, "torchrun, SLURM or the like"),
         (["--trainer.strategy=fsdp"], {}, "works with one device and with ddp only"),
         (["--batch-size=x"], {}, "--data.batch_size: expected a whole number or 'auto', got 'x'"),
     ],

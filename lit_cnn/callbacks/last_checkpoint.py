@@ -53,6 +53,7 @@ class LastCheckpoint(Checkpoint):
         self.previous = self.path.with_name("previous.ckpt")
         self.every = every
         self._received: int | None = None
+        self._speaks = False  # for all processes of the run
         self._saved_at = -1  # optimizer steps at the last save
         self._saved_time = 0.0
         self._boundary = Boundary()
@@ -82,7 +83,7 @@ class LastCheckpoint(Checkpoint):
         """Listen for signals; from here on there is a step to finish."""
         if trainer.is_global_zero:
             self._check_space(trainer, pl_module)
-        self._received = None
+        self._received, self._speaks = None, trainer.is_global_zero
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
             self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
@@ -193,6 +194,9 @@ class LastCheckpoint(Checkpoint):
         if not any_process(self._received is not None or due):
             return None, False
         number = next((n for n in reversed(SIGNALS) if any_process(self._received == n)), None)
+        if number is not None and self._received is None and self._speaks:
+            self._speaks = False
+            print("stopping after this step: another process was told to", file=sys.stderr)
         return number, any_process(due)
 
     # -- saving -----------------------------------------------------------------------------------------------------
@@ -256,7 +260,8 @@ class LastCheckpoint(Checkpoint):
                 os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
             os._exit(128 + number)  # now means now: no clean-up that could hang
         self._received = number
-        os.write(2, b"\nstopping after this step; once more stops at once\n")  # print is not safe in a handler
+        if self._speaks:
+            os.write(2, b"\nstopping after this step; once more stops at once\n")  # print is not safe in a handler
 
     def _give_back(self) -> None:
         for number, handler in self._handlers.items():

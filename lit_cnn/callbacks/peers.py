@@ -65,7 +65,7 @@ class Peers(Callback):
     def watch(self, trainer: Trainer) -> None:
         """Join the trainer's callbacks and begin, before it launches its processes; not for a run of one process."""
         # Lightning's own calls a collective in the handler, which waits for ever where only one process got the signal
-        trainer._signal_connector._sigterm_notifier_fn = _terminate  # type: ignore[method-assign]
+        trainer._signal_connector._sigterm_notifier_fn = _terminate  # type: ignore[method-assign, assignment]
         launcher = trainer.strategy.launcher
         if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from lit_cnn.callbacks.peers import Peers, is_connection_error
 from lit_cnn.errors import UserError
@@ -60,6 +62,19 @@ def test_the_launched_processes_are_watched_by_us_and_not_by_lightning(monkeypat
     assert len(peers._children) == 1
     two.strategy.launcher.kill(15)
     assert peers._children[0].received == [15]
+
+
+def test_sigterm_outside_of_training_ends_the_process_without_a_collective():
+    class Sent(Callback):
+        def on_test_start(self, trainer, pl_module):
+            signal.raise_signal(signal.SIGTERM)
+
+    alone = trainer(1)
+    alone.callbacks.append(Sent())
+    Peers().watch(alone)
+    with pytest.raises(SystemExit) as stop:
+        alone.test(BoringModel(), verbose=False)
+    assert stop.value.code == 143
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def test_what_ends_one_process_ends_all_within_30_seconds_told_once(fault, statu
     assert error.count(told) == 1
     assert error.count("go on with: lit-cnn fit --resume out/lightning_logs/version_0/checkpoints/last.ckpt") == 1
     assert error.count("lit-cnn: error: ") == {"kill": 1, "error": 2}.get(fault.split()[0], 0)
+    assert error.count("stopping after this step") == ("saved" in told)
     assert error.count("photo.jpg is broken") == fault.startswith("error")
     assert "Traceback" not in error
     assert load(last("out"))["epoch"] == (1 if "saved" in told else 0)
