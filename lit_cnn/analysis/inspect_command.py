@@ -103,11 +103,15 @@ def inspect_model(
     from lit_cnn.models import MODELS, auxiliary_heads, get_model
     from lit_cnn.models.inspect import dilated_stacks, inspect_layers, on_meta
 
-    for flag, number in (("image-size", image_size), ("depth", depth), ("in-channels", in_channels)):
+    sizes = {"image-size": image_size, "depth": depth, "in-channels": in_channels, "num-classes": num_classes}
+    for flag, number in sizes.items():
         if number is not None and number < 1:
             raise UserError(f"--{flag} must be 1 or more, got {number}")
     row = MODELS.get(name)
     arguments = dict(backbone_args or {})
+    for key in ("in_channels", "num_classes"):
+        if key in arguments:
+            raise UserError(f"--backbone_args.{key} is no argument of the model here: give --{key.replace('_', '-')}")
     channels = in_channels or (row.in_channels if row else 3)
     classes = num_classes or (row.num_classes if row else 1000)
     side = image_size or arguments.get("image_size") or (row.image_size if row else 224)

@@ -49,8 +49,11 @@ def print_models(pattern: str = "*", reference: bool = False) -> None:
     figures, notes = _of_zoo(zoo, pattern) if zoo else (_matching(MEASURED, pattern), [])
     if not figures:
         known = zoos.stored(zoo).figures if zoo else MEASURED
-        every = f"`lit-cnn models '{zoo}/*'`" if zoo else "`lit-cnn models`"
-        raise UserError(f"no model matches {pattern!r}{nearest(pattern, known) or '.'} {every} lists all")
+        every = f"`lit-cnn models '{zoo}/*'` lists all"
+        if not zoo:
+            zoo_lists = " and ".join(f"`lit-cnn models '{other}/*'`" for other in zoos.ZOOS)
+            every = f"`lit-cnn models` lists all of this package, {zoo_lists} those of the other zoos"
+        raise UserError(f"no model matches {pattern!r}{nearest(pattern, known) or '.'} {every}")
     columns = ("name", *NUMBERS[:5], *(("reference", "from") if reference else ("year", "paper")))
     rows = [(name, *_cells(f, reference)) for name, f in figures.items()]
     screen = console()
@@ -84,7 +87,9 @@ def _matching(figures: dict[str, Figures], pattern: str, prefix: str = "") -> di
 def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
     """Models of another zoo, and what to know about them: versions, gaps."""
     stored, installed = zoos.stored(zoo), zoos.installed(zoo)
-    figures = _matching(stored.figures, pattern, f"{zoo}/")
+    name, dot, tag = pattern.partition(".")
+    tagged = bool(dot) and zoo == "timm" and name in stored.figures
+    figures = _matching(stored.figures, name if tagged else pattern, f"{zoo}/")
     if installed not in (None, stored.version) and not figures:
         # Maybe new in the version installed; then only its own list can tell, and that takes seconds to import.
         from lit_cnn.models import list_models
@@ -93,6 +98,8 @@ def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
     titles = zoos.titles()
     figures = {name: f._replace(paper=_paper(f.paper, titles)) for name, f in figures.items()}
     notes = []
+    if tagged:
+        notes.append(f"{tag!r} names pretrained weights; the figures are those of the network, {name}")
     if installed is None:
         notes.append(f"{zoo} is not installed, so none of these can be built: pip install 'lit-cnn[{zoo}]'")
     elif installed != stored.version:

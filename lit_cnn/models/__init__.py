@@ -1,7 +1,8 @@
 """The model package: every network by name. Pure torch, one family a file.
 
 A model maps float images (N, C, H, W) to logits (N, K). In training mode it may return ``(logits, *aux_logits)``;
-in eval mode always logits alone. Auxiliary heads are children whose name begins with ``aux``.
+in eval mode always logits alone. Auxiliary heads are children whose name begins with ``aux``. Arguments that do nothing
+in the network as it was built are in its ``idle``, each with the reason; ``get_model`` refuses them where they are given.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def list_models(pattern: str = "*") -> list[str]:
 
     A word without wildcards is the model of that name, or if there is none, all that have it anywhere in their names.
 
-    Other zoos are searched only by patterns that begin with ``torchvision/`` or ``timm/``.
+    Other zoos are searched only by patterns that begin with ``torchvision/`` or ``timm/``. A name of timm with the tag
+    of pretrained weights behind a dot is the model of that name.
 
     Raises:
         UserError: timm is asked for and not installed.
@@ -77,8 +79,9 @@ def list_models(pattern: str = "*") -> list[str]:
         names = external.timm_names()
     else:
         names = list(MODELS)
-    if pattern in names:
-        return [pattern]
+    for exact in (pattern, pattern.partition(".")[0] if zoo == "timm" else pattern):
+        if exact in names:
+            return [exact]
     if not any(c in pattern for c in "*?["):
         pattern = f"{zoo}/*{pattern[len(zoo) + 1 :]}*" if slash else f"*{pattern}*"
     return [name for name in names if fnmatch.fnmatch(name, pattern)]
@@ -108,7 +111,7 @@ def model_arguments(name: str) -> list[str]:
     return [p for p in signature(_row(name).factory).parameters if p not in _HIDDEN]
 
 
-def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any) -> nn.Module:
+def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any) -> nn.Module:
     """Build a model by name, with fresh weights.
 
     Args:
@@ -122,7 +125,8 @@ def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs
         type. A compiled or exported one raises torch's own errors; ``explain(model, images)`` says the line then.
 
     Raises:
-        UserError: an unknown name or argument, or a value the model refuses.
+        UserError: an unknown name or argument, a value the model refuses, or an argument that does nothing with the
+            others as they are.
     """
     if _is_external(name):
         external.require(name)
@@ -134,7 +138,7 @@ def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     try:
-        return _build(name, num_classes, in_channels, kwargs)
+        model = _build(name, num_classes, in_channels, kwargs)
     except _REFUSALS as error:
         if _is_external(name):
             _refuse_unknown(name, kwargs)
@@ -143,6 +147,10 @@ def get_model(name: str, num_classes: int = 1000, in_channels: int = 3, **kwargs
         if not kwargs and not isinstance(error, TypeError | ValueError):
             raise
         raise UserError(_blame(name, num_classes, in_channels, kwargs, error)) from error
+    for argument, reason in ({} if _is_external(name) else getattr(model, "idle", {})).items():
+        if argument in kwargs:
+            raise UserError(f"{name}: {argument} must be left out: {reason}, got {kwargs[argument]!r}")
+    return model
 
 
 def _build(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:

@@ -29,7 +29,8 @@ class AlexNet(nn.Module):
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
-        image_size: side of the square input in pixels; it sets the width of the first dense layer unless ``pool_to``.
+        image_size: side of the square input in pixels; it sets the width of the first dense layer. Not to be given
+            with ``pool_to``.
         channels: filters of the five convolutions. The notes' half width is 48-128-192-192-128.
         hidden: width of the two hidden dense layers.
         padding: of the first convolution, 11x11 with stride 4.
@@ -91,11 +92,13 @@ class AlexNet(nn.Module):
             nn.MaxPool2d(3, 2),  # N x 256 x 6 x 6
         )
         self.avgpool: nn.Module
+        self.idle: dict[str, str] = {}
         if pool_to is None:
             self.image_size = image_size
             self.avgpool = nn.Identity()
             flat = flat_features(self.features, in_channels, image_size)
         else:
+            self.idle["image_size"] = f"with pool_to={pool_to} it takes any size"
             self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
             flat = c5 * pool_to**2
         self.classifier = dense_head(

@@ -150,6 +150,7 @@ class GoogLeNet(nn.Module):
         if aux_heads:
             self.aux1 = AuxiliaryHead(512, num_classes, dropout=aux_dropout, norm=batch_norm)
             self.aux2 = AuxiliaryHead(528, num_classes, dropout=aux_dropout, norm=batch_norm)
+        self.idle = {} if aux_heads else {"aux_dropout": "it has no auxiliary heads"}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)

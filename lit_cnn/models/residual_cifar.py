@@ -53,6 +53,7 @@ class ResidualCifar(nn.Module):
         )
         self.stages = nn.Sequential(*residual_stages(BasicBlock, blocks, widths, widths[0]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.idle = {} if hidden else {"dropout": "it has no hidden dense layers"}
         self.classifier = dense_head(widths[-1], hidden, num_classes, dropout=dropout)
         init_weights(self, init)
 

@@ -134,10 +134,11 @@ class ResNet(nn.Module):
             section 4.2), for images of about 32 pixels.
         shortcut: where a block changes shape, ``B`` (1x1 convolution and BN) or ``A`` (zero padding, no parameters).
         residual: ``False`` takes every shortcut away and leaves the plain twin.
-        bottleneck: ``v1.5`` strides in the 3x3 convolution, ``v1`` in the first 1x1, as the paper does.
+        bottleneck: of ``Bottleneck``: ``v1.5`` strides in the 3x3 convolution, ``v1`` in the first 1x1, as the paper
+            does.
         include_top: ``False`` leaves out average and dense layer: the output is the last map, (N, C, H / 32, W / 32).
         zero_init_residual: start each block's last BN scale at 0, so that blocks start as the identity
-            (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
+            (Goyal et al. 2017, arXiv 1706.02677, section 5.1). Without shortcuts nothing would get through.
         init: see ``lit_cnn.nn.init``.
     """
 
@@ -163,6 +164,13 @@ class ResNet(nn.Module):
         wholes(len(layers), len(layers), widths=widths)
         choice(("imagenet", "cifar"), stem=stem)
         switch(include_top=include_top, zero_init_residual=zero_init_residual)
+        if zero_init_residual and not residual:
+            raise ValueError("zero_init_residual must be false without shortcuts: it makes every block give 0, got True")
+        self.idle: dict[str, str] = {}
+        if not residual:
+            self.idle["shortcut"] = "a plain network has none"
+        if block is BasicBlock:
+            self.idle["bottleneck"] = "its blocks are of two 3x3 convolutions"
         channels = widths[0]
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False)

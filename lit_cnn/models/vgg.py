@@ -80,6 +80,7 @@ class VGG(nn.Module):
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
+        self.idle = {} if hidden else {"dropout": "it has no hidden dense layers"}
         self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
         self.classifier = dense_head(
             channels * pool_to**2, hidden, num_classes, dropout=dropout, activation=activation

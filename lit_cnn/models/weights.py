@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.external import build, torchvision_models
+from lit_cnn.models.external import build
 from lit_cnn.models.freeze import all_heads
 from lit_cnn.models.sizes import first_layer
-
-SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+from lit_cnn.models.weight_files import current_names, published, read_state_dict
 
 
 @dataclass
@@ -28,6 +26,7 @@ class WeightsReport:
         adapted: keys taken with a change, and which.
         new: keys of the model, parameters and buffers, that keep their fresh values.
         skipped: keys of the source that were not used.
+        renamed: names that the source has in an older form, and what they are now; the other fields have those.
     """
 
     source: str
@@ -35,11 +34,15 @@ class WeightsReport:
     adapted: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.adapted) + len(self.new)
         lines = [f"weights: {len(self.loaded) + len(self.adapted)} of {total} tensors loaded from {self.source}"]
         lines += [f"  adapted: {key} ({how})" for key, how in self.adapted.items()]
+        if self.renamed:
+            old, now = next(iter(self.renamed.items()))
+            lines.append(f"  names of an older form: {len(self.renamed)}, such as {old}, now {now}")
         if self.new:
             lines.append(f"  new, as initialised: {_short(self.new)}")
         if self.skipped:
@@ -81,18 +84,22 @@ def load_weights(
         frozen: keys that are not going to be trained, so that the source must have them even if not ``strict``.
 
     Raises:
-        UserError: no such file, not a weights file, one that would run code, no published weights for this model,
-            a file that fits the model only in part while ``strict``, or one that lacks what is frozen.
+        UserError: no such file, not a weights file, one that would run code, one of integers (``strict`` or not), no
+            published weights for this model or a damaged copy of them, a file that fits the model only in part while
+            ``strict``, or one that lacks what is frozen.
     """
     if str(source) == "imagenet":
         twin = _twin(name)
         if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, are meant to share weights
             _refuse_other_strides(model, name, twin)
-        where, found = _published(twin)
+        where, found = published(twin)
     else:
         where, found = str(source), read_state_dict(Path(source))
-    report = WeightsReport(source=where)
     target = model.state_dict()
+    names = current_names(found, target.keys())
+    found = {names.get(key, key): tensor for key, tensor in found.items()}
+    _refuse_integers(where, found, target)
+    report = WeightsReport(source=where, renamed=names)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
     first = first_layer(model)
     first_key = next((f"{n}.weight" for n, m in model.named_modules() if m is first and n), None)
@@ -131,8 +138,26 @@ def load_weights(
             f"{where} has no fitting values for {_short(random, 3)}, and freeze would keep them random. "
             "Give a file that has them, or freeze less"
         )
-    model.load_state_dict(chosen, strict=False)
+    # All that is chosen has the names and shapes of today, so what the state dict says of its own version is true of it,
+    # whatever the file says, if it says anything; MNASNet refuses a state dict without.
+    target.update(chosen)
+    model.load_state_dict(target)
     return report
+
+
+def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    wrong = [
+        key
+        for key, tensor in found.items()
+        if key in target and target[key].is_floating_point() and not tensor.is_floating_point()
+    ]
+    if wrong:
+        kind = str(found[wrong[0]].dtype).removeprefix("torch.")
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(
+            f"{where} holds {kind} numbers for {wrong[0]}{more}, where the model has floating-point ones: quantised "
+            "weights mean nothing without their scales. Give a file of floating-point weights"
+        )
 
 
 def _size(tensor: Tensor) -> str:
@@ -169,57 +194,6 @@ def _other_channels(new: Tensor, old: Tensor) -> bool:
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """Sum over the input channels, so that a grey image gives what it gave as three equal channels."""
     return weight.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file or checkpoint; of a Lightning checkpoint, those of its ``backbone``.
-
-    Only tensors and plain types are read: a file that holds code is refused before any of it runs.
-
-    Raises:
-        UserError: no such file, or not one of the kinds.
-    """
-    if not path.is_file():
-        raise UserError(f"no weights file at {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = _read_safetensors(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:
-        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
-            raise UserError(
-                f"{path} was refused: it holds Python objects beside tensors, and loading those could run code. "
-                "Save it anew as a state dict: torch.save(model.state_dict(), 'weights.pth')"
-            ) from None
-        raise UserError(f"{path} is not a weights file that PyTorch can read, or it is cut short") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no state dict but a {type(content).__name__}")
-    # Left by torch.compile and DistributedDataParallel.
-    state = {
-        str(key).replace("_orig_mod.", "").removeprefix("module."): value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
-    inside = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-    if not state:
-        raise UserError(f"{path} holds no tensors: it is not a state dict or a checkpoint")
-    return inside or state
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ModuleNotFoundError:
-        raise UserError(f"reading {path} needs the safetensors package: pip install safetensors") from None
-    return load_file(path)
 
 
 def with_published_weights() -> list[str]:
@@ -263,21 +237,3 @@ def _refuse_other_strides(model: nn.Module, name: str, twin: str) -> None:
             f"the published weights of {name} are for other strides than this model has: {_short(other, 3)}. "
             "Leave out the arguments that change them, or give weights_strict=false"
         )
-
-
-def _published(twin: str) -> tuple[str, dict[str, Tensor]]:
-    """Address and content of torchvision's published weights."""
-    try:
-        weights = torchvision_models().get_model_weights(twin).DEFAULT
-    except (ValueError, AttributeError):
-        raise UserError(f"torchvision publishes no ImageNet weights for {twin}") from None
-    try:
-        # The file's name holds the start of its SHA-256.
-        state = torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True)
-    except OSError as error:  # URLError is one
-        raise UserError(
-            f"could not download {weights.url} ({error}). Download it where there is a network, then give its path"
-        ) from None
-    except RuntimeError as error:
-        raise UserError(f"{weights.url}: {error}. Delete the file and try again") from None
-    return f"{weights} ({weights.url})", state

@@ -9,9 +9,10 @@ from torch import Tensor
 
 
 def _nearest(x: Tensor, dim: int, size: int) -> Tensor:
-    """Output i takes input floor(i * in / out): integers, so no rounding can move it."""
-    source = torch.arange(size, device=x.device) * x.shape[dim] // size
-    return x.index_select(dim, source)
+    """Output i takes input floor(i * (in / out)), computed in float32 as torch does, with its rounding."""
+    length = x.shape[dim]
+    position = torch.arange(size, device=x.device, dtype=torch.float32) * (length / size)
+    return x.index_select(dim, position.long().clamp(max=length - 1))
 
 
 def _linear(x: Tensor, dim: int, size: int, align_corners: bool) -> Tensor:
@@ -42,7 +43,12 @@ def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 
 
 def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat the nearest pixel. (N, C, *spatial) -> (N, C, *size). A ``size`` that does not fit is a ValueError."""
+    """Repeat the nearest pixel. (N, C, *spatial) -> (N, C, *size). A ``size`` that does not fit is a ValueError.
+
+    Equal to ``torch.nn.functional.interpolate(mode="nearest")`` up to float32, rounding included: from 2 to 82 pixels,
+    output 41 takes input 0, although 41 * 2 / 82 is 1, for 2 / 82 in float32 is less. For float64 torch's
+    result depends on the memory layout; here it is that of float32.
+    """
     _check(x, size)
     for dim, length in enumerate(size, start=2):
         x = _nearest(x, dim, length)

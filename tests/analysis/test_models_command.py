@@ -11,10 +11,32 @@ from lit_cnn.analysis.measured import MEASURED
 from lit_cnn.analysis.models_command import main, print_models
 from lit_cnn.analysis.tables import giga
 from lit_cnn.errors import UserError
+from lit_cnn.models import MODELS
+from lit_cnn.models.sizes import output_shape
 
 
-def test_the_stored_figures_are_what_measuring_gives_now() -> None:
-    assert measure.TARGET.read_text() == measure.source(), "run python -m lit_cnn.analysis.measure"
+AGAIN = "run python -m lit_cnn.analysis.measure"
+
+
+def test_the_stored_figures_are_what_counting_gives_now_and_all_that_the_file_holds() -> None:
+    figures = {name: measure.measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
+    assert list(MEASURED) == list(MODELS), AGAIN
+    assert figures == MEASURED, AGAIN
+    assert measure.TARGET.read_text() == measure.source(MEASURED), AGAIN
+
+
+def test_the_stored_smallest_input_of_every_kind_of_network_works_and_one_pixel_less_does_not() -> None:
+    # A model for each size stored of each class: rows of one class and size differ in depth and width.
+    kinds = {}
+    for name, figures in MEASURED.items():
+        factory = MODELS[name].factory
+        kinds.setdefault((getattr(factory, "func", factory), figures.smallest), name)
+    assert len({network for network, _ in kinds}) > 10
+    for (_, smallest), name in kinds.items():
+        model = measure.build(name).train()
+        output_shape(model, 2, MODELS[name].in_channels, smallest, smallest)
+        with pytest.raises((RuntimeError, ValueError)):
+            output_shape(model, 2, MODELS[name].in_channels, smallest - 1, smallest - 1)
 
 
 def test_every_model_has_a_line_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +64,23 @@ def test_published_counts_stand_beside_ours_on_demand(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert out.count("1,727,962") == 2
     assert "paper, table 6" in out
+
+
+@pytest.mark.parametrize("pattern", ["torchvision", "timm", "efficientnet"])
+def test_a_pattern_that_only_other_zoos_have_names_how_to_list_them(pattern: str) -> None:
+    with pytest.raises(UserError, match=r"no model matches .*'torchvision/\*'` and `lit-cnn models 'timm/\*'`") as error:
+        print_models(pattern)
+    assert "\n" not in str(error.value)
+
+
+def test_a_tag_of_pretrained_weights_lists_the_network_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    print_models("timm/resnet18.a1_in1k")
+    _, row, *_, note = capsys.readouterr().out.splitlines()
+    assert row.split()[:2] == ["timm/resnet18", "11,689,512"]
+    assert note == "'a1_in1k' names pretrained weights; the figures are those of the network, timm/resnet18"
+    for pattern in ("timm/resnet19.a1_in1k", "timm/*.a1_in1k", "torchvision/resnet18.a1_in1k"):
+        with pytest.raises(UserError, match="no model matches"):
+            print_models(pattern)
 
 
 def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
