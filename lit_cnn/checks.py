@@ -79,6 +79,9 @@ def check_training(config: Namespace, record: Record | None) -> None:
             raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
     if trainer.accumulate_grad_batches < 1:
         raise UserError(f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: give at least 1")
+    for name in ("num_classes", "in_channels"):
+        if name in (config.model.backbone_args or {}):
+            raise UserError(f"--model.backbone_args.{name} cannot be set: it comes from the data")
     if trainer.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         raise UserError(
             f"--trainer.num_nodes {trainer.num_nodes}: start the same command on every machine with torchrun or srun "

@@ -47,9 +47,9 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
     if command != "fit":
         _say(f"checkpoint: {path}", path, wanted)
         return read_record(path)
-    # a run's newest checkpoint may have another name than last.ckpt; a file that the user named is that file
+    # a run's newest checkpoint may have another name than last.ckpt; one that the user named is that one
     candidates = by_progress(path.parent)
-    if str(path) == wanted:
+    if str(path) == wanted or path.stem == "best":
         candidates = [path, *(p for p in candidates if p != path)]
     damaged: list[str] = []
     for candidate in candidates:

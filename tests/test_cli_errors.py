@@ -30,6 +30,7 @@ from .conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--batch-size=x"], ["--data.batch_size: expected a whole number or 'auto', got 'x'"]),
         (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
         (["fit", "--data=Digits", "--epochs=0"], ["trains nothing"]),
+        (["fit", "--data=Digits", "--model.backbone_args.num_classes=5"], ["cannot be set: it comes from the data"]),
         (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
         (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
         (["fit", "--data=Digits", "--checkpoint.save_last=true"], ["last.ckpt is always kept", "--checkpoint_every"]),

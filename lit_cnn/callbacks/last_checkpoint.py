@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from lit_cnn.callbacks.boundary import Boundary
 from lit_cnn.callbacks.finite import NotFiniteError
+from lit_cnn.checkpoint import load_verified
 from lit_cnn.checkpoint_io import PARTIAL, CheckpointWriteError, remove_partial_files
 from lit_cnn.errors import UserError
 from lit_cnn.every import Every
@@ -56,6 +57,7 @@ class LastCheckpoint(Checkpoint):
         self._speaks = False  # for all processes of the run
         self._saved_at = -1  # optimizer steps at the last save
         self._saved_time = 0.0
+        self._whole = False  # last.ckpt was written by this process, or looked at by it
         self._boundary = Boundary()
         self._undone = False  # the state being saved is the boundary's, not the present one
         self._handlers: dict[int, Handler] = {}
@@ -213,11 +215,12 @@ class LastCheckpoint(Checkpoint):
             raise
         if kept is not None:
             kept.replace(self.previous)
+        self._whole = True
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
 
     def _keep_old(self) -> Path | None:
         """Give the present last.ckpt a second, hidden name, which outlives its replacement."""
-        if not self.path.is_file():
+        if not self.path.is_file() or not self._is_whole():
             return None
         kept = self.path.with_name(f".previous.ckpt{PARTIAL}")
         try:
@@ -229,6 +232,15 @@ class LastCheckpoint(Checkpoint):
         except OSError as error:
             raise UserError(f"cannot keep {self.path} as previous.ckpt: {error.strerror}") from error
         return kept
+
+    def _is_whole(self) -> bool:
+        """Whether last.ckpt is worth keeping: a damaged one, passed over by the resume, would push a whole one out."""
+        if not self._whole:
+            try:
+                load_verified(self.path)
+            except UserError:
+                return False
+        return True
 
     @staticmethod
     def _check_weights(trainer: Trainer) -> None:

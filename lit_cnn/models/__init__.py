@@ -1,8 +1,8 @@
 """The model package: every network by name. Pure torch, one family a file.
 
 A model maps float images (N, C, H, W) to logits (N, K). In training mode it may return ``(logits, *aux_logits)``;
-in eval mode always logits alone. Auxiliary heads are children whose name begins with ``aux``. Arguments that do nothing
-in the network as it was built are in its ``idle``, each with the reason; ``get_model`` refuses them where they are given.
+in eval mode always logits alone. Auxiliary heads are children whose name begins with ``aux``. Arguments that do
+nothing in the network as it was built are in its ``idle``, each with the reason; ``get_model`` refuses them if given.
 """
 
 from __future__ import annotations

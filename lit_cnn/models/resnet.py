@@ -165,7 +165,9 @@ class ResNet(nn.Module):
         choice(("imagenet", "cifar"), stem=stem)
         switch(include_top=include_top, zero_init_residual=zero_init_residual)
         if zero_init_residual and not residual:
-            raise ValueError("zero_init_residual must be false without shortcuts: it makes every block give 0, got True")
+            raise ValueError(
+                "zero_init_residual must be false without shortcuts: it makes every block give 0, got True"
+            )
         self.idle: dict[str, str] = {}
         if not residual:
             self.idle["shortcut"] = "a plain network has none"

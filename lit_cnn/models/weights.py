@@ -138,7 +138,7 @@ def load_weights(
             f"{where} has no fitting values for {_short(random, 3)}, and freeze would keep them random. "
             "Give a file that has them, or freeze less"
         )
-    # All that is chosen has the names and shapes of today, so what the state dict says of its own version is true of it,
+    # All that is chosen has the names and shapes of today, so the version in the model's own state dict is true of it,
     # whatever the file says, if it says anything; MNASNet refuses a state dict without.
     target.update(chosen)
     model.load_state_dict(target)

@@ -14,7 +14,6 @@ from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS
 from lit_cnn.models.sizes import output_shape
 
-
 AGAIN = "run python -m lit_cnn.analysis.measure"
 
 
@@ -68,7 +67,9 @@ def test_published_counts_stand_beside_ours_on_demand(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("pattern", ["torchvision", "timm", "efficientnet"])
 def test_a_pattern_that_only_other_zoos_have_names_how_to_list_them(pattern: str) -> None:
-    with pytest.raises(UserError, match=r"no model matches .*'torchvision/\*'` and `lit-cnn models 'timm/\*'`") as error:
+    with pytest.raises(
+        UserError, match=r"no model matches .*'torchvision/\*'` and `lit-cnn models 'timm/\*'`"
+    ) as error:
         print_models(pattern)
     assert "\n" not in str(error.value)
 

@@ -60,16 +60,16 @@ def last(root: Path, version: int = 0) -> Path:
 
 
 def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
-    with (Path(root) / "terminal.txt").open("a", buffering=1) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        sys.stdout = sys.stderr = file
-        from lit_cnn import app
-        from lit_cnn.arguments import parse
-        from lit_cnn.cli import reported
+    file = (Path(root) / "terminal.txt").open("a", buffering=1)  # until the process ends, which writes to it too
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    sys.stdout = sys.stderr = file
+    from lit_cnn import app
+    from lit_cnn.arguments import parse
+    from lit_cnn.cli import reported
 
-        with reported(debug=False):
-            app.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
+    with reported(debug=False):
+        app.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
 __all__ = ["KillAt", "KillWithin", "last", "run", "terminal"]

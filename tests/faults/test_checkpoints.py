@@ -105,6 +105,8 @@ def test_resume_passes_over_a_damaged_newest_checkpoint_and_ends_with_the_same_b
     if damage != "gone":
         assert f"passed over: {path}" in said
     assert f"previous.ckpt (step {newest - 4})" in said
+    for name in ("last", "previous"):
+        read_record(path.with_name(f"{name}.ckpt"))
     assert state_differences(last(straight), last(root)) == []
 
 
@@ -134,6 +136,25 @@ def test_curves_and_the_best_of_a_resumed_run_are_those_of_a_straight_one_withou
     ]
     assert torch.equal(states[0]["best_model_score"], states[1]["best_model_score"])
     assert len(states[1]["best_k_models"]) == 1
+
+
+def test_the_first_save_after_a_damaged_checkpoint_does_not_push_the_whole_one_out(stopped, tmp_path) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    path = last(root)
+    flip(path, path.stat().st_size // 2)
+    resumed_from = read_record(path.with_name("previous.ckpt")).step
+    kill = KillAt(resumed_from + 5)  # after one save
+    assert run("fit", "--resume", root=root, callbacks=(kill,), check=False) == -9
+    assert read_record(path).step == resumed_from + 4
+    assert read_record(path.with_name("previous.ckpt")).step == resumed_from
+
+
+def test_a_resume_from_the_best_goes_on_from_the_best(stopped, tmp_path) -> None:
+    root = Path(shutil.copytree(stopped, tmp_path / "root"))
+    best = last(root).with_name("best.ckpt")
+    assert read_record(best).step < read_record(last(root)).step
+    run("fit", "--ckpt_path", "best", root=root)
+    assert f"{best} (step {read_record(best).step})" in terminal(root) or "best.ckpt (step 10)" in terminal(root)
 
 
 def test_a_resume_with_no_whole_checkpoint_says_so_and_how_to_start_anew(stopped, tmp_path, fails) -> None:

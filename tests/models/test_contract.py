@@ -138,9 +138,10 @@ def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_com
 
 
 @pytest.mark.parametrize("name", list(SMALL))
-def test_export_gives_equal_outputs(name: str) -> None:
+def test_export_gives_equal_outputs_for_batches_of_any_size(name: str) -> None:
     model, x = small(name)
     model.eval()
-    exported = torch.export.export(model, (x,)).module()
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
     with torch.no_grad():
         assert torch.equal(exported(x), model(x))
+        assert torch.equal(exported(x[:1]), model(x[:1]))

@@ -110,6 +110,8 @@ def test_other_zoos_are_listed_on_demand_and_only_classifiers_of_torchvision() -
     assert "torchvision/resnet18" in names
     assert not [name for name in names if "rcnn" in name or "deeplab" in name]
     assert "timm/resnet18" in list_models("timm/resnet1*")
+    assert list_models("timm/resnet18.a1_in1k") == ["timm/resnet18"]
+    assert list_models("timm/*.a1_in1k") == list_models("torchvision/resnet18.a1_in1k") == []
 
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
 from lit_cnn.models.resnet import BasicBlock, Bottleneck
 
@@ -58,6 +59,13 @@ def test_the_cifar_family_counts_6n_plus_2_layers() -> None:
     for depth in (20, 32, 44, 56, 110):
         layers = [m for m in build(f"resnet{depth}").modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         assert len(layers) == depth
+
+
+@pytest.mark.parametrize("name", ["plain18", "plain50", "resnet20"])
+def test_zero_init_without_shortcuts_is_refused_for_nothing_would_get_through(name: str) -> None:
+    with pytest.raises(UserError, match="zero_init_residual must be false without shortcuts: it makes") as error:
+        build(name, residual=False, zero_init_residual=True)
+    assert "\n" not in str(error.value)
 
 
 def test_zero_init_makes_every_block_start_as_its_shortcut() -> None:

@@ -85,6 +85,38 @@ def test_a_refused_value_names_model_argument_and_what_is_accepted_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "idle", "reason"),
+    [
+        ("alexnet", {"image_size": 10}, "image_size", "with pool_to=6 it takes any size"),
+        ("alexnet_half", {"image_size": 64, "pool_to": 1}, "image_size", "with pool_to=1 it takes any size"),
+        ("resnet18", {"bottleneck": "v1"}, "bottleneck", "its blocks are of two 3x3 convolutions"),
+        ("plain50", {"shortcut": "A"}, "shortcut", "a plain network has none"),
+        ("resnet20", {"residual": False, "shortcut": "B"}, "shortcut", "a plain network has none"),
+        ("googlenet_d2l", {"aux_dropout": 0.1}, "aux_dropout", "it has no auxiliary heads"),
+        ("googlenet", {"aux_heads": False, "aux_dropout": 0.1}, "aux_dropout", "it has no auxiliary heads"),
+        ("vgg9_cifar", {"dropout": 0.1}, "dropout", "it has no hidden dense layers"),
+        ("residual_cifar", {"dropout": 0.1, "hidden": []}, "dropout", "it has no hidden dense layers"),
+    ],
+)
+def test_an_argument_that_would_do_nothing_is_refused_with_the_reason(
+    name: str, arguments: dict, idle: str, reason: str
+) -> None:
+    with torch.device("meta"), pytest.raises(UserError) as error:
+        get_model(name, **arguments)
+    assert str(error.value) == f"{name}: {idle} must be left out: {reason}, got {arguments[idle]!r}"
+
+
+def test_arguments_that_do_something_or_are_not_given_are_not_refused() -> None:
+    with torch.device("meta"):
+        assert get_model("alexnet", pool_to=None, image_size=67).classifier[1].in_features == 256
+        assert get_model("alexnet_half", image_size=64).classifier[1].in_features == 128
+        assert get_model("resnet20", residual=False).layer2[0].downsample is None
+        assert get_model("resnet50", bottleneck="v1").layer2[0].conv1.stride == (2, 2)
+        assert get_model("googlenet", aux_heads=False).fc.out_features == 1000
+        assert get_model("vgg9_cifar", hidden=[8], dropout=0.1).classifier[2].p == 0.1
+
+
 @pytest.mark.parametrize("name", ["lenet", "torchvision/resnet18"])
 @pytest.mark.parametrize("argument", ["num_classes", "in_channels"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "10", None])
@@ -111,7 +143,8 @@ def test_values_at_the_ends_of_what_is_accepted_build() -> None:
     with torch.device("meta"):
         get_model("densenet121", compression=1 / 256)
         get_model("densenet121", compression=1, dropout=0, growth_rate=1)
-        get_model("vgg11", hidden=[], pool_to=1, dropout=0.999)
+        get_model("vgg11", hidden=[], pool_to=1)
+        get_model("vgg11", dropout=0.999)
         get_model("residual_cifar", blocks=[1], hidden=())
         get_model("lenet", padding=0, image_size=16)
         get_model("speednet", bn_momentum=1)

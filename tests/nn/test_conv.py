@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_cnn.nn.conv import DepthwiseSeparableConv2d, HandConv2d, conv2d, conv_transpose2d
 from lit_cnn.nn.loops import conv2d_loops, conv_transpose2d_loops, pool2d_loops
@@ -132,6 +135,32 @@ def test_the_hand_layer_has_the_parameters_and_result_of_torchs() -> None:
     torch.manual_seed(0)
     spread = HandConv2d(16, 64, 3).weight.std().item()
     assert spread == pytest.approx(nn.Conv2d(16, 64, 3).weight.std().item(), rel=0.03)
+
+
+@pytest.mark.parametrize("groups", [(1, 1), (2, 6)])
+def test_the_number_of_operations_on_values_grows_with_neither_taps_nor_channels_nor_groups_nor_images(
+    groups: tuple[int, int],
+) -> None:
+    class Copies(TorchDispatchMode):
+        """Operations that make values, as opposed to views."""
+
+        def __torch_dispatch__(
+            self, operation: OpOverload, types: object, args: tuple = (), kwargs: dict | None = None
+        ) -> object:
+            if not operation.is_view:
+                done.append(operation.overloadpacket.__name__)
+            return operation(*args, **(kwargs or {}))
+
+    counted = []
+    for (channels, filters, kernel, side, n), group in zip(
+        ((12, 18, 2, 6, 2), (24, 36, 7, 20, 5)), groups, strict=True
+    ):
+        done: list[str] = []
+        with Copies():
+            HandConv2d(channels, filters, kernel, groups=group)(torch.zeros(n, channels, side, side))
+        counted.append(Counter(done))
+    assert counted[0] == counted[1]
+    assert counted[0]["bmm"] == 1
 
 
 def test_depthwise_separable_is_a_grouped_convolution_then_a_1x1_one() -> None:

@@ -26,6 +26,13 @@ def test_nearest_equals_torchs(size: tuple[int, int]) -> None:
     compare(lambda x: nearest(x, size), lambda x: F.interpolate(x, size, mode="nearest"), torch.randn(2, 3, 4, 5))
 
 
+def test_nearest_takes_the_pixels_that_torch_takes_whatever_the_sizes() -> None:
+    for length in range(1, 65):
+        x = torch.arange(float(length)).view(1, 1, length)
+        for size in range(1, 129):
+            assert torch.equal(nearest(x, (size,)), F.interpolate(x, size, mode="nearest")), (length, size)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(8, 10), (7, 11), (4, 5), (3, 1)])
 def test_bilinear_equals_torchs(size: tuple[int, int], align_corners: bool) -> None:
