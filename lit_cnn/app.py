@@ -82,6 +82,9 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
             base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
             base["data"] = start.pictures_config(record, arguments.images)
+        for flag, _ in arguments.flags:
+            if flag.endswith("+"):  # the same command given again appends to nothing
+                settings.drop(base, flag.strip("-+"))
         words += ["--config", json.dumps(base)]
     for config in arguments.configs:
         settings.read_config(config)  # for its error messages
@@ -269,8 +272,7 @@ class LitCLI(LightningCLI):
             self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
             if start.is_first_process():
                 runs.hold(self.run_dir)
-            checkpoint = self.config_init["fit"]["checkpoint"]
-            checkpoint.dirpath = checkpoint.dirpath or str((self.run_dir / "checkpoints").resolve())
+            self.config_init["fit"]["checkpoint"].dirpath = str((self.run_dir / "checkpoints").resolve())
             record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
             finite = FiniteLoss(self.config["fit"].skip_nonfinite_steps)
             callbacks += [record, finite, Curves(), BadImages(self.run_dir)]
@@ -290,10 +292,10 @@ class LitCLI(LightningCLI):
         # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
         # repeat the end and count the epoch twice.
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
-        if keeps and isinstance(trainer.checkpoint_callback, ModelCheckpoint):
+        if keeps and self.run_dir is not None:
             # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
-            folder = trainer.checkpoint_callback.dirpath
-            last = LastCheckpoint(str(folder), Every.parse(self.config["fit"].checkpoint_every))
+            folder = (self.run_dir / "checkpoints").resolve()
+            last = LastCheckpoint(folder, Every.parse(self.config["fit"].checkpoint_every))
             trainer.callbacks.append(last)  # type: ignore[attr-defined]  # untyped in Lightning
         self.peers = Peers(lambda: how_to_go_on(self))
         self.peers.watch(trainer)
@@ -308,7 +310,9 @@ class LitCLI(LightningCLI):
 
     def _loggers(self, run_dir: Path) -> list[Any]:
         # on resume, events past the checkpoint are dropped, as they are going to be written again
-        purge: dict[str, Any] = {"purge_step": self.record.step} if self.record is not None else {}
+        purge: dict[str, Any] = {}
+        if self.record is not None:
+            purge["purge_step"] = self.record.step - self.record.cut  # a cut epoch's last step holds half an epoch
         # no name and no version: the events lie in the run folder itself
         return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
 

@@ -33,6 +33,8 @@ class Record:
         preprocessing: image size, channels, mean, std, resize mode …
         fingerprint: hash of the data the run used.
         order: what decides the order of the samples: seed, batch size, processes, split …
+        exact: saved where a resume ends with the bits of a run that was not stopped.
+        cut: saved at the end of an epoch that a limit cut short.
         epoch: epochs completed.
         step: optimizer steps taken.
     """
@@ -43,6 +45,8 @@ class Record:
     preprocessing: dict[str, Any]
     fingerprint: str
     order: dict[str, Any]
+    exact: bool
+    cut: bool
     epoch: int
     step: int
 
@@ -89,16 +93,17 @@ def _load_plain(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_progress(path: Path) -> int:
-    """Optimizer steps that a checkpoint has done, from a look at a few kilobytes of it.
+def read_progress(path: Path) -> tuple[int, bool]:
+    """Optimizer steps that a checkpoint has done, and whether it resumes exactly; a look at a few kilobytes of it.
 
     Raises:
         UserError: when it cannot be read.
     """
-    step = _load_plain(path).get("global_step")
+    content = _load_plain(path)
+    step, own = content.get("global_step"), content.get(KEY)
     if not isinstance(step, int):
         raise UserError(f"{path} is no checkpoint of a run")
-    return step
+    return step, not isinstance(own, dict) or own.get("exact", True)
 
 
 def read_record(path: Path) -> Record:
@@ -124,6 +129,8 @@ def read_record(path: Path) -> Record:
         preprocessing=own["preprocessing"],
         fingerprint=own["fingerprint"],
         order=own.get("order", {}),
+        exact=own.get("exact", True),
+        cut=own.get("cut", False),
         epoch=epoch,
         step=content["global_step"],
     )
@@ -147,8 +154,6 @@ def base_config(record: Record, command: str) -> dict[str, Any]:
     if command == "fit":
         # where to write is told by where the checkpoint lies and by flags, not by what it says
         checkpoint = {**config["checkpoint"], "dirpath": None}
-        if config["checkpoint"].get("dirpath"):
-            checkpoint["dirpath"] = str(record.path.resolve().parent)
         trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
         return {**config, "data": data, "trainer": trainer, "checkpoint": checkpoint}
     trainer = {k: v for k, v in config["trainer"].items() if k in EVALUATION_TRAINER_KEYS}

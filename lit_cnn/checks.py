@@ -88,6 +88,11 @@ def check_training(config: Namespace, record: Record | None) -> None:
             "(README, Several processes, several machines); nothing here tells this machine from the others"
         )
     Every.parse(config.checkpoint_every)  # for its error message
+    if checkpoint.dirpath is not None:
+        raise UserError(
+            "--checkpoint.dirpath cannot be set: a run keeps its checkpoints in its own folder, where a resume finds "
+            "them; --trainer.default_root_dir DIR says where run folders go"
+        )
     if checkpoint.save_last is not None:
         raise UserError(
             "--checkpoint.save_last cannot be set: last.ckpt is always kept; --checkpoint_every sets how often"

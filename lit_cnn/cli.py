@@ -10,8 +10,11 @@ import contextlib
 import errno
 import faulthandler
 import gc
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from lit_cnn import __version__, arguments
 from lit_cnn.errors import UserError
@@ -75,8 +78,27 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     if sys.__stderr__ is not None and not faulthandler.is_enabled():
         faulthandler.enable(sys.__stderr__, all_threads=False)  # with lit_cnn.data.crashes, names a file that kills
-    with reported(debug):
+    with termination_answered(), reported(debug):
         _dispatch(words, debug)
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Answer a signal where there is nothing to save."""
+    print("\nstopped", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def termination_answered() -> Iterator[None]:
+    """Answer SIGTERM from the first moment, before there is a step to finish."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from lit_cnn import runs, start
+from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.last_checkpoint import Stopped
 from lit_cnn.callbacks.peers import is_connection_error
 from lit_cnn.cli import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -82,17 +83,23 @@ def _results_folder(cli: LitCLI) -> Path:
 
 def how_to_go_on(cli: LitCLI) -> str:
     """The line that says how to go on with a training run that has saved; ``""`` for others."""
-    checkpoint = cli.trainer.checkpoint_callback
-    if cli.arguments.command != "fit" or not isinstance(checkpoint, ModelCheckpoint):
+    checkpoint, epochs = _best(cli), cli.trainer.max_epochs or -1
+    if checkpoint is None or 0 <= epochs <= cli.trainer.current_epoch:  # finished: the failure came after
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in cli.arguments.allow_import)
     return f"go on with: lit-cnn fit --resume {runs.shown(saved[0])}{allowed}" if saved else ""
 
 
+def _best(cli: LitCLI) -> BestCheckpoint | None:
+    """The callback that keeps the best checkpoint of a training run."""
+    callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
+    return next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
+
+
 def _tell_result(cli: LitCLI) -> None:
-    checkpoint = cli.trainer.checkpoint_callback
-    if not start.is_first_process() or not isinstance(checkpoint, ModelCheckpoint):
+    checkpoint = _best(cli)
+    if not start.is_first_process() or checkpoint is None:
         return
     best, score = checkpoint.best_model_path, checkpoint.best_model_score
     if best and score is not None:

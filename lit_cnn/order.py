@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -38,20 +39,26 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{WORDS.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
 
 
-def fit_progress(checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> None:
+def fit_progress(checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any], by_epochs: bool) -> None:
     """Make a checkpoint's place in the epoch fit another batch size or number of processes, as nearly as it can.
 
     Args:
         checkpoint: changed in place: the batches done become those that hold about as many samples.
         before: order that the checkpoint was saved with.
         now: order of the run that goes on.
+        by_epochs: the run ends after so many epochs, so that its schedule has another number of steps now.
     """
     fit_loop = checkpoint["loops"]["fit_loop"]
     loaders = fit_loop["state_dict"].get("combined_loader")
     if loaders:  # the loader compares it with its own; that comparison was made before
         fit_loop["state_dict"]["combined_loader"] = [{k: now[k] for k in state} for state in loaders]
-    if not all(key in before for key in ("batch_size", "world_size")):
+    sizes = ("batch_size", "world_size", "accumulate_grad_batches")
+    if not all(key in before for key in sizes):
         return
+    if by_epochs:
+        share = math.prod(before[key] for key in sizes) / math.prod(now[key] for key in sizes)
+        for schedule in checkpoint.get("lr_schedulers", []):
+            schedule["last_epoch"] = round(schedule["last_epoch"] * share)  # steps, as they are counted now
     current = fit_loop["epoch_loop.batch_progress"]["current"]
     done = current["ready"]
     size = now["batch_size"] * now["world_size"]

@@ -38,6 +38,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def drop(config: dict[str, Any], name: str) -> None:
+    """Remove the setting called ``name``, such as ``trainer.callbacks``, if it is there."""
+    *parents, last = name.split(".")
+    inner: Any = config
+    for parent in parents:
+        inner = inner.get(parent, {}) if isinstance(inner, dict) else {}
+    if isinstance(inner, dict):
+        inner.pop(last, None)
+
+
 def read_config(path: str) -> dict[str, Any]:
     """A YAML file as a dictionary.
 

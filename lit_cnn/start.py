@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
             for line in damaged:
                 print(f"passed over: {line}", file=sys.stderr)
         _say(f"checkpoint: {candidate} (step {record.step})", candidate, wanted)
+        if not record.exact and is_first_process():
+            print(f"note: {candidate} was saved where a run cannot go on exactly")
         return record
     others = "; nor is any other checkpoint beside it whole" if len(damaged) > 1 else ""
     raise UserError(
@@ -70,16 +73,19 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
 
 
 def by_progress(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, the furthest first; unreadable ones, which may be any, before all others."""
+    """The checkpoints of a folder to go on from: the furthest first, those that do so exactly before all others.
+
+    Unreadable ones, which may be any, come first.
+    """
     ranked = []
     for path in folder.glob("*.ckpt"):
-        try:
-            step: float = read_progress(path)
-        except UserError:
-            step = float("inf")
+        step, exact = float("inf"), True
+        with contextlib.suppress(UserError):
+            step, exact = read_progress(path)
         # of two that are equally far, last.ckpt was written later and knows more
-        ranked.append((-step, ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2, path))
-    return [path for _, _, path in sorted(ranked)]
+        name = ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2
+        ranked.append((not exact, -step, name, path))
+    return [path for *_, path in sorted(ranked)]
 
 
 def _say(line: str, path: Path, wanted: str) -> None:

@@ -221,19 +221,22 @@ class ImageClassifier(LightningModule):
         """Log the means over all samples of the epoch, and the learning rate at its end."""
         if self.train_means.mean("loss").update_count == 0:  # resumed after the epoch's last step
             return
+        # of an epoch that a limit cut, a resumed run goes on with the sums
+        cut = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready < self.trainer.num_training_batches
         for name in self.train_means:
-            self._log(f"train/{name}", self.train_means.mean(name))
+            self._log(f"train/{name}", self.train_means.mean(name), reset=not cut)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         self.log("train/lr", scheduler.get_last_lr()[0])
 
-    def _log(self, name: str, metric: Any) -> None:
+    def _log(self, name: str, metric: Any, reset: bool = True) -> None:
         """Log a metric's value over all processes, and start it anew."""
         value = metric.compute()  # already reduced over processes
         values = {f"{name}{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
         # identical on every process; sync_dist only tells Lightning so
         self.log_dict({k: v.float() for k, v in values.items()}, sync_dist=True, batch_size=1)
-        metric.reset()
+        if reset:
+            metric.reset()
 
     # -- evaluation -------------------------------------------------------------------------------------------------
 

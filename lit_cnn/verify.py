@@ -20,11 +20,11 @@ from lit_cnn import settings
 from lit_cnn.arguments import Arguments, parse
 from lit_cnn.checkpoint import HASH, KEY, load_verified
 from lit_cnn.errors import UserError
-from lit_cnn.state import content_hash, differences, leaves
+from lit_cnn.state import content_hash, differences
 
 EVERY = 2  # steps between two saves; the kills fall between, so that steps are lost and done again
-# Where a run lives and what it was asked is not its state.
-NOT_STATE = (f"{KEY}/config", f"{KEY}/{HASH}", "callbacks/BestCheckpoint", "callbacks/ModelCheckpoint")
+# Where a run lives and what it was asked is not its state, nor is the last score, which Lightning does not restore.
+NOT_STATE = ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path", "current_score")
 
 
 class KillAt(Callback):
@@ -83,7 +83,7 @@ def verify_resume(words: Sequence[str], arguments: Arguments, steps: int) -> Non
         resumed = _train(["fit", "--resume", *allowed], killed)
         found = _compare(straight, resumed)
         if not found:
-            whole = content_hash([leaf for leaf in leaves(load_verified(_last(straight))) if _counts(leaf[0])])
+            whole = content_hash(state_of(_last(straight)))
             print(f"identical: weights, optimizer, schedule, counters and metrics.csv (SHA-256 {whole[:16]})")
             return
         print(f"different: {found[0]}" + (f"; and {len(found) - 1} more" if len(found) > 1 else ""))
@@ -98,7 +98,10 @@ def _train(words: list[str], root: Path, kill_at: int = 0) -> Path:
     command = [sys.executable, "-m", "lit_cnn.verify", str(kill_at), *words, f"--trainer.default_root_dir={root}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if kill_at and done.returncode == 0:
-        raise UserError(f"--verify_resume: the run ended before step {kill_at}: give fewer steps")
+        raise UserError(
+            f"--verify_resume: the run ended by itself before step {kill_at}: leave out what stops it early "
+            "(a callback, a limit), or give fewer steps"
+        )
     if not kill_at and done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise UserError(f"--verify_resume: a run failed: {lines[-1].removeprefix('lit-cnn: error: ')}")
@@ -109,7 +112,7 @@ def _train(words: list[str], root: Path, kill_at: int = 0) -> Path:
 
 
 def _compare(first: Path, second: Path) -> list[str]:
-    found = list(differences(load_verified(_last(first)), load_verified(_last(second)), skip=NOT_STATE))
+    found = list(differences(state_of(_last(first)), state_of(_last(second))))
     tables = [(run / "metrics.csv").read_text(encoding="utf-8").splitlines() for run in (first, second)]
     if tables[0] != tables[1]:
         pairs = zip(*tables, strict=False)
@@ -117,12 +120,21 @@ def _compare(first: Path, second: Path) -> list[str]:
     return found
 
 
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """All that two runs must have in common: a checkpoint's content without settings, folders and the like."""
+    content = load_verified(checkpoint)
+    own = {name: value for name, value in content[KEY].items() if name not in ("config", HASH)}
+    callbacks: dict[str, Any] = {}
+    for name, state in content["callbacks"].items():
+        if isinstance(state, dict) and "best_k_models" in state:
+            best = {Path(path).name: score for path, score in state["best_k_models"].items()}
+            state = {**{k: v for k, v in state.items() if k not in NOT_STATE}, "best_k_models": best}
+        callbacks[name] = state
+    return {**content, KEY: own, "callbacks": callbacks}
+
+
 def _last(run: Path) -> Path:
     return run / "checkpoints" / "last.ckpt"
-
-
-def _counts(path: str) -> bool:
-    return not path.startswith(NOT_STATE)
 
 
 def _accumulated(arguments: Arguments) -> int:

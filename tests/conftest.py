@@ -13,7 +13,7 @@ from PIL import Image
 
 from lit_cnn.cli import main
 from lit_cnn.state import differences
-from lit_cnn.verify import NOT_STATE
+from lit_cnn.verify import state_of
 
 # Small enough for a second, with everything on that could break an exact resume.
 TINY = [
@@ -43,7 +43,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def state_differences(first: Path, second: Path) -> list[str]:
     """Entries in which two checkpoints differ, bit for bit; settings and file names do not count."""
-    return list(differences(load(first), load(second), skip=NOT_STATE))
+    return list(differences(state_of(first), state_of(second)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

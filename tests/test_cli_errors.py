@@ -31,6 +31,11 @@ from .conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--epochs=x"], ["--trainer.max_epochs: expected a whole number, got 'x'"]),
         (["fit", "--data=Digits", "--epochs=0"], ["trains nothing"]),
         (["fit", "--data=Digits", "--model.backbone_args.num_classes=5"], ["cannot be set: it comes from the data"]),
+        (["fit", "--data=Digits", "--checkpoint.dirpath=here"], ["cannot be set", "--trainer.default_root_dir"]),
+        (
+            ["fit", "--data=Digits", "--model.backbone=timm/resnet18", "--model.backbone_args.checkpoint_path=x.pth"],
+            ["checkpoint_path cannot be given here", "--model.weights"],
+        ),
         (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
         (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
         (["fit", "--data=Digits", "--checkpoint.save_last=true"], ["last.ckpt is always kept", "--checkpoint_every"]),

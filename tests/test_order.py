@@ -70,6 +70,16 @@ def test_with_resume_anyway_it_goes_on_near_the_same_place_and_says_that_exactne
     assert content["epoch"] == 2
 
 
+def test_the_schedule_goes_on_at_the_same_share_of_the_run_with_another_batch_size(root) -> None:
+    main(["fit", "--resume", "--resume_anyway", "--batch-size=64", f"--trainer.default_root_dir={root}"])
+    rates = [
+        float(line.split(",")[-1]) for line in (root / "lightning_logs/version_0/metrics.csv").read_text().split()[1:]
+    ]
+    assert rates[0] > rates[1] > rates[2]
+    assert 0.1 < rates[1] / 0.003 < 0.9, "after two thirds of one cycle"
+    assert rates[2] < 1e-6
+
+
 def test_what_may_change_is_not_refused(root) -> None:
     main(["fit", "--resume", "--lr=0.001", "--epochs=2", "--workers=1", f"--trainer.default_root_dir={root}"])
 

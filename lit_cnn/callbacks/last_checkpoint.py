@@ -21,10 +21,11 @@ from torch.optim import Optimizer
 
 from lit_cnn.callbacks.boundary import Boundary
 from lit_cnn.callbacks.finite import NotFiniteError
-from lit_cnn.checkpoint import load_verified
+from lit_cnn.checkpoint import KEY, load_verified
 from lit_cnn.checkpoint_io import PARTIAL, CheckpointWriteError, remove_partial_files
 from lit_cnn.errors import UserError
 from lit_cnn.every import Every
+from lit_cnn.place import epoch_is_cut, validation_follows
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
@@ -92,6 +93,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
+        if self._received is not None and self._speaks:
+            print("that step was the run's last: it is finished", file=sys.stderr)
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -121,6 +124,7 @@ class LastCheckpoint(Checkpoint):
         if self._undone:
             checkpoint["loops"] = self._boundary.loops(trainer)
             checkpoint["epoch"] = self._boundary.epoch
+            checkpoint[KEY].update(exact=True, cut=False)
 
     # -- when to save -----------------------------------------------------------------------------------------------
 
@@ -143,12 +147,9 @@ class LastCheckpoint(Checkpoint):
             self._boundary.drop()
             return
         number, due = self._agreed(trainer)
-        if 0 < trainer.max_steps <= trainer.global_step or (trainer.should_stop and trainer.fit_loop._can_stop_early):
-            self._save(trainer)  # the epoch is going to be cut here
-            return
         if done % trainer.accumulate_grad_batches != 0:
             return
-        if self._validation_follows(trainer, done):
+        if validation_follows(trainer, done):
             self._boundary.drop()  # saved here, a resume would skip the validation
             return
         if trainer.world_size == 1:
@@ -159,8 +160,10 @@ class LastCheckpoint(Checkpoint):
             raise Stopped(128 + number)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if it is time, unless the epoch was cut short: its end would be taken for a whole one's on resume."""
-        if trainer.fit_loop.epoch_loop.batch_progress.current.ready != trainer.num_training_batches:
+        """Save if it is time. A cut epoch is the end of the run."""
+        if epoch_is_cut(trainer):
+            if self._saved_at != trainer.global_step:
+                self._save(trainer)
             return
         epochs, max_epochs = trainer.current_epoch + 1, trainer.max_epochs
         last = max_epochs is not None and 0 <= max_epochs <= epochs
@@ -170,13 +173,6 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         if trainer.world_size == 1:
             self._boundary.take(trainer, pl_module, epoch_end=True)
-
-    @staticmethod
-    def _validation_follows(trainer: Trainer, done: int) -> bool:
-        every = trainer.val_check_batch
-        if trainer.check_val_every_n_epoch is None:  # then batches are counted through the epochs
-            done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        return isinstance(every, int) and done % every == 0
 
     def _due(self, trainer: Trainer) -> bool:
         steps, seconds = self.every.steps, self.every.seconds

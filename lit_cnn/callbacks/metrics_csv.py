@@ -97,19 +97,34 @@ class MetricsCSV(Logger):
             row[name] = _shortest(float(value))
         self._changed = True
 
-    @rank_zero_only
-    def resume_at(self, step: int) -> None:
-        """Forget the rows that a run resumed after ``step`` optimizer steps is going to write again.
+    def resume_at(self, step: int, within_epoch: bool = False) -> Row:
+        """Forget what a run resumed after ``step`` optimizer steps is going to write again.
 
         Rows 0 … ``step`` - 1 are kept as they are in the file. To be called once ``trainer.global_step`` is restored
         and before anything is logged.
+
+        Args:
+            step: optimizer steps done.
+            within_epoch: the run goes on inside an epoch. Where that epoch was cut, its ``train/`` numbers were of a
+                part of it: they are forgotten too.
+
+        Returns:
+            What is left in the row of the last step done, its epoch too; nothing where no number is left.
         """
         self._load()
-        kept = [row for row in self._rows if int(row["step"]) < step]
-        if len(kept) != len(self._rows):
+        kept = [dict(row) for row in self._rows if int(row["step"]) < step]
+        last = kept[-1] if kept and int(kept[-1]["step"]) == step - 1 else {}
+        if within_epoch and last:
+            for name in [name for name in last if name.startswith("train/")]:
+                del last[name]
+            if last.keys() <= {"epoch", "step"}:
+                last = {}
+                kept.pop()
+        if kept != self._rows:
             self._set_rows(kept)
             self._rewrite = self._changed = True
             self.save()
+        return {name: value for name, value in last.items() if name != "step"}
 
     @rank_zero_only
     def save(self) -> None:

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from lit_cnn.callbacks.last_checkpoint import Stopped
+from lit_cnn.cli import terminate
 from lit_cnn.errors import UserError
 from lit_cnn.link import LOST, Link
 
@@ -65,7 +65,7 @@ class Peers(Callback):
     def watch(self, trainer: Trainer) -> None:
         """Join the trainer's callbacks and begin, before it launches its processes; not for a run of one process."""
         # Lightning's own calls a collective in the handler, which waits for ever where only one process got the signal
-        trainer._signal_connector._sigterm_notifier_fn = _terminate  # type: ignore[method-assign, assignment]
+        trainer._signal_connector._sigterm_notifier_fn = terminate  # type: ignore[method-assign, assignment]
         launcher = trainer.strategy.launcher
         if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return
@@ -256,11 +256,6 @@ class _Launcher(_SubprocessScriptLauncher):
         """Send a signal to the processes that were launched."""
         for child in self._children:
             child.send_signal(signum)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Answer SIGTERM where there is nothing to save."""
-    raise SystemExit(128 + number)
 
 
 def is_connection_error(error: BaseException) -> bool:

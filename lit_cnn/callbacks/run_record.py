@@ -14,9 +14,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
+from lit_cnn.callbacks.metrics_csv import MetricsCSV
 from lit_cnn.checkpoint import KEY, Record
 from lit_cnn.errors import UserError
 from lit_cnn.order import changes, fit_progress, order_of
+from lit_cnn.place import is_exact, reopen_cut_epoch
 
 
 class RunRecord(Callback):
@@ -82,7 +84,7 @@ class RunRecord(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
         if self._changed and self.record is not None:
-            fit_progress(checkpoint, self.record.order, self._order)
+            fit_progress(checkpoint, self.record.order, self._order, by_epochs=trainer.max_steps == -1)
         if trainer.checkpoint_callback is None:
             return
         here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]  # a ModelCheckpoint's
@@ -100,15 +102,25 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Loggers of a resumed run forget what they wrote past the checkpoint."""
+        if not trainer.is_global_zero:
+            return
+        within = 0 < trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches
+        step, row = trainer.global_step, {}
         for logger in trainer.loggers:
-            if hasattr(logger, "resume_at"):
-                logger.resume_at(trainer.global_step)
+            if isinstance(logger, MetricsCSV):
+                row = logger.resume_at(step, within_epoch=within)
+        if self.record is not None and self.record.cut and row:
+            for logger in trainer.loggers:  # dropped from the events with the half epoch's numbers
+                if isinstance(logger, TensorBoardLogger):
+                    logger.log_metrics({name: float(value) for name, value in row.items()}, step - 1)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add settings, class names, preprocessing, split, fingerprint and versions."""
         for logger in trainer.loggers:  # what was logged before a checkpoint is on the disk before it
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 logger.experiment.flush()
+            elif isinstance(logger, MetricsCSV):
+                logger.save()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
         checkpoint[KEY] = {
             "config": self.config,
@@ -117,6 +129,8 @@ class RunRecord(Callback):
             "fingerprint": data.fingerprint(),
             "split": data.split_state(),
             "order": self._order,
+            "exact": is_exact(trainer),
+            "cut": reopen_cut_epoch(trainer, checkpoint),
             "versions": {
                 "lit_cnn": __version__,
                 "torch": str(torch.__version__),  # a str subclass, which weights_only loading refuses

@@ -40,6 +40,11 @@ def timm_names() -> list[str]:
     return [f"timm/{name}" for name in timm_module().list_models()]
 
 
+# Arguments by which the zoos load weights themselves, unchecked and from anywhere.
+LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+LOADING |= {"weights", "weights_backbone"}
+
+
 def require(name: str) -> None:
     """Raise a UserError unless ``name`` (with its prefix) exists."""
     zoo, _, short = name.partition("/")
@@ -61,6 +66,10 @@ def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Mo
     its class, its state dict and what is compiled or exported stay the zoo's.
     """
     zoo, _, short = name.partition("/")
+    if loading := sorted(LOADING & kwargs.keys()):
+        raise UserError(
+            f"{name}: {loading[0]} cannot be given here, weights are loaded with --model.weights FILE|imagenet"
+        )
     if zoo == "timm":
         model = timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
     else:

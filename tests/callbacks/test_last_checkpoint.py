@@ -15,7 +15,7 @@ from lit_cnn.arguments import parse
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.cli import main
 from tests.conftest import TINY, load, state_differences
-from tests.faults.harness import last
+from tests.faults.harness import KillAt, last, run, scalars
 
 # a network with batch normalisation and dropout, everything on
 ALL = [
@@ -148,20 +148,92 @@ def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workd
         assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
-def test_raised_max_steps_and_raised_max_epochs_go_on_as_if_never_stopped(workdir) -> None:
-    flat = [w for w in ALL if "one_cycle" not in w and "epochs" not in w] + ["--model.lr_scheduler=constant"]
-    main(["fit", *flat, "--epochs=3", "--trainer.default_root_dir=straight"])
-    for name, first, second in (
-        ("steps", ["--trainer.max_steps=5"], ["--trainer.max_steps=15"]),  # stopped at an epoch's end
-        ("cut", ["--trainer.max_steps=7"], ["--trainer.max_steps=15"]),  # and inside one
-        ("epochs", ["--epochs=1"], ["--epochs=3"]),
-    ):
-        root = f"--trainer.default_root_dir={name}"
-        main(["fit", *flat, *first, root])
-        main(["fit", "--resume", *second, root])
-        weights = [load(last(workdir / n)) for n in ("straight", name)]
-        for part in ("state_dict", "current_model_state"):
-            assert all(torch.equal(v, weights[1][part][k]) for k, v in weights[0][part].items()), (name, part)
+def assert_same_runs(first: Path, second: Path) -> None:
+    """Whole state, metrics.csv and what TensorBoard shows are the same in two run folders."""
+    assert state_differences(first / "checkpoints" / "last.ckpt", second / "checkpoints" / "last.ckpt") == []
+    assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
+    assert scalars(first) == scalars(second)
+
+
+FLAT = [w for w in ALL if "one_cycle" not in w and "epochs" not in w] + ["--model.lr_scheduler=constant"]
+OFTEN = "--trainer.val_check_interval=4"  # validation after steps 2, 4, 7, 9, 12, 14 of 5 an epoch
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        ("--trainer.max_steps=5", []),  # an epoch's end
+        ("--trainer.max_steps=7", []),  # inside one
+        ("--trainer.max_steps=7", [OFTEN]),  # right where it is validated
+        ("--trainer.max_steps=8", [OFTEN]),
+    ],
+)
+def test_a_run_stopped_by_max_steps_goes_on_as_if_never_stopped(first, more, workdir) -> None:
+    main(["fit", *FLAT, *more, "--trainer.max_steps=15", "--trainer.default_root_dir=straight"])
+    main(["fit", *FLAT, *more, first, "--trainer.default_root_dir=raised"])
+    steps = int(first.split("=")[1])
+    assert load(last(workdir / "raised"))["global_step"] == steps
+    main(["fit", "--resume", "--trainer.max_steps=15", "--trainer.default_root_dir=raised"])
+    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "raised")))
+
+
+def test_a_run_of_more_epochs_goes_on_as_if_never_stopped(workdir) -> None:
+    main(["fit", *FLAT, "--epochs=3", "--trainer.default_root_dir=straight"])
+    main(["fit", *FLAT, "--epochs=1", "--trainer.default_root_dir=raised"])
+    main(["fit", "--resume", "--epochs=3", "--trainer.default_root_dir=raised"])
+    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "raised")))
+
+
+STOP_EARLY = (
+    '--trainer.callbacks=[{"class_path": "EarlyStopping", "init_args": '
+    '{"monitor": "val/loss", "patience": 1, "min_delta": 100.0}}]'
+)
+
+
+def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_can_go_on(workdir) -> None:
+    main(["fit", *FLAT, "--epochs=3", OFTEN, "--trainer.default_root_dir=straight"])
+    main(["fit", *FLAT, "--epochs=3", OFTEN, STOP_EARLY, "--trainer.default_root_dir=early"])
+    assert load(last(workdir / "early"))["global_step"] == 4
+    main(["fit", "--resume", "--trainer.callbacks=null", "--trainer.default_root_dir=early"])
+    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "early")))
+
+
+def test_best_of_a_cut_epoch_is_as_good_a_place_to_go_on_from(workdir) -> None:
+    main(["fit", *FLAT, OFTEN, "--trainer.max_steps=15", "--trainer.default_root_dir=straight"])
+    main(["fit", *FLAT, OFTEN, "--trainer.max_steps=7", "--trainer.default_root_dir=cut"])
+    best = last(workdir / "cut").with_name("best.ckpt")
+    assert load(best)["global_step"] == 7
+    last(workdir / "cut").write_bytes(b"damaged")
+    main(["fit", "--resume", "--trainer.max_steps=15", "--trainer.default_root_dir=cut"])
+    weights = [load(last(workdir / name)) for name in ("straight", "cut")]
+    for part in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, weights[1][part][name]) for name, value in weights[0][part].items())
+
+
+def test_the_same_command_with_an_added_callback_goes_on_with_resume_auto(workdir) -> None:
+    words = ["fit", *TINY, "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
+    words += ["--trainer.callbacks+=LearningRateMonitor", "--resume", "auto"]
+    main([*words, "--epochs=1"])
+    main([*words, "--epochs=2"])
+    assert load(last(workdir))["global_step"] == 20
+
+
+def test_a_users_own_checkpoint_callback_leaves_last_where_it_belongs(workdir) -> None:
+    main(["fit", *TINY, "--epochs=1", "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/loss"])
+    assert last(workdir).is_file()
+    assert [path.name for path in workdir.iterdir()] == ["lightning_logs"]
+    main(["fit", "--resume", "--epochs=2"])
+    assert load(last(workdir))["global_step"] == 20
+
+
+def test_rows_that_another_callback_logs_are_not_lost_in_a_kill(tmp_path) -> None:
+    words = ["fit", *TINY, "--epochs=2", "--trainer.callbacks+=LearningRateMonitor", "--trainer.log_every_n_steps=3"]
+    run(*words, "--checkpoint_every=1", root=tmp_path / "straight")
+    killed = (KillAt(8),)
+    assert run(*words, "--checkpoint_every=1", root=tmp_path / "killed", callbacks=killed, check=False) == -9
+    run("fit", "--resume", root=tmp_path / "killed")
+    assert_same_runs(*(last(tmp_path / name).parent.parent for name in ("straight", "killed")))
+    assert len(scalars(last(tmp_path / "killed").parent.parent)["lr-AdamW"]) == 6
 
 
 def test_the_same_command_gives_the_same_bits(straight: Path, workdir: Path) -> None:

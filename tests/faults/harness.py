@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cnn.verify import KillAt
 
@@ -59,6 +60,13 @@ def last(root: Path, version: int = 0) -> Path:
     return root / "lightning_logs" / f"version_{version}" / "checkpoints" / "last.ckpt"
 
 
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: (step, value) by name."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
 def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
     file = (Path(root) / "terminal.txt").open("a", buffering=1)  # until the process ends, which writes to it too
     os.dup2(file.fileno(), 1)
@@ -72,4 +80,4 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
         app.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
-__all__ = ["KillAt", "KillWithin", "last", "run", "terminal"]
+__all__ = ["KillAt", "KillWithin", "last", "run", "scalars", "terminal"]

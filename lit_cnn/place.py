@@ -1,0 +1,52 @@
+"""Where in an epoch a training run is: which checkpoints a resume can go on from exactly, and in what form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+
+def epoch_is_cut(trainer: Trainer) -> bool:
+    """Whether the epoch has batches left; asked at its end, whether it ended early."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches
+
+
+def validation_follows(trainer: Trainer, done: int) -> bool:
+    """Whether Lightning validates after batch number ``done`` (from 1) of this epoch."""
+    every = trainer.val_check_batch
+    if trainer.check_val_every_n_epoch is None:  # then batches are counted through the epochs
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    return isinstance(every, int) and done % every == 0
+
+
+def is_exact(trainer: Trainer) -> bool:
+    """Whether a checkpoint saved now resumes to the same bits: nothing is left half done that it does not hold."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    accumulating = done % trainer.accumulate_grad_batches != 0
+    if _at_epoch_end(trainer):
+        return not epoch_is_cut(trainer) or not accumulating
+    return trainer.training and epoch_is_cut(trainer) and not accumulating and not validation_follows(trainer, done)
+
+
+def reopen_cut_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Make a checkpoint of a cut epoch's end one of its middle, and say whether it was one.
+
+    Lightning counts the epoch as done and would go on with the next one. In the form left here it goes on with the
+    next batch, and does not repeat a validation that was made after the last.
+    """
+    if not (_at_epoch_end(trainer) and epoch_is_cut(trainer)):
+        return False
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+    for part in ("total", "current"):
+        progress[part] = {**progress[part], "processed": progress[part]["processed"] - 1}
+    if validation_follows(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready):
+        # the turn in which the validation is not repeated counts the step once more
+        loop = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
+        loop["_batches_that_stepped"] -= 1
+    return True
+
+
+def _at_epoch_end(trainer: Trainer) -> bool:
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    return epochs.processed == epochs.ready
