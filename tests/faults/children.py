@@ -21,7 +21,9 @@ package.__path__ = [str(Path(lit_cnn.__file__).parent / "data")]
 def start_python(code: str, *args: object) -> subprocess.Popen[str]:
     """Start ``code`` with ``sys.argv[1:] = args`` in this working directory."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code, *map(str, args)]
+    # tests that a shell started in the background have SIGINT ignored, and a child would inherit that
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", listen + code, *map(str, args)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
