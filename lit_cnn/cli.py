@@ -40,6 +40,12 @@ Settings people change most:
   --epochs N  --batch-size N (-b)  --lr X  --seed N  --workers N (-j)
   --device cpu|cuda|cuda:1|0,1     --amp (bf16)
   --ckpt_path PATH       a checkpoint, a run folder, or best / last of the newest run
+  --resume [PATH|auto]   go on with a run; auto starts one where there is none
+  --resume_anyway        also with another batch size, seed, number of processes or other images: not exactly then
+  --checkpoint_every N   how often to save: 500 (steps), 5m (minutes), 10epochs
+  --verify_resume [N]    try N steps with and without being killed, and compare every bit
+  --skip_nonfinite_steps N  leave out up to N steps whose loss is NaN or infinite, instead of stopping
+  --deterministic        the same bits on GPUs too
 
 lit-cnn fit --help lists the settings of trainer and model, lit-cnn fit --data.help CIFAR10 those of a data set.
 Settings name classes of lit_cnn, torch.optim, torchvision, timm and Lightning's callbacks, loggers and plugins only;
