@@ -77,7 +77,7 @@ def _device(text: str) -> torch.device:
     try:
         device = torch.device(text)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each kind of device fails in its own way
         raise argparse.ArgumentTypeError(f"cannot compute on {text!r}: {str(error).splitlines()[0]}") from None
     return device
 

@@ -291,7 +291,7 @@ class LitCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
         # repeat the end and count the epoch twice.
-        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # no setting for it
         if keeps and self.run_dir is not None:
             # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
             folder = (self.run_dir / "checkpoints").resolve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -172,7 +173,7 @@ class Enough(Exception):  # noqa: N818  # no error: it ends the trial
     """The trial knows the number."""
 
 
-class Trial(Callback):
+class Trial(Callback, ABC):
     """Watch training steps on growing batches.
 
     Args:
@@ -208,9 +209,9 @@ class Trial(Callback):
         if self._steps > 1 and (not self.goes_on(size) or size == self.most):
             raise Enough
 
+    @abstractmethod
     def goes_on(self, size: int) -> bool:
         """Note what a step on ``size`` images took; whether the next size may be tried."""
-        raise NotImplementedError
 
     def failed(self) -> None:
         """A step ran out of memory."""

@@ -61,6 +61,7 @@ def load_verified(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # every record carries a checksum, which torch does not look at
             damaged = archive.testzip()
+    # all that zipfile was seen to raise on damaged archives
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DamagedCheckpointError(
             f"{path} is not a checkpoint, or it was cut short or damaged ({' '.join(str(error).split())})"

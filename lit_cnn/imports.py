@@ -217,32 +217,33 @@ def sources(arguments: Arguments, base: Mapping[str, Any], checkpoint: Path | No
     return sources
 
 
-def _leaves(content: Any, name: str = "") -> Iterator[Leaf]:
+def _values(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What nested settings hold, with dotted names; the items of a list have the list's."""
     if isinstance(content, Mapping):
         for key, value in content.items():
-            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+            yield from _values(value, f"{name}.{key}" if name else str(key))
     elif isinstance(content, (list, tuple)):
         for value in content:
-            yield from _leaves(value, name)
-    elif isinstance(content, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", content):
-        setting = _plain_name(name)
-        # data: cifar.yaml is a file with more settings
-        is_file = content.endswith((".yaml", ".yml", ".json"))
-        is_class = name.endswith("class_path") or (setting in CLASS_SETTINGS and not is_file)
-        yield Leaf(setting, content, is_class)
+            yield from _values(value, name)
+    else:
+        yield name, content
+
+
+def _leaves(content: Any) -> Iterator[Leaf]:
+    for name, value in _values(content):
+        if isinstance(value, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", value):
+            setting = _plain_name(name)
+            # data: cifar.yaml is a file with more settings
+            is_file = value.endswith((".yaml", ".yml", ".json"))
+            yield Leaf(setting, value, name.endswith("class_path") or (setting in CLASS_SETTINGS and not is_file))
 
 
 def _plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in ("class_path", "init_args"))
 
 
-def _routines(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _routines(content: Any) -> Iterator[tuple[str, Any]]:
     """Functions and methods in parsed settings, with the settings that hold them."""
-    if isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from _routines(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(content, (list, tuple)):
-        for value in content:
-            yield from _routines(value, name)
-    elif inspect.isroutine(content):
-        yield _plain_name(name), content
+    for name, value in _values(content):
+        if inspect.isroutine(value):
+            yield _plain_name(name), value

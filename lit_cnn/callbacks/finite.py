@@ -21,7 +21,9 @@ class NotFiniteError(UserError):
     def of(cls, trainer: Trainer, what: str) -> NotFiniteError:
         """The error for the present step; ``what`` says what was found."""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        last = next((str(c.path) for c in trainer.callbacks if hasattr(c, "path")), "")  # type: ignore[attr-defined]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
+        # by its name: the module of LastCheckpoint needs this one
+        last = next((getattr(c, "path", "") for c in callbacks if type(c).__name__ == "LastCheckpoint"), "")
         return cls(
             f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
             f"{rate:.4g}: stopped; the last good checkpoint is {last or 'not kept'}. Try a smaller --lr, "

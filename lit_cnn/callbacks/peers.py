@@ -65,7 +65,7 @@ class Peers(Callback):
     def watch(self, trainer: Trainer) -> None:
         """Join the trainer's callbacks and begin, before it launches its processes; not for a run of one process."""
         # Lightning's own calls a collective in the handler, which waits for ever where only one process got the signal
-        trainer._signal_connector._sigterm_notifier_fn = terminate  # type: ignore[method-assign, assignment]
+        trainer._signal_connector._sigterm_notifier_fn = terminate  # type: ignore[method-assign, assignment]  # no setting for it
         launcher = trainer.strategy.launcher
         if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return
@@ -158,7 +158,7 @@ class Peers(Callback):
             torch.distributed.destroy_process_group()
         end = time.monotonic() + LAST_STEPS
         for child in self._children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # killed below
                 child.wait(max(0.0, end - time.monotonic()))
         for child in self._children:
             child.kill()  # does nothing to one that has ended
@@ -224,7 +224,7 @@ class Peers(Callback):
             return f"{self._name(rank)} {word}; the run is over"
         status = None
         if 0 < rank - self._rank <= len(self._children):  # launched by this one
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # then how it ended is not known
                 status = self._children[rank - self._rank - 1].wait(GRACE)
         if status is not None and status < 0:
             hint = ", which the system sends when memory runs out" if status == -signal.SIGKILL else ""
