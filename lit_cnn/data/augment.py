@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from lit_cnn.data.draws import CROP_OPS, ERASE_OPS, crop_boxes, hash_uniform, random_boxes
 from lit_cnn.errors import UserError
+
+_CACHED = 1 << 18  # values at a time that stay in a core's own cache between two passes
 
 
 @dataclass(frozen=True)
@@ -210,13 +214,36 @@ def _blank(image: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     return image.masked_fill_((inside_rows[:, :, None] & inside_cols[:, None, :])[:, None], 0.0)
 
 
+@contextlib.contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Let torch use the calling thread alone for what follows on the CPU.
+
+    Moving bytes takes microseconds; handing half of it to another thread takes as long, and many times longer where
+    another program holds that thread up. Results do not depend on it.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Turn pixels in [0, 255], uint8 or float (N, C, H, W), into float32 ``(x / 255 - mean) / std``.
 
     ``mean`` and ``std`` are float32 (C,) in units of [0, 1].
     """
     shift, scale = (255 * mean)[:, None, None], (1 / (255 * std))[:, None, None]
-    return torch.sub(image, shift).mul_(scale)  # the difference of bytes and floats is float: no pass to convert
+    out = torch.empty_like(image, dtype=torch.float32)
+    some = len(image) if image.device.type != "cpu" else max(1, _CACHED // max(1, image[:1].numel()))
+    with _one_thread(image.device):
+        for given, result in zip(image.split(max(1, some)), out.split(max(1, some)), strict=True):
+            torch.sub(given, shift, out=result).mul_(scale)  # of bytes and floats it is float: no pass to convert
+    return out
 
 
 def augment_batch(
@@ -248,12 +275,13 @@ def augment_batch(
         image = _resized_crop(image.to(torch.float32), boxes)
     if augment.crop_padding or augment.flip or augment.vertical_flip:
         moves = draw("pad/y", "pad/x", "flip/-1", "flip/-2")  # at once, as hashing few numbers costs as much as many
-        if augment.crop_padding:
-            image = _padded_crop(image, moves[:2], augment.crop_padding, augment.padding_mode)
-        if augment.flip:
-            image = _flip(image, moves[2] < augment.flip, -1)
-        if augment.vertical_flip:
-            image = _flip(image, moves[3] < augment.vertical_flip, -2)
+        with _one_thread(image.device):
+            if augment.crop_padding:
+                image = _padded_crop(image, moves[:2], augment.crop_padding, augment.padding_mode)
+            if augment.flip:
+                image = _flip(image, moves[2] < augment.flip, -1)
+            if augment.vertical_flip:
+                image = _flip(image, moves[3] < augment.vertical_flip, -2)
     if augment.rotation or augment.translate or augment.zoom:
         image = _affine(image.to(torch.float32), draw("rotate", "zoom", "shift/x", "shift/y"), augment)
     if augment.brightness or augment.contrast or augment.saturation or augment.hue:

@@ -16,6 +16,7 @@ from lit_cnn.data import store
 from lit_cnn.data.decode import crop_resized, read_bounded, read_image
 from lit_cnn.data.draws import CROP_OPS, crop_boxes, digest, hash_uniform
 from lit_cnn.data.files import FileSource
+from lit_cnn.data.loader import gather
 from lit_cnn.display import Display
 
 DECODER = f"1, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
@@ -83,7 +84,8 @@ class CachedSource:
         """Return one function that gathers all finished pictures, or one a crop."""
         places = self._place[rows]
         if not self.short:
-            return [self._gather(places, out)]
+            pixels = torch.from_numpy(self.store.together())
+            return [lambda: gather(pixels, places, out.view(len(out), -1))]
         if epoch is None:  # statistics over the training part: seldom, and not of crops
             return self.files.tasks(rows, out, None)
         augment, size = self.files.augment, self.shape[1]
@@ -99,11 +101,3 @@ class CachedSource:
             return cut
 
         return [task(i, place) for i, place in enumerate(places.tolist())]
-
-    def _gather(self, places: Tensor, out: Tensor) -> Callable[[], None]:
-        pixels = torch.from_numpy(self.store.together())
-
-        def gather() -> None:
-            torch.index_select(pixels, 0, places, out=out.view(len(out), -1))
-
-        return gather
