@@ -55,7 +55,7 @@ class ArraySource:
 
         def fill() -> None:
             if self.converted:
-                gather(self.images, rows, out)
+                gather(self.images.numpy(), rows, out)
             else:
                 out.copy_(to_shape(self.images[rows], self.shape[0], self.shape[1]))
 

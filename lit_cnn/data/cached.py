@@ -84,7 +84,7 @@ class CachedSource:
         """Return one function that gathers all finished pictures, or one a crop."""
         places = self._place[rows]
         if not self.short:
-            pixels = torch.from_numpy(self.store.together())
+            pixels = self.store.together()
             return [lambda: gather(pixels, places, out.view(len(out), -1))]
         if epoch is None:  # statistics over the training part: seldom, and not of crops
             return self.files.tasks(rows, out, None)

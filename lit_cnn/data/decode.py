@@ -189,7 +189,7 @@ def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     if pixels.shape[2] == 1:
         image = Image.fromarray(pixels[:, :, 0]).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(image)[None]
-    # Pillow's arrays are read-only, which torch warns of.
+    # Arrays of Pillow and of stores are read-only, which torch warns of.
     batch = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)[None]
     return F.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0].numpy()
 

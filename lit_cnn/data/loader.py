@@ -52,12 +52,12 @@ class Source(Protocol):
         ...
 
 
-def gather(images: Tensor, rows: Tensor, out: Tensor) -> None:
+def gather(images: np.ndarray, rows: Tensor, out: Tensor) -> None:
     """Copy ``rows`` of uint8 (len, ...) to ``out``, in the calling thread alone.
 
-    By numpy: torch wakes its other threads for this, which takes longer than the copy where other programs hold them up.
+    By numpy: torch would wake its other threads, which takes longer than the copy where other programs hold them up.
     """
-    np.take(images.numpy(), rows.numpy(), axis=0, out=out.numpy(), mode="clip")  # "raise" would copy twice
+    np.take(images, rows.numpy(), axis=0, out=out.numpy(), mode="clip")  # "raise" would copy twice
 
 
 class BatchLoader:

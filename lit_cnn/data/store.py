@@ -58,8 +58,8 @@ class Store:
         file.seek(end)
         self.index = np.frombuffer(file.read(), _INDEX)
         self.shapes = self.index["shape"]
-        # Copy on write: torch asks for writable memory, and no write may reach the file.
-        self.pixels = np.memmap(file, np.uint8, "c", shape=(end,)) if end else np.zeros(0, np.uint8)
+        # Read only: writable pages, even if copied on write, count as this process's own against limits of memory.
+        self.pixels = np.memmap(file, np.uint8, "r", shape=(end,)) if end else np.zeros(0, np.uint8)
 
     def __len__(self) -> int:
         return len(self.index)
