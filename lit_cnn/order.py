@@ -15,6 +15,7 @@ WORDS = {
     "fingerprint": "images (hash)",
     "split": "split (hash)",
     "data": "data set",
+    "crops": "random crops are cut from",
     "accumulate_grad_batches": "accumulated batches",
     "limit_train_batches": "limit of training batches",
 }
@@ -29,6 +30,7 @@ def order_of(trainer: Trainer) -> dict[str, Any]:
         **data.train_dataloader().state_dict(),
         **{name: _plain(value) for name, value in data.preprocessing().items()},
         **augment,
+        **data.order(),
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "limit_train_batches": trainer.limit_train_batches,
     }

@@ -17,6 +17,7 @@ from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import ImageDataModule, Part
 from lit_cnn.data.download import fetch
 from lit_cnn.data.draws import digest
+from lit_cnn.data.loader import gather
 from lit_cnn.data.split import cut
 from lit_cnn.errors import UserError
 
@@ -52,13 +53,13 @@ class ArraySource:
     def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return one function that gathers all rows."""
 
-        def gather() -> None:
+        def fill() -> None:
             if self.converted:
-                torch.index_select(self.images, 0, rows, out=out)
+                gather(self.images.numpy(), rows, out)
             else:
                 out.copy_(to_shape(self.images[rows], self.shape[0], self.shape[1]))
 
-        return [gather]
+        return [fill]
 
 
 def to_shape(images: Tensor, channels: int, size: int) -> Tensor:

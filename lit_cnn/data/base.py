@@ -181,6 +181,10 @@ class ImageDataModule(LightningDataModule, ABC):
         mean, std = self._normalization()
         return {"image_size": self.image_size, "channels": self.channels, "mean": list(mean), "std": list(std)}
 
+    def order(self) -> dict[str, Any]:
+        """Return what else decides the training images and must not change when a run goes on: plain types."""
+        return {}
+
     def split_state(self) -> dict[str, Any]:
         """Return which samples are in which part: plain types and int64 tensors, to be stored in a checkpoint."""
         return {

@@ -96,11 +96,17 @@ ERASE_OPS = _box_ops("erase")
 
 
 def random_boxes(
-    draws: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], strict: bool
+    draws: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    strict: bool,
 ) -> tuple[Tensor, Tensor]:
     """Pick for each sample the first of ten boxes that fits.
 
-    ``draws`` is (22, N) in [0, 1). Returns (N, 4) int64 ``top, left, height, width`` and bool (N,): one did fit.
+    ``draws`` is (22, N) in [0, 1), ``height`` and ``width`` are one number or int64 (N,). Returns (N, 4) int64 ``top,
+    left, height, width`` and bool (N,): one did fit.
     """
     device = draws.device
     draws = (draws.cpu() if device.type == "mps" else draws).to(torch.float64)  # Apple's GPUs have no float64
@@ -119,14 +125,14 @@ def random_boxes(
 
 
 def crop_boxes(
-    draws: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+    draws: Tensor, height: int | Tensor, width: int | Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
     """Return the boxes of a random resized crop as int64 (N, 4): top, left, height, width.
 
     Args:
         draws: float32 (22, N) in [0, 1), from ``hash_uniform(seed, epoch, index, CROP_OPS)``.
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height: Of the images, in pixels: one number, or int64 (N,) on the CPU.
+        width: Of the images, in pixels, likewise.
         scale: Smallest and largest share of the area.
         ratio: Smallest and largest width / height; log-uniform between them.
 
@@ -134,11 +140,17 @@ def crop_boxes(
     central one of an allowed ratio.
     """
     boxes, found = random_boxes(draws, height, width, scale, ratio, strict=False)
+    heights = height.tolist() if isinstance(height, Tensor) else [height]
+    widths = width.tolist() if isinstance(width, Tensor) else [width]
+    central = [_central(h, w, ratio) for h, w in zip(heights, widths, strict=True)]
+    return torch.where(found[:, None], boxes, torch.tensor(central, device=boxes.device))
+
+
+def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
     if width / height < ratio[0]:
         h, w = min(height, max(1, round(width / ratio[0]))), width
     elif width / height > ratio[1]:
         h, w = height, min(width, max(1, round(height * ratio[1])))
     else:
         h, w = height, width
-    central = torch.tensor([(height - h) // 2, (width - w) // 2, h, w], device=boxes.device)
-    return torch.where(found[:, None], boxes, central)
+    return (height - h) // 2, (width - w) // 2, h, w

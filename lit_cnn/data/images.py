@@ -15,10 +15,11 @@ from torch import Tensor
 
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import ImageDataModule, Part, log
+from lit_cnn.data.cached import CachedSource
 from lit_cnn.data.decode import EXTENSIONS, MAX_PIXELS, Geometry
 from lit_cnn.data.draws import digest
 from lit_cnn.data.files import FileSource, file_size, pictures
-from lit_cnn.data.scan import find_broken
+from lit_cnn.data.scan import cache_folder, find_broken
 from lit_cnn.display import Display
 from lit_cnn.errors import UserError
 
@@ -37,6 +38,12 @@ class PictureDataModule(ImageDataModule):
             or more, else 1.
         on_bad_image: "error": stop at a broken picture and name it; "skip": find and list them before training.
         max_pixels: Pictures whose header claims more pixels are broken.
+        cache: Training and validation images, decoded once before training: "disk" keeps them in one file for all
+            processes and later runs (in $LIT_CNN_CACHE or ~/.cache/lit_cnn), "ram" in each process's memory, "none"
+            decodes in every epoch. For a random resized crop (augment.crop_scale) whole images are kept, large ones
+            made smaller (cache_size), and the crops are cut from these: a little less sharp than with "none".
+            Everything else is the same, bit for bit.
+        cache_size: Largest shorter side in pixels of the whole images kept; null: 1.5 times image_size.
     """
 
     def __init__(
@@ -46,6 +53,8 @@ class PictureDataModule(ImageDataModule):
         eval_crop: float | None = None,
         on_bad_image: str = "error",
         max_pixels: int = MAX_PIXELS,
+        cache: str = "none",
+        cache_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(normalize=normalize, **kwargs)
@@ -55,6 +64,12 @@ class PictureDataModule(ImageDataModule):
             raise UserError(f"data.eval_resize is {eval_resize!r}: choose center_crop or stretch")
         if on_bad_image not in ("error", "skip"):
             raise UserError(f"data.on_bad_image is {on_bad_image!r}: choose error or skip")
+        self.cache = cache
+        self.cache_size = (3 * self.image_size + 1) // 2 if cache_size is None else cache_size
+        if cache not in ("none", "ram", "disk"):
+            raise UserError(f"data.cache is {cache!r}: choose none, ram or disk")
+        if self.cache_size < self.image_size:
+            raise UserError(f"data.cache_size is {cache_size}: it must be at least the image_size of {self.image_size}")
         if not 0 < self.eval_crop <= 1:
             raise UserError(f"data.eval_crop is {self.eval_crop}: it must be above 0 and at most 1")
 
@@ -66,6 +81,28 @@ class PictureDataModule(ImageDataModule):
 
     def _file_source(self, root: Path, paths: Sequence[str], targets: Tensor) -> FileSource:
         return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
+
+    def setup(self, stage: str) -> None:
+        """Find the pictures; for training with a cache, decode them or open what was decoded before."""
+        super().setup(stage)
+        if stage != "fit" or self.cache == "none":
+            return
+        folder = cache_folder() / "pictures" if self.cache == "disk" else None
+        for name in ("train", "val"):
+            part = self._parts[name]
+            if isinstance(part.source, FileSource):
+                short = self.cache_size if name == "train" and self.augment.crop_scale is not None else 0
+                display = Display() if self._speaks else None
+                cached = CachedSource(name, part.source, part.rows, short, folder, self._workers(), display)
+                self._parts[name] = Part(cached, part.rows)
+                if self.trainer is not None:  # otherwise when the first batch is asked for
+                    _ = cached.store
+
+    def order(self) -> dict[str, Any]:
+        """Return what training crops are cut from, see the base class."""
+        if self.augment.crop_scale is None:
+            return {}
+        return {"crops": "files" if self.cache == "none" else f"images kept at up to {self.cache_size} px"}
 
     @abstractmethod
     def all_paths(self) -> tuple[Path, list[str]]:

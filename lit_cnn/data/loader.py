@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,14 @@ class Source(Protocol):
         ``epoch`` is None for evaluation; otherwise it decides the random crop of a source that crops as it decodes.
         """
         ...
+
+
+def gather(images: np.ndarray, rows: Tensor, out: Tensor) -> None:
+    """Copy ``rows`` of uint8 (len, ...) to ``out``, in the calling thread alone.
+
+    By numpy: torch would wake its other threads, which takes longer than the copy where other programs hold them up.
+    """
+    np.take(images, rows.numpy(), axis=0, out=out.numpy(), mode="clip")  # "raise" would copy twice
 
 
 class BatchLoader:

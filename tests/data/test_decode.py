@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torchvision import transforms
+from torchvision.transforms import v2
 
+from lit_cnn.data import decode
 from lit_cnn.data.decode import Geometry, check_image, read_image
 from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform
 from lit_cnn.errors import UserError
@@ -71,23 +73,42 @@ def test_stretch_equals_torchvision_bit_for_bit(tmp_path: Path) -> None:
     assert np.array_equal(out, reference(Image.open(path)).numpy())
 
 
-def test_random_resized_crop_equals_torchvision_bit_for_bit_where_nothing_is_drafted(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.png", _rgb(0, 80, 100))
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_random_resized_crop_equals_torchvision_bit_for_bit_where_nothing_is_drafted(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = _save(tmp_path / f"a{suffix}", _rgb(0, 80, 90))
+    whole = transforms.functional.pil_to_tensor(Image.open(path))
     draws = hash_uniform(1, 2, torch.arange(20), CROP_OPS)
     for i in range(20):
-        top, left, height, width = crop_boxes(draws[:, i : i + 1], 80, 100, (0.1, 1), (0.75, 4 / 3))[0].tolist()
+        box = crop_boxes(draws[:, i : i + 1], 80, 90, (0.1, 1), (0.75, 4 / 3))[0].tolist()
         out = read_image(path, Geometry(24, 3), draws[:, i], (0.1, 1), (0.75, 4 / 3))
-        image = Image.open(path).resize(
-            (24, 24), Image.Resampling.BILINEAR, box=(left, top, left + width, top + height)
-        )
-        assert np.array_equal(out, np.asarray(image).transpose(2, 0, 1))
+        assert np.array_equal(out, v2.functional.resized_crop(whole, *box, [24, 24]).numpy())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30, "subsampling": 0}], ids=str)
+def test_torchvision_and_pillow_decode_a_jpeg_to_the_same_bits(
+    tmp_path: Path, mode: str, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _save(tmp_path / "a.jpg", Image.effect_noise((61, 83), 60).convert(mode), **options)
+    geometries = [Geometry(40, channels, kind) for channels in (1, 3) for kind in ("stretch", "center_crop")]
+    crop = hash_uniform(1, 2, torch.arange(1), CROP_OPS)[:, 0]
+    assert decode._DECODE_JPEG is not None
+
+    def read() -> list[np.ndarray]:
+        return [read_image(path, geometry, *given) for geometry in geometries for given in ((), (crop, (0.3, 1.0)))]
+
+    ours = read()
+    monkeypatch.setattr(decode, "_DECODE_JPEG", None)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, read(), strict=True))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_draft_decoding_shows_the_same_crop_and_is_only_used_above_the_target_size(
     tmp_path: Path, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _save(tmp_path / "a.jpg", _rgb(0, 331, 479), quality=95)
+    path = _save(tmp_path / "a.jpg", _rgb(0, 531, 779), quality=95)
     drafted: list[tuple[int, int]] = []
     draft = JpegImageFile.draft
 
@@ -99,7 +120,7 @@ def test_draft_decoding_shows_the_same_crop_and_is_only_used_above_the_target_si
     monkeypatch.setattr(JpegImageFile, "draft", spy)
     draws = hash_uniform(3, 0, torch.arange(30), CROP_OPS)
     for i in range(30):
-        top, left, height, width = crop_boxes(draws[:, i : i + 1], 331, 479, (0.05, 1), (0.75, 4 / 3))[0].tolist()
+        top, left, height, width = crop_boxes(draws[:, i : i + 1], 531, 779, (0.05, 1), (0.75, 4 / 3))[0].tolist()
         drafted.clear()
         out = read_image(path, Geometry(48, channels), draws[:, i], (0.05, 1), (0.75, 4 / 3)).astype(int)
         image = Image.open(path).convert("RGB" if channels == 3 else "L")
@@ -107,9 +128,9 @@ def test_draft_decoding_shows_the_same_crop_and_is_only_used_above_the_target_si
         exact_pixels = np.asarray(exact).astype(int)
         exact_pixels = exact_pixels[None] if channels == 1 else exact_pixels.transpose(2, 0, 1)
         assert np.abs(out - exact_pixels).mean() < 2  # of 255: another filter, the same place
-        scale = 479 / drafted[0][0] if drafted else 1
+        scale = 779 / drafted[0][0] if drafted else 1
         assert min(height, width) / scale >= 47.5
-        assert bool(drafted) == (min(height, width) >= 96)
+        assert bool(drafted) == (min(height, width) >= 192)
 
 
 def test_evaluation_never_drafts(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""Memory and time against the size of a data set: ``python -m benchmarks.memory``.
+
+Pictures decoded once into a store on disk (``--data.cache disk``), then read through in random order, each time in a
+fresh process. A store is mapped into memory, so what a process cannot give back (``private``) stays the same however
+much data there is; the pages of the file (``mapped``) are the system's to drop, and counted once for all processes
+that map them (``shared by all``: each page divided among its users, summed). The last row reads the largest store in
+two processes at once.
+
+``--budget`` limits the address space left for private memory (RLIMIT_DATA), in MiB over what the process starts with:
+with a budget of a tenth of the largest store, it is read all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lit_cnn import memory
+from lit_cnn.data import store
+from lit_cnn.data.draws import permutation
+
+FACTORS = (1, 2, 4, 8)
+
+
+def recipe(count: int, side: int) -> store.Recipe:
+    """Pictures of noise: ``count`` of ``side`` x ``side`` pixels."""
+
+    def decode(path: Path) -> np.ndarray:
+        return np.random.default_rng(int(path.name)).integers(0, 256, (side, side, 3), np.uint8)
+
+    return store.Recipe(Path(), [str(i) for i in range(count)], decode, f"noise {side}", 1, None)
+
+
+def smaps() -> dict[str, int]:
+    """Bytes of this process's memory by kind, as Linux counts them."""
+    kinds = {"Private_Dirty": 0, "Pss": 0, "Rss": 0}
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in kinds:
+            kinds[name] = 1024 * int(rest.split()[0])
+    return kinds
+
+
+def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers: Any) -> None:
+    """Go through a store in random order, as training does; answer with seconds and memory."""
+    torch.set_num_threads(1)
+    before = smaps()
+    if budget:
+        data = memory._numbers(Path("/proc/self/status"))["VmData"]
+        resource.setrlimit(resource.RLIMIT_DATA, (data + budget * 2**20, resource.RLIM_INFINITY))
+    found = store.on_disk(recipe(count, side), Path(folder), "noise")
+    barrier.wait()
+    start, total = time.perf_counter(), 0
+    for i in permutation(0, 0, count).tolist():
+        total += int(found.picture(i)[::8].sum())
+    seconds = time.perf_counter() - start
+    barrier.wait()  # all have their pages now
+    after = smaps()
+    barrier.wait()
+    difference = {name: after[name] - before[name] for name in after}
+    answers.put((seconds, difference["Private_Dirty"], difference["Rss"], difference["Pss"], total))
+
+
+def measure(folder: str, count: int, side: int, processes: int, budget: int) -> dict[str, float]:
+    """Read the store in ``folder`` in so many processes at once; the largest of each, ``pss`` summed."""
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(processes), context.Queue()
+    args = (folder, count, side, budget, barrier, answers)
+    children = [context.Process(target=read, args=args, daemon=True) for _ in range(processes)]
+    for child in children:
+        child.start()
+    found = [answers.get(timeout=60) for _ in children]
+    for child in children:
+        child.join()
+    seconds, private, mapped, pss, _ = zip(*found, strict=True)
+    return {
+        "images": count, "bytes": count * side * side * 3, "processes": processes, "seconds": max(seconds),
+        "private": max(private), "resident": max(mapped), "shared": sum(pss),
+    }  # fmt: skip
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the table, and write it as JSON if a path is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unit", type=int, default=500, help="pictures in the smallest store (500)")
+    parser.add_argument("--side", type=int, default=336, help="of a picture, in pixels (336)")
+    parser.add_argument("--budget", type=int, default=0, help="MiB of private memory a reader may take; 0: no limit")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
+    given = parser.parse_args(args)
+    rows = []
+    for factor, processes in (*((factor, 1) for factor in FACTORS), (FACTORS[-1], 2)):
+        with tempfile.TemporaryDirectory() as folder:
+            count = factor * given.unit
+            start = time.perf_counter()
+            store.on_disk(recipe(count, given.side), Path(folder), "noise")
+            built = time.perf_counter() - start
+            found = measure(folder, count, given.side, processes, given.budget)
+            rows.append({"factor": factor, **found, "build_seconds": built})
+    print("data  processes      store    build     read   private  resident  shared by all")
+    for row in rows:
+        sizes = [f"{row[name] / 2**20:7.0f}M" for name in ("private", "resident", "shared")]
+        times = [f"{row[name]:7.1f}s" for name in ("build_seconds", "seconds")]
+        print(f"{row['factor']:3}x {row['processes']:10} {row['bytes'] / 2**20:9.0f}M {' '.join(times + sizes)}")
+    if given.json is not None:
+        record = {"budget": given.budget, "side": given.side, "rows": rows}
+        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.memory import main
+
+
+def test_the_table_tells_time_and_memory_for_growing_data(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "memory.json"
+    main(["--unit", "8", "--side", "64", "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["factor"] for row in rows] == [1, 2, 4, 8, 8]
+    assert [row["processes"] for row in rows] == [1, 1, 1, 1, 2]
+    assert rows[3]["bytes"] == 8 * rows[0]["bytes"] == 8 * 8 * 64 * 64 * 3
+    assert all(row["private"] > 0 and row["seconds"] > 0 for row in rows)
+    assert "8x" in capsys.readouterr().out
