@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import batch_size, checks, imports, memory, runs, settings, start
+from lit_cnn import batch_size, checks, imports, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
@@ -120,6 +120,7 @@ class LitCLI(LightningCLI):
             ImageClassifier,
             ImageDataModule,
             subclass_mode_data=True,
+            trainer_class=precision.AutoTrainer,
             save_config_callback=None,  # RunRecord does it
             seed_everything_default=42,
             auto_configure_optimizers=False,
@@ -198,7 +199,8 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
-        batch_size.settle(config, command, self.record)
+        precision.settle(config, self.record)
+        batch_size.settle(config, command, self.record)  # its search trains at the run's precision
         self.plain_config = self._plain(config)
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)

@@ -22,7 +22,7 @@ from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
 from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
-from lit_cnn.seeding import step_seed
+from lit_cnn.seeding import seed_generators, step_seed
 
 
 class ImageClassifier(LightningModule):
@@ -208,7 +208,8 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the scalar ``loss`` to minimise, and ``acc``, the batch's accuracy, to show."""
         # Dropout, mixing and the like then depend on the step alone, so a resumed run repeats them exactly.
-        torch.manual_seed(step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank))
+        seed = step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)
+        seed_generators(seed, self.device)
         image, target = batch.image, batch.target
         if self.mixer:
             image, target = self.mixer(image, target)
