@@ -40,6 +40,7 @@ from lit_cnn.every import Every
 from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
 from lit_cnn.task import ImageClassifier
+from lit_cnn.unprofiled import Unprofiled
 
 DATASETS = sorted(
     name
@@ -288,6 +289,8 @@ class LitCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        if self._get(self.config_init, "trainer").get("profiler") is None:
+            kwargs["profiler"] = Unprofiled()
         trainer = super().instantiate_trainer(**kwargs)
         # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
         # repeat the end and count the epoch twice.

@@ -19,6 +19,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
 }
 
+FUSED = ("cpu", "cuda")  # devices whose fused updates torch documents
+
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     """Find a ``torch.optim`` class by its name, in any letter case."""
@@ -34,7 +36,13 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 
 
 def build_optimizer(
-    model: nn.Module, name: str, lr: float, weight_decay: float, args: dict[str, Any], decay_norm_and_bias: bool
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    args: dict[str, Any],
+    decay_norm_and_bias: bool,
+    fused: bool = False,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the parameters that train.
 
@@ -45,6 +53,7 @@ def build_optimizer(
         weight_decay: weight decay; ignored with a clear error by optimizers that have none.
         args: further keyword arguments of the class; they win over a preset's.
         decay_norm_and_bias: also decay biases and normalisation weights (all one-dimensional parameters).
+        fused: update all parameters in one kernel where the class and the device can, and ``args`` say nothing else.
 
     Raises:
         UserError: for an unknown optimizer or argument.
@@ -65,6 +74,8 @@ def build_optimizer(
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
         raise UserError("nothing to train: --model.freeze froze every parameter of the backbone")
+    if fused and "fused" in accepted and not args.keys() & {"fused", "foreach", "differentiable", "capturable"}:
+        options["fused"] = all(p.device.type in FUSED and p.dtype == torch.float32 for p in trainable)
     groups: list[dict[str, Any]] = [{"params": trainable}]
     if not decay_norm_and_bias and weight_decay:
         groups = [

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -281,6 +282,9 @@ class ImageClassifier(LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer over what trains, and a schedule that moves at every optimizer step."""
         hparams = self.hparams
+        trainer = self.trainer
+        # Lightning refuses to clip what a fused optimizer could have scaled
+        clips = bool(trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
         optimizer = build_optimizer(
             self.backbone,
             hparams["optimizer"],
@@ -288,6 +292,7 @@ class ImageClassifier(LightningModule):
             hparams["weight_decay"],
             hparams["optimizer_args"] or {},
             hparams["decay_norm_and_bias"],
+            fused=not clips,
         )
         self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
