@@ -26,7 +26,7 @@ LINKED = {
     "model.in_channels": "it comes from the data: --data.channels 1 or 3",
 }
 # Settings of the model that may differ when a checkpoint is evaluated.
-HARMLESS = ("model.channels_last", "model.compile")
+HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # The optimizer's stored state fits only the same of these.
 OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias")
 

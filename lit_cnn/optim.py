@@ -88,6 +88,19 @@ def build_optimizer(
         raise UserError(f"optimizer {cls.__name__} refused its settings: {error}") from error
 
 
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Lay restored state out in memory as its parameters are.
+
+    Fused updates on the CPU walk through memory and look at no strides (torch 2.14): with ``channels_last`` changed
+    between two parts of a run they would pair each weight with another one's momentum.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                if value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 class Schedule:
     """Learning-rate factor at optimizer step ``t``, a pure function: resuming needs only ``t``.
 

@@ -22,8 +22,9 @@ from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
-from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
+from lit_cnn.optim import Schedule, ScheduleName, build_optimizer, match_layouts
 from lit_cnn.seeding import seed_generators, step_seed
+from lit_cnn.tta import TTAName, averaged
 
 
 class ImageClassifier(LightningModule):
@@ -61,6 +62,8 @@ class ImageClassifier(LightningModule):
             and store that; null is off.
         channels_last: keep images and weights in channels_last memory format, the faster one for convolutions.
         compile: compile the backbone with torch.compile.
+        tta: what validate, test and predict average over: none, flip (mirror images too), flip_shift (and shifts by a
+            pixel). Validation during training looks at the images alone.
         seed: seed of dropout and mixing; comes from seed_everything.
     """
 
@@ -91,6 +94,7 @@ class ImageClassifier(LightningModule):
         ema_decay: float | None = None,
         channels_last: bool = True,
         compile: bool = False,  # named as in every other tool; the builtin is not needed here
+        tta: TTAName = "none",
         seed: int = 42,
     ) -> None:
         super().__init__()
@@ -243,10 +247,14 @@ class ImageClassifier(LightningModule):
         """Shared step of validation and test; returns logits float32 (N, K)."""
         if len(batch.target) == 0:  # a process that has run out of batches before the others
             return None
-        logits = self(batch.image).float()
+        logits = self._logits(batch.image)
         loss.update(self.loss.per_sample(logits, batch.target))
         scores.update(logits, batch.target)
         return logits
+
+    def _logits(self, image: Tensor) -> Tensor:
+        """Logits float32 (N, K) in evaluation mode."""
+        return averaged(self, image, "none" if self.trainer.state.fn == "fit" else self.hparams.get("tta", "none"))
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
         """Measure one batch; outside of training, return what a report needs, as ``test_step`` does."""
@@ -275,7 +283,7 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
         """Probabilities of one batch, in the shape that ``test_step`` returns."""
-        return None if len(batch.target) == 0 else _predictions(batch, self(batch.image).float())
+        return None if len(batch.target) == 0 else _predictions(batch, self._logits(batch.image))
 
     # -- optimization -----------------------------------------------------------------------------------------------
 
@@ -325,6 +333,7 @@ class ImageClassifier(LightningModule):
         scheduler.base_lrs = [group["lr"] for group in self._fresh_groups]
         for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
             group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
+        match_layouts(optimizer)
         scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
         self.train_means.resume(self._restored_means, self.global_rank)
         self._restored_means = {}
