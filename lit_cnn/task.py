@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,7 +44,8 @@ class ImageClassifier(LightningModule):
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is no block. Frozen batch normalisation
             keeps its statistics.
-        optimizer: sgd (momentum 0.9, Nesterov), adamw, or any class of torch.optim by name.
+        optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
+            torch.optim by name.
         lr: peak learning rate.
         weight_decay: weight decay.
         optimizer_args: further arguments of the optimizer, such as {momentum: 0.95}.
@@ -53,6 +55,8 @@ class ImageClassifier(LightningModule):
         lr_step_size: for step: epochs between two drops.
         lr_gamma: for step: factor of each drop.
         lr_min: for cosine and linear: lowest learning rate.
+        lr_stop: parameters that stop early: for a part of their names, the epoch until which their learning rate goes
+            down to 0 in a straight line, such as {whiten.bias: 3}.
         loss: cross_entropy, or mse_softmax (mean squared error on softmax outputs).
         label_smoothing: share of the target spread over all classes in training.
         aux_weights: weight of every auxiliary head's loss, or one for each head.
@@ -86,6 +90,7 @@ class ImageClassifier(LightningModule):
         lr_step_size: int = 30,
         lr_gamma: float = 0.1,
         lr_min: float = 0.0,
+        lr_stop: dict[str, float] | None = None,
         loss: LossName = "cross_entropy",
         label_smoothing: float = 0.0,
         aux_weights: float | list[float] = 0.3,
@@ -301,6 +306,7 @@ class ImageClassifier(LightningModule):
             hparams["optimizer_args"] or {},
             hparams["decay_norm_and_bias"],
             fused=not clips,
+            stops=hparams["lr_stop"],
         )
         self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
@@ -317,7 +323,13 @@ class ImageClassifier(LightningModule):
             floor=hparams["lr_min"] / hparams["lr"],
         )
         # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
-        scheduler = LambdaLR(optimizer, lambda step: schedule(step))
+        def factor(stop: float | None) -> Callable[[int], float]:
+            if stop is None:
+                return lambda step: schedule(step)
+            last = max(1, round(stop * per_epoch))
+            return lambda step: max(0.0, 1 - step / last)
+
+        scheduler = LambdaLR(optimizer, [factor(group.get("stop")) for group in optimizer.param_groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:

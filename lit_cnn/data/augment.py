@@ -26,6 +26,8 @@ class Augment:
         crop_padding: Pad by so many pixels on each side, then cut a random window of the image's size.
         padding_mode: What the padding shows: black (zeros) or the mirrored image (reflect).
         flip: Probability of a horizontal flip.
+        alternate_flip: Mirror in every second epoch exactly what was not mirrored in the one before (Jordan 2024, arXiv
+            2404.00498, section 3.6): draws are made for the first epoch only.
         vertical_flip: Probability of a vertical flip.
         rotation: Rotate by an angle from [-rotation, rotation] degrees; corners become black.
         translate: Shift by up to this share of the width and of the height.
@@ -45,6 +47,7 @@ class Augment:
     crop_padding: int = 0
     padding_mode: str = "zeros"
     flip: float = 0.0
+    alternate_flip: bool = False
     vertical_flip: float = 0.0
     rotation: float = 0.0
     translate: float = 0.0
@@ -234,6 +237,8 @@ def augment_batch(
     for dim, probability in ((-1, augment.flip), (-2, augment.vertical_flip)):
         if probability:
             chosen = draw(f"flip/{dim}")[0] < probability
+            if augment.alternate_flip and dim == -1:
+                chosen = (hash_uniform(seed, 0, index, f"flip/{dim}") < probability) ^ bool(epoch % 2)
             image = torch.where(chosen[:, None, None, None], image.flip(dim), image)
     if augment.rotation or augment.translate or augment.zoom:
         image = _affine(image.to(torch.float32), draw("rotate", "zoom", "shift/x", "shift/y"), augment)
