@@ -1,4 +1,4 @@
-"""A training step of a large network: bare loops and ``lit-cnn fit``, taking turns within one run: ``python -m benchmarks.step``.
+"""A training step of a large network, in bare loops and in ``lit-cnn fit`` by turns: ``python -m benchmarks.step``.
 
 The bare loops train the same network on one batch that is there already: in float32 and the default memory format, in
 channels_last, in bfloat16 and in both. lit-cnn, at its own channels_last and bf16-mixed, is timed from one step's start
@@ -55,7 +55,9 @@ class Turns(Callback):
         if batch_idx > self.steps:
             self.seconds[OURS].append(own / self.steps)
             for name, other in self.others.items():
-                self.seconds[name].append(timed(lambda other=other: [other() for _ in range(self.steps)], self.clock) / self.steps)
+                self.seconds[name].append(
+                    timed(lambda other=other: [other() for _ in range(self.steps)], self.clock) / self.steps
+                )
         self._start = self.clock()
 
 
@@ -95,7 +97,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=5, help="how often each takes its turn (5)")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn (1)")
     parser.add_argument("--both-only", action="store_true", help="only the fastest of the bare loops")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what counts as time; cpu: this thread's (wall)")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="what counts as time; cpu: this thread's (wall)"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given, extra = parser.parse_known_args(args)
     seconds = measure(given, extra)

@@ -77,7 +77,7 @@ def measure(config: str, seed: int, extra: Sequence[str]) -> dict[str, Any]:
         app.run(parse(["test", path, "--model.tta=none", *words]))
         reports = sorted(run.glob("test*/metrics.json"), key=lambda file: file.stat().st_mtime_ns)
         accuracy, plain = (json.loads(file.read_text())["test/acc"] for file in reports)
-        images = sum(1 for _ in reports[0].with_name("predictions.csv").open()) - 1
+        images = json.loads(reports[0].read_text())["images"]
         tta = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_cnn"]["config"]["model"]["tta"]
     train = cost.trained * cost.both / 1e15
     return {
@@ -94,12 +94,16 @@ def measure(config: str, seed: int, extra: Sequence[str]) -> dict[str, Any]:
 def main(args: Sequence[str] | None = None) -> None:
     """Print the table, and write it as JSON if a path is given; further words are settings of ``lit-cnn fit``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="configs/speedrun_cifar.yaml", help="what to run (configs/speedrun_cifar.yaml)")
+    parser.add_argument(
+        "--config", default="configs/speedrun_cifar.yaml", help="what to run (configs/speedrun_cifar.yaml)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="which seeds (0 1 2)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given, extra = parser.parse_known_args(args)
     rows = [measure(given.config, seed, extra) for seed in given.seeds]
-    print(f"\n{given.config}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"\n{given.config}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"{'seed':>6} {'accuracy':>9} {'no averaging':>13} {'seconds':>9} {'+ test':>7} {'PFLOP':>8} {'training':>9}")
     for row in rows:
         print(

@@ -24,13 +24,14 @@ def images(count: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=generator), torch.arange(count) % 10
 
+
 CLOCKS = {"wall": time.perf_counter, "cpu": time.thread_time}
 
 
 @contextlib.contextmanager
 def made_up(count: int) -> Iterator[None]:
     """Let ``--data FashionMNIST`` read ``count`` random training images instead of files: speed depends on no pixel."""
-    with mock.patch.object(FashionMNIST, "_read", lambda self, part: images(count)):
+    with mock.patch.object(FashionMNIST, "_read", return_value=images(count)):
         yield
 
 
@@ -71,7 +72,9 @@ def table(seconds: Mapping[str, Sequence[float]], images_a_row: int, ours: str, 
     """
     print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     print(f"{'':38} {'seconds':>9} {'img/s':>9} {'time against ' + reference:>20}")
-    ratios = {n: statistics.median(a / b for a, b in zip(v, seconds[reference], strict=True)) for n, v in seconds.items()}
+    ratios = {
+        n: statistics.median(a / b for a, b in zip(v, seconds[reference], strict=True)) for n, v in seconds.items()
+    }
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"{name:38} {median:9.3f} {images_a_row / median:9,.0f} {ratios[name]:20.2f}")

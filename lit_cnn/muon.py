@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"{name} must be in [0, 1), got {value}")
         groups: list[dict[str, Any]] = []
         for given in params:
-            group = dict(given) if isinstance(given, dict) else {"params": [given]}
+            group: dict[str, Any] = dict(given) if isinstance(given, dict) else {"params": [given]}
             decay = group.pop("weight_decay", weight_decay)
             kinds = (
                 ("muon", lambda p: p.ndim == 4, lr, momentum),
@@ -82,7 +82,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch's has overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update; returns what ``closure`` returned."""
         loss = None
         if closure is not None:

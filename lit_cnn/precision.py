@@ -37,7 +37,8 @@ class AutoTrainer(Trainer):
     """
 
     def __init__(self, *args: Any, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
-        assert precision != AUTO
+        if precision == "auto":
+            raise ValueError("precision auto is settled by lit_cnn.precision.settle, before a trainer is built")
         super().__init__(*args, precision=precision, **kwargs)
 
 

@@ -22,8 +22,8 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed the generators that a step on ``device`` draws from: the CPU's and the device's own.
 
-    ``torch.manual_seed`` would seed those of all kinds of devices. For each kind that this process has not used it keeps
-    the call, with a stack trace made for the purpose, for later: a millisecond a step, and memory that only grows.
+    ``torch.manual_seed`` would seed those of all kinds of devices. For each kind that this process has not used it
+    keeps the call, with a stack trace made for the purpose, for later: a millisecond a step, and memory that grows.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":

@@ -322,6 +322,7 @@ class ImageClassifier(LightningModule):
             gamma=hparams["lr_gamma"],
             floor=hparams["lr_min"] / hparams["lr"],
         )
+
         # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
         def factor(stop: float | None) -> Callable[[int], float]:
             if stop is None:

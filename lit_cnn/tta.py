@@ -17,8 +17,8 @@ def averaged(network: Callable[[Tensor], Tensor], image: Tensor, how: TTAName) -
     Jordan 2024, arXiv 2404.00498, section 3.5, as airbench94 evaluates:
 
     - ``flip``: the image and its mirror image, a half each (twice the work)
-    - ``flip_shift``: half of that, and half of the same over two copies shifted by a pixel, up-left and down-right, with
-      reflected borders (six times the work)
+    - ``flip_shift``: half of that, and half of the same over two copies shifted by a pixel, up-left and down-right,
+      with reflected borders (six times the work)
     """
     if how == "none":
         return network(image).float()
