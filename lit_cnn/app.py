@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import batch_size, checks, imports, memory, runs, settings, start
+from lit_cnn import batch_size, checks, imports, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
@@ -40,6 +40,7 @@ from lit_cnn.every import Every
 from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
 from lit_cnn.task import ImageClassifier
+from lit_cnn.unprofiled import Unprofiled
 
 DATASETS = sorted(
     name
@@ -123,6 +124,7 @@ class LitCLI(LightningCLI):
             ImageClassifier,
             ImageDataModule,
             subclass_mode_data=True,
+            trainer_class=precision.AutoTrainer,
             save_config_callback=None,  # RunRecord does it
             seed_everything_default=42,
             auto_configure_optimizers=False,
@@ -201,7 +203,8 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
-        batch_size.settle(config, command, self.record)
+        precision.settle(config, self.record)
+        batch_size.settle(config, command, self.record)  # its search trains at the run's precision
         self.plain_config = self._plain(config)
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)
@@ -288,6 +291,8 @@ class LitCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        if self._get(self.config_init, "trainer").get("profiler") is None:
+            kwargs["profiler"] = Unprofiled()
         trainer = super().instantiate_trainer(**kwargs)
         # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
         # repeat the end and count the epoch twice.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,26 +11,19 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import (
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lit_cnn import memory, start
+from lit_cnn.agreement import AUTO, agree
 from lit_cnn.checkpoint import Record
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
 from lit_cnn.task import ImageClassifier
 
-AUTO = "auto"
 MOST = 1024  # beyond it, larger batches are hardly faster
 LEAST = 2  # batch normalisation needs two
 SHARE = 8  # an epoch has at least so many steps
-VARIABLE = "LIT_CNN_BATCH_SIZE"  # hands the number to the processes that Lightning starts
 CPU_MARGIN = 0.8  # share of the free memory to plan with: the estimate is linear, other programs come and go
 GPU_MARGIN = 0.95  # of a GPU's memory: what a run needs varies a little from step to step
 GROWTH = 32 * 2**20  # bytes; less between two batch sizes says nothing
@@ -53,27 +45,11 @@ def settle(config: Namespace, command: str, record: Record | None) -> None:
         if not isinstance(stored, int):
             raise UserError(f"{record.path} names no batch size: give --batch-size a number instead of auto")
         settings.batch_size, why = stored, f"that of {record.path}; auto searches for new training runs only"
-    elif not start.is_first_process():
-        settings.batch_size, why = _handed_over(), ""
     else:
-        settings.batch_size, why = _search(config)
-        os.environ[VARIABLE] = str(settings.batch_size)
+        number, why = agree("data.batch_size", config.trainer, lambda: _search(config))
+        settings.batch_size = int(number)
     if start.is_first_process():
         print(f"batch size auto: {settings.batch_size} ({why})")
-
-
-def _handed_over() -> int:
-    number = os.environ.get(VARIABLE, "")
-    if not number.isdigit():
-        raise _outside()
-    return int(number)
-
-
-def _outside() -> UserError:
-    return UserError(
-        "--data.batch_size auto cannot be agreed on by processes that torchrun, SLURM or the like started: find it "
-        "with lit-cnn fit on one device, and give them that number"
-    )
 
 
 def _search(config: Namespace) -> tuple[int, str]:
@@ -81,12 +57,6 @@ def _search(config: Namespace) -> tuple[int, str]:
     options, strategy = config.trainer, config.trainer.strategy
     if not isinstance(strategy, str) or not strategy.startswith(("auto", "ddp", "single_device")):
         raise UserError("--data.batch_size auto works with one device and with ddp only: give a number")
-    environments = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
-    elsewhere = any(e.detect() and e().world_size() > 1 for e in environments)
-    # Lightning too sets LOCAL_RANK when it starts processes, but only after a number was found
-    by_hand = "LOCAL_RANK" in os.environ and VARIABLE not in os.environ
-    if options.num_nodes > 1 or elsewhere or by_hand:
-        raise _outside()
     with isolate_rng():
         # a trainer like the run's, only to learn which devices it takes
         layout = _trainer(options, devices=options.devices, strategy=strategy)

@@ -26,9 +26,9 @@ LINKED = {
     "model.in_channels": "it comes from the data: --data.channels 1 or 3",
 }
 # Settings of the model that may differ when a checkpoint is evaluated.
-HARMLESS = ("model.channels_last", "model.compile")
+HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # The optimizer's stored state fits only the same of these.
-OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias")
+OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias", "lr_stop")
 
 
 def check_flags(arguments: Arguments, record: Record | None) -> None:
@@ -64,9 +64,9 @@ def check_model(model: dict[str, Any], record: Record, command: str) -> None:
                 f"leave --model.{name} out, {anew}"
             )
     for name in OPTIMIZER_SHAPE:
-        if command == "fit" and model[name] != stored[name]:
+        if command == "fit" and model[name] != stored.get(name):
             raise UserError(
-                f"model.{name} cannot change on resume (checkpoint: {stored[name]}, now: {model[name]}), since the "
+                f"model.{name} cannot change on resume (checkpoint: {stored.get(name)}, now: {model[name]}), since the "
                 f"optimizer's stored state would not fit: leave it out, {anew}"
             )
 

@@ -36,11 +36,11 @@ class EpochMeans(nn.ModuleDict):
             The batch's accuracy, a scalar.
         """
         hard = target if target.ndim == 1 else target.argmax(1)
-        correct = (logits.argmax(1) == hard).float()
-        self.mean("acc").update(correct)
+        count, right = len(hard), (logits.argmax(1) == hard).sum()
+        self.mean("acc").add(right, count)
         for name, value in {"loss": loss.detach(), **parts}.items():
-            self.mean(name).update(value.expand(len(hard)))
-        return correct.mean()
+            self.mean(name).add(value, count, times=count)
+        return right / count
 
     def sums(self) -> dict[str, dict[str, Tensor]]:
         """Sums over all processes, for a checkpoint: ``{name: {"total": float64 scalar, "count": int64 scalar}}``.

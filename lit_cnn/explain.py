@@ -59,12 +59,12 @@ def _bad_value(message: str) -> str:
     inner = re.findall(r'Parser key "([\w.]+)"', message)
     if len(inner) > 1 and inner[-1] != inner[0]:
         key = f"{inner[0]}.{inner[-1]}".replace(".init_args", "")
-    choices = re.search(r"Expected a typing\.Literal\[(.+?)\]\.?", message)
+    choices = ", ".join(re.findall(r"Expected a typing\.Literal\[(.+?)\]\.?", message))
     types = [t for t in dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message)) if t != "NoneType"]
     if choices and not types:
-        return f"--{key}: {_quote(got)} is none of {choices[1]}"
+        return f"--{key}: {_quote(got)} is none of {choices}"
     if types and got:
-        kinds = " or ".join([*(KINDS.get(t, t) for t in types), *([choices[1]] if choices else [])])
+        kinds = " or ".join([*(KINDS.get(t, t) for t in types), *([choices] if choices else [])])
         return f"--{key}: expected {kinds}, got {_quote(got)}"
     return " ".join(message.split())
 

@@ -31,6 +31,16 @@ class ExactMean(Metric):
         self.total += values.sum(dtype=torch.float64)
         self.count += values.numel()
 
+    def add(self, value: Tensor, count: int, times: int = 1) -> None:
+        """Add ``times * value``, a scalar, for ``count`` samples: as ``update``, without torchmetrics' wrapper.
+
+        A training step of a small network takes a few milliseconds, and that wrapper a tenth of one.
+        """
+        self._update_count += 1  # else torchmetrics takes it for never updated
+        self._computed = None
+        self.total.add_(value.double(), alpha=times)
+        self.count.add_(count)
+
     def compute(self) -> Tensor:
         """float32 scalar; NaN when nothing was added."""
         return (self.total / self.count).float()

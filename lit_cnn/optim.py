@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.muon import Muon
 
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "linear"]
 
@@ -19,6 +21,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
 }
 
+FUSED = ("cpu", "cuda")  # devices whose fused updates torch documents
+
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     """Find a ``torch.optim`` class by its name, in any letter case."""
@@ -27,6 +31,7 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         for n, c in vars(torch.optim).items()
         if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer
     }
+    known["muon"] = Muon  # torch's takes matrices only, and no network is made of these alone
     if name.lower() not in known:
         names = sorted(c.__name__ for c in known.values())
         raise UserError(f"unknown optimizer {name!r}{nearest(name, names) or ';'} known: {', '.join(names)}")
@@ -34,17 +39,27 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 
 
 def build_optimizer(
-    model: nn.Module, name: str, lr: float, weight_decay: float, args: dict[str, Any], decay_norm_and_bias: bool
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    args: dict[str, Any],
+    decay_norm_and_bias: bool,
+    fused: bool = False,
+    stops: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the parameters that train.
 
     Args:
         model: parameters with ``requires_grad=False`` are left out.
-        name: ``sgd`` (momentum 0.9, Nesterov), ``adamw``, or any class of ``torch.optim``.
+        name: ``sgd`` (momentum 0.9, Nesterov), ``adamw``, ``muon`` (this project's), or any class of ``torch.optim``.
         lr: learning rate.
         weight_decay: weight decay; ignored with a clear error by optimizers that have none.
         args: further keyword arguments of the class; they win over a preset's.
         decay_norm_and_bias: also decay biases and normalisation weights (all one-dimensional parameters).
+        stops: for parts of parameter names, the epoch at which those parameters' learning rate has come down to 0; it
+            is noted in their group as ``stop``.
+        fused: update all parameters in one kernel where the class and the device can, and ``args`` say nothing else.
 
     Raises:
         UserError: for an unknown optimizer or argument.
@@ -65,16 +80,41 @@ def build_optimizer(
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
         raise UserError("nothing to train: --model.freeze froze every parameter of the backbone")
-    groups: list[dict[str, Any]] = [{"params": trainable}]
-    if not decay_norm_and_bias and weight_decay:
-        groups = [
-            {"params": [p for p in trainable if p.ndim > 1]},
-            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+    if fused and "fused" in accepted and not args.keys() & {"fused", "foreach", "differentiable", "capturable"}:
+        options["fused"] = all(p.device.type in FUSED and p.dtype == torch.float32 for p in trainable)
+    groups = _groups(model, decay_norm_and_bias or not weight_decay, stops or {})
     try:
-        return cls([g for g in groups if g["params"]], **options)
+        return cls(groups, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer {cls.__name__} refused its settings: {error}") from error
+
+
+def _groups(model: nn.Module, decay_all: bool, stops: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Trainable parameters, grouped by what they share: decay or not, and when they stop."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    for part in stops:
+        if not any(part in name for name, _ in named):
+            raise UserError(f"model.lr_stop: no parameter that trains has {part!r} in its name")
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in sorted(named, key=lambda item: not decay_all and item[1].ndim <= 1):
+        stop = min((epoch for part, epoch in stops.items() if part in name), default=math.inf)
+        plain = not decay_all and parameter.ndim <= 1
+        own = ({"weight_decay": 0.0} if plain else {}) | ({"stop": stop} if stop < math.inf else {})
+        groups.setdefault((stop, plain), {"params": [], **own})["params"].append(parameter)
+    return list(groups.values())
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Lay restored state out in memory as its parameters are.
+
+    Fused updates on the CPU walk through memory and look at no strides (torch 2.14): with ``channels_last`` changed
+    between two parts of a run they would pair each weight with another one's momentum.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if alike and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 class Schedule:

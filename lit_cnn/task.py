@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -21,8 +23,9 @@ from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
-from lit_cnn.optim import Schedule, ScheduleName, build_optimizer
-from lit_cnn.seeding import step_seed
+from lit_cnn.optim import Schedule, ScheduleName, build_optimizer, match_layouts
+from lit_cnn.seeding import seed_generators, step_seed
+from lit_cnn.tta import TTAName, averaged
 
 
 class ImageClassifier(LightningModule):
@@ -41,7 +44,8 @@ class ImageClassifier(LightningModule):
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is no block. Frozen batch normalisation
             keeps its statistics.
-        optimizer: sgd (momentum 0.9, Nesterov), adamw, or any class of torch.optim by name.
+        optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
+            torch.optim by name.
         lr: peak learning rate.
         weight_decay: weight decay.
         optimizer_args: further arguments of the optimizer, such as {momentum: 0.95}.
@@ -51,6 +55,8 @@ class ImageClassifier(LightningModule):
         lr_step_size: for step: epochs between two drops.
         lr_gamma: for step: factor of each drop.
         lr_min: for cosine and linear: lowest learning rate.
+        lr_stop: parameters that stop early: for a part of their names, the epoch until which their learning rate goes
+            down to 0 in a straight line, such as {whiten.bias: 3}.
         loss: cross_entropy, or mse_softmax (mean squared error on softmax outputs).
         label_smoothing: share of the target spread over all classes in training.
         aux_weights: weight of every auxiliary head's loss, or one for each head.
@@ -60,6 +66,8 @@ class ImageClassifier(LightningModule):
             and store that; null is off.
         channels_last: keep images and weights in channels_last memory format, the faster one for convolutions.
         compile: compile the backbone with torch.compile.
+        tta: what validate, test and predict average over: none, flip (mirror images too), flip_shift (and shifts by a
+            pixel). Validation during training looks at the images alone.
         seed: seed of dropout and mixing; comes from seed_everything.
     """
 
@@ -82,6 +90,7 @@ class ImageClassifier(LightningModule):
         lr_step_size: int = 30,
         lr_gamma: float = 0.1,
         lr_min: float = 0.0,
+        lr_stop: dict[str, float] | None = None,
         loss: LossName = "cross_entropy",
         label_smoothing: float = 0.0,
         aux_weights: float | list[float] = 0.3,
@@ -90,6 +99,7 @@ class ImageClassifier(LightningModule):
         ema_decay: float | None = None,
         channels_last: bool = True,
         compile: bool = False,  # named as in every other tool; the builtin is not needed here
+        tta: TTAName = "none",
         seed: int = 42,
     ) -> None:
         super().__init__()
@@ -208,7 +218,8 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the scalar ``loss`` to minimise, and ``acc``, the batch's accuracy, to show."""
         # Dropout, mixing and the like then depend on the step alone, so a resumed run repeats them exactly.
-        torch.manual_seed(step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank))
+        seed = step_seed(self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)
+        seed_generators(seed, self.device)
         image, target = batch.image, batch.target
         if self.mixer:
             image, target = self.mixer(image, target)
@@ -244,10 +255,14 @@ class ImageClassifier(LightningModule):
         """Shared step of validation and test; returns logits float32 (N, K)."""
         if len(batch.target) == 0:  # a process that has run out of batches before the others
             return None
-        logits = self(batch.image).float()
+        logits = self._logits(batch.image)
         loss.update(self.loss.per_sample(logits, batch.target))
         scores.update(logits, batch.target)
         return logits
+
+    def _logits(self, image: Tensor) -> Tensor:
+        """Logits float32 (N, K) in evaluation mode."""
+        return averaged(self, image, "none" if self.trainer.state.fn == "fit" else self.hparams.get("tta", "none"))
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
         """Measure one batch; outside of training, return what a report needs, as ``test_step`` does."""
@@ -276,13 +291,16 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
         """Probabilities of one batch, in the shape that ``test_step`` returns."""
-        return None if len(batch.target) == 0 else _predictions(batch, self(batch.image).float())
+        return None if len(batch.target) == 0 else _predictions(batch, self._logits(batch.image))
 
     # -- optimization -----------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
         """Optimizer over what trains, and a schedule that moves at every optimizer step."""
         hparams = self.hparams
+        trainer = self.trainer
+        # Lightning refuses to clip what a fused optimizer could have scaled
+        clips = bool(trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
         optimizer = build_optimizer(
             self.backbone,
             hparams["optimizer"],
@@ -290,6 +308,8 @@ class ImageClassifier(LightningModule):
             hparams["weight_decay"],
             hparams["optimizer_args"] or {},
             hparams["decay_norm_and_bias"],
+            fused=not clips,
+            stops=hparams["lr_stop"],
         )
         self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
@@ -305,8 +325,15 @@ class ImageClassifier(LightningModule):
             gamma=hparams["lr_gamma"],
             floor=hparams["lr_min"] / hparams["lr"],
         )
+
         # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
-        scheduler = LambdaLR(optimizer, lambda step: schedule(step))
+        def factor(stop: float | None) -> Callable[[int], float]:
+            if stop is None:
+                return lambda step: schedule(step)
+            last = max(1, round(stop * per_epoch))
+            return lambda step: max(0.0, 1 - step / last)
+
+        scheduler = LambdaLR(optimizer, [factor(group.get("stop")) for group in optimizer.param_groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -322,6 +349,7 @@ class ImageClassifier(LightningModule):
         scheduler.base_lrs = [group["lr"] for group in self._fresh_groups]
         for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
             group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
+        match_layouts(optimizer)
         scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
         self.train_means.resume(self._restored_means, self.global_rank)
         self._restored_means = {}

@@ -165,7 +165,7 @@ def test_nothing_fits(workdir, fails, monkeypatch):
     ],
 )
 def test_where_auto_cannot_work_it_is_refused(words, environment, message, workdir, fails, monkeypatch):
-    monkeypatch.delenv(batch_size.VARIABLE, raising=False)
+    monkeypatch.delenv("LIT_CNN_BATCH_SIZE", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert message in fails("fit", *TINY, "-b", "auto", *words)
@@ -173,13 +173,13 @@ def test_where_auto_cannot_work_it_is_refused(words, environment, message, workd
 
 def test_other_processes_take_the_first_ones_number(monkeypatch, capsys):
     monkeypatch.setattr(batch_size.start, "is_first_process", lambda: False)
-    config = Namespace(data=Namespace(init_args=Namespace(batch_size="auto")))
-    monkeypatch.setenv(batch_size.VARIABLE, "48")
+    config = Namespace(data=Namespace(init_args=Namespace(batch_size="auto")), trainer=Namespace(num_nodes=1))
+    monkeypatch.setenv("LIT_CNN_BATCH_SIZE", "48")
     batch_size.settle(config, "fit", None)
     assert config.data.init_args.batch_size == 48
     assert capsys.readouterr().out == ""
     config.data.init_args.batch_size = "auto"
-    monkeypatch.delenv(batch_size.VARIABLE)
+    monkeypatch.delenv("LIT_CNN_BATCH_SIZE")
     with pytest.raises(UserError, match="torchrun"):
         batch_size.settle(config, "fit", None)
 

@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lit_cnn.errors import UserError
-from lit_cnn.optim import Schedule, build_optimizer
+from lit_cnn.optim import Schedule, build_optimizer, match_layouts
 
 STEPS = 40
 
@@ -114,3 +114,27 @@ def test_bad_settings_get_one_line_with_the_fix(settings, message):
     with pytest.raises(UserError, match=message) as error:
         build(**settings)
     assert "\n" not in str(error.value)
+
+
+def test_restored_momentum_in_another_memory_format_gives_the_same_update():
+    def updated(memory_format):
+        weight = nn.Parameter(torch.arange(72.0).view(2, 4, 3, 3).to(memory_format=torch.channels_last))
+        weight.grad = torch.ones_like(weight)
+        optimizer = torch.optim.SGD([weight], 0.1, momentum=0.9, fused=True)
+        momentum = torch.arange(72.0).view(2, 4, 3, 3).cos()
+        optimizer.state[weight] = {"momentum_buffer": momentum.to(memory_format=memory_format)}
+        match_layouts(optimizer)
+        optimizer.step()
+        return weight.detach()
+
+    assert torch.equal(updated(torch.channels_last), updated(torch.contiguous_format))
+
+
+def test_updates_are_fused_where_the_class_can_and_the_arguments_say_nothing_else():
+    def fused(name, **args):
+        return build_optimizer(model(), name, 0.1, 0.0, args, True, fused=True).defaults.get("fused")
+
+    assert fused("sgd") is True
+    assert fused("adamw") is True
+    assert fused("adamw", foreach=True) is None
+    assert fused("rmsprop") is None

@@ -30,6 +30,8 @@ class Augment:
         crop_padding: Pad by so many pixels on each side, then cut a random window of the image's size.
         padding_mode: What the padding shows: black (zeros) or the mirrored image (reflect).
         flip: Probability of a horizontal flip.
+        alternate_flip: Mirror in every second epoch exactly what was not mirrored in the one before (Jordan 2024, arXiv
+            2404.00498, section 3.6): draws are made for the first epoch only.
         vertical_flip: Probability of a vertical flip.
         rotation: Rotate by an angle from [-rotation, rotation] degrees; corners become black.
         translate: Shift by up to this share of the width and of the height.
@@ -49,6 +51,7 @@ class Augment:
     crop_padding: int = 0
     padding_mode: str = "zeros"
     flip: float = 0.0
+    alternate_flip: bool = False
     vertical_flip: float = 0.0
     rotation: float = 0.0
     translate: float = 0.0
@@ -279,7 +282,10 @@ def augment_batch(
             if augment.crop_padding:
                 image = _padded_crop(image, moves[:2], augment.crop_padding, augment.padding_mode)
             if augment.flip:
-                image = _flip(image, moves[2] < augment.flip, -1)
+                chosen = moves[2] < augment.flip
+                if augment.alternate_flip:
+                    chosen = (hash_uniform(seed, 0, index, "flip/-1") < augment.flip) ^ bool(epoch % 2)
+                image = _flip(image, chosen, -1)
             if augment.vertical_flip:
                 image = _flip(image, moves[3] < augment.vertical_flip, -2)
     if augment.rotation or augment.translate or augment.zoom:

@@ -61,7 +61,8 @@ class SpeedNet(nn.Module):
         in_channels: channels of the image.
         widths: of the three blocks.
         bn_momentum: share of the new batch in BN's running statistics; few steps need a large one.
-        scale: logits are multiplied by it (1/9).
+        scale: logits are multiplied by it: 1/9; airbench94 with Muon has 1/256.
+        head_std: standard deviation that the head's weights start with: PyTorch's own, or 1 in airbench94 with Muon.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class SpeedNet(nn.Module):
         widths: Sequence[int] = (64, 256, 256),
         bn_momentum: float = 0.4,
         scale: float = 1 / 9,
+        head_std: float | None = None,
     ) -> None:
         super().__init__()
         whole(num_classes=num_classes, in_channels=in_channels)
         wholes(1, widths=widths)
         positive(1, bn_momentum=bn_momentum)
-        positive(scale=scale)
+        positive(scale=scale, head_std=1.0 if head_std is None else head_std)
         self.whiten = WhiteningConv2d(in_channels, 2)
         self.activation = nn.GELU()
         blocks, channels = [], self.whiten.out_channels
@@ -86,6 +88,9 @@ class SpeedNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, num_classes, bias=False)
         self.scale = scale
+        if head_std is not None:
+            with torch.no_grad():
+                self.fc.weight.mul_(head_std / self.fc.weight.std())
 
     def init_from_data(self, images: Tensor) -> None:
         """Compute the first layer from training images: float (N, C, H, W), normalised as in training."""

@@ -205,3 +205,18 @@ def test_cutout_blanks_a_square_centred_anywhere_cut_off_at_the_border() -> None
 def test_senseless_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"augment.{next(iter(wrong))} is "):
         Augment(**wrong)
+
+
+def test_alternating_flips_mirror_in_every_second_epoch_what_was_not_mirrored_before() -> None:
+    image = torch.arange(64 * 4, dtype=torch.uint8).view(64, 1, 1, 4)
+    mean, std = torch.zeros(1), torch.ones(1) / 255
+
+    def looks(epoch: int) -> torch.Tensor:
+        augment = Augment(flip=0.5, alternate_flip=True)
+        return augment_batch(image, torch.arange(64), augment=augment, seed=1, epoch=epoch, mean=mean, std=std)
+
+    first, second, third = looks(0), looks(1), looks(2)
+    assert torch.equal(first, third)
+    assert torch.equal(second, first.flip(-1))
+    mirrored = (first != image).any(-1).sum()
+    assert 16 < mirrored < 48

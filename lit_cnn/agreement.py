@@ -1,0 +1,56 @@
+"""Settings that are ``auto``: found by a run's first process, taken over by the others and by later commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.plugins.environments import (
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from lit_cnn import start
+from lit_cnn.errors import UserError
+
+AUTO = "auto"
+
+
+def agree(setting: str, trainer: Namespace, search: Callable[[], tuple[Any, str]]) -> tuple[str, str]:
+    """What the first process of the run finds, in all processes that Lightning starts, and why (there only).
+
+    An environment variable hands it over, since Lightning starts the other processes from the first one.
+
+    Args:
+        setting: its name, such as ``data.batch_size``.
+        trainer: the trainer's settings.
+        search: finds the value and says why it is that one.
+
+    Raises:
+        UserError: in processes that something else started, which cannot tell each other what they found.
+    """
+    variable = "LIT_CNN_" + setting.rpartition(".")[2].upper()
+    if not start.is_first_process():
+        if variable not in os.environ:
+            raise _outside(setting)
+        return os.environ[variable], ""
+    environments = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+    elsewhere = any(e.detect() and e().world_size() > 1 for e in environments)
+    # Lightning too sets LOCAL_RANK when it starts processes, but only after a value was found
+    by_hand = "LOCAL_RANK" in os.environ and variable not in os.environ
+    if trainer.num_nodes > 1 or elsewhere or by_hand:
+        raise _outside(setting)
+    value, why = search()
+    os.environ[variable] = str(value)
+    return str(value), why
+
+
+def _outside(setting: str) -> UserError:
+    return UserError(
+        f"--{setting} auto cannot be agreed on by processes that torchrun, SLURM or the like started: find it with "
+        "lit-cnn fit on one device, and give them what it says"
+    )

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from lit_cnn.cli import main
+from lit_cnn.errors import UserError
+from lit_cnn.muon import Muon, orthogonalized
+from lit_cnn.optim import build_optimizer
+
+from .conftest import EVERY_STEP, TINY, load, state_differences
+
+
+def model():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (6, 6)])
+def test_singular_values_come_near_one_and_directions_stay(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = orthogonalized(matrix, 5).float()
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    inside = u.T @ found @ vh.T  # near diagonal: the same singular vectors
+    assert 0.6 < inside.diag().min() <= inside.diag().max() < 1.3
+    assert (inside - torch.diag(inside.diag())).abs().max() < 0.1
+
+
+def test_filters_are_scaled_and_moved_and_the_rest_is_torchs_nesterov_sgd():
+    torch.manual_seed(0)
+    net, twin = model(), model()
+    twin.load_state_dict(net.state_dict())
+    ours = Muon(net.parameters(), lr=0.1, head_lr=0.3, bias_lr=0.2, sgd_momentum=0.8, weight_decay=0.01)
+    rest = [
+        {"params": [twin[3].weight], "lr": 0.3, "weight_decay": 0.01 / 0.3},
+        {"params": [twin[1].weight, twin[1].bias, twin[3].bias], "lr": 0.2, "weight_decay": 0.01 / 0.2},
+    ]
+    theirs = torch.optim.SGD(rest, momentum=0.8, nesterov=True)
+    for step in range(3):
+        for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+            q.grad = p.grad.clone()
+        before = net[0].weight.detach().clone()
+        ours.step()
+        theirs.step()
+        scaled = before * 2 / before.norm()  # sqrt of 4 filters
+        moved = (net[0].weight.detach() - scaled).flatten(1) / 0.1
+        assert 0.5 < torch.linalg.svdvals(moved).min() <= torch.linalg.svdvals(moved).max() < 1.4
+    for p, q in zip([*net.parameters()][1:], [*twin.parameters()][1:], strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_a_resumed_run_with_parts_that_stop_early_ends_with_the_same_bits(workdir):
+    words = [
+        *TINY, "--epochs=2", "--model.optimizer=muon", "--lr=0.1", "--model.lr_scheduler=linear",
+        "--model.optimizer_args={momentum: 0.6, head_lr: 0.05, bias_lr: 0.05}", "--model.lr_stop={features.0.bias: 1}",
+        "--data.augment.flip=0.5", "--data.augment.alternate_flip=true", *EVERY_STEP,
+    ]  # fmt: skip
+    main(["fit", *words])
+    run = workdir / "lightning_logs" / "version_0"
+    final = workdir / "final.ckpt"
+    shutil.copy(run / "checkpoints" / "step20.ckpt", final)
+    # 10 steps an epoch: the bias has stopped before step 10, and nothing moves it any more
+    bias = [load(run / "checkpoints" / f"step{k}.ckpt")["state_dict"]["backbone.features.0.bias"] for k in (5, 10, 20)]
+    assert not torch.equal(bias[0], bias[1])
+    assert torch.equal(bias[1], bias[2])
+    main(["fit", "--ckpt_path", str(run / "checkpoints" / "step7.ckpt")])
+    assert state_differences(final, run / "checkpoints" / "step20.ckpt") == []
+
+
+def test_mistakes_are_one_line():
+    with pytest.raises(UserError, match="no parameter that trains has 'whitten' in its name"):
+        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, stops={"whitten": 1})
+    with pytest.raises(UserError, match="head_lr must be positive"):
+        build_optimizer(model(), "muon", 0.1, 0.0, {"head_lr": 0}, True)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+
+from lit_cnn import precision
+from lit_cnn.cli import main
+from lit_cnn.precision import Outcome, choose
+
+from .conftest import TINY, load, state_differences
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen", "why"),
+    [
+        (Outcome(3.0, 0.003), "bf16-mixed", "3.0 times as fast as in float32, and differs by 0.3%"),
+        (Outcome(1.05, 0.003), "32-true", "1.1 times as fast"),
+        (Outcome(3.0, 0.5), "32-true", "wrong by 50.0%"),
+        (Outcome(3.0, float("nan")), "32-true", "wrong by nan%"),
+    ],
+)
+def test_bfloat16_is_chosen_only_where_it_is_faster_and_right(found, chosen, why, monkeypatch):
+    monkeypatch.setattr(precision, "probe", lambda device, dtype: found)
+    name, reason = choose(CPU)
+    assert name == chosen
+    assert why in reason
+
+
+def test_a_device_that_cannot_compute_it_gets_float32(monkeypatch):
+    def broken(*args):
+        raise RuntimeError("bfloat16 is not supported here\nmore")
+
+    monkeypatch.setattr(precision, "probe", broken)
+    assert choose(CPU) == ("32-true", "cpu computes no convolution in bfloat16: bfloat16 is not supported here")
+
+
+def test_an_older_gpu_gets_float16_with_scaling(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(precision, "probe", lambda device, dtype: asked.append(dtype) or Outcome(2.0, 0.001))
+    assert choose(torch.device("cuda"))[0] == "16-mixed"
+    assert asked == [torch.float16]
+
+
+def test_the_probe_measures_rounding_and_leaves_random_numbers_and_threads_alone():
+    torch.manual_seed(1)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(1)
+    choose(CPU)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+    found = precision.probe(CPU, torch.bfloat16)
+    assert 1e-4 < found.error < precision.ERROR
+    assert found.gain > 0
+
+
+def test_auto_is_settled_once_and_the_run_keeps_what_was_found(workdir, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "choose", lambda device: ("bf16-mixed", "tried"))
+    short = [*TINY, "--epochs=1"]
+    main(["fit", *short, "--precision=auto", "--trainer.default_root_dir=found"])
+    assert "precision auto: bf16-mixed (tried)" in capsys.readouterr().out
+    main(["fit", *short, "--precision=bf16-mixed", "--trainer.default_root_dir=given"])
+    found, given = (workdir / name / "lightning_logs" / "version_0" for name in ("found", "given"))
+    assert yaml.safe_load((found / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
+    last = [run / "checkpoints" / "last.ckpt" for run in (found, given)]
+    assert load(last[0])["lit_cnn"]["config"]["trainer"]["precision"] == "bf16-mixed"
+    assert state_differences(*last) == []
+
+    monkeypatch.setattr(precision, "choose", None)  # with a checkpoint there is nothing to try
+    capsys.readouterr()
+    main(["fit", "--resume", str(found), "--epochs=2", "--precision=auto"])
+    assert "precision auto: bf16-mixed (that of " in capsys.readouterr().out
+
+
+def test_processes_that_something_else_started_cannot_agree(workdir, monkeypatch, fails):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.delenv("LIT_CNN_PRECISION", raising=False)
+    assert "--trainer.precision auto cannot be agreed on" in fails("fit", *TINY, "--precision=auto")
+
+
+def test_a_wrong_precision_is_told_all_right_ones(workdir, fails):
+    line = fails("fit", *TINY, "--precision=bf17")
+    assert "'bf16-mixed'" in line
+    assert "'auto'" in line
