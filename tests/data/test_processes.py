@@ -57,6 +57,8 @@ def _child(rank: int, folder: str, port: int) -> None:
         "TORCHELASTIC_RUN_ID": "test",
     }
     Path(folder, f"{rank}.json").write_text(json.dumps(_run(Path(folder), 2)))
+    # while Python is whole, as callbacks/peers.py does: gloo's threads may outlive it, and that aborts the process
+    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
