@@ -30,6 +30,7 @@ from lit_cnn.callbacks.finite import FiniteLoss
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
 from lit_cnn.callbacks.peers import Peers
+from lit_cnn.callbacks.preview import Preview
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
 from lit_cnn.checkpoint import Record, base_config
@@ -205,6 +206,9 @@ class LitCLI(LightningCLI):
             checks.check_training(config, self.record)
         precision.settle(config, self.record)
         batch_size.settle(config, command, self.record)  # its search trains at the run's precision
+        data = config.data.init_args
+        if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
+            data.eval_batch_size = data.batch_size  # the only batches there are
         self.plain_config = self._plain(config)
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)
@@ -266,7 +270,8 @@ class LitCLI(LightningCLI):
         """Trainer with this project's callbacks and, for ``fit``, its run folder."""
         config = self.config[self.arguments.command].trainer
         callbacks: list[Callback] = [*self.callbacks]
-        callbacks += [Progress()] if config.enable_progress_bar is not False else []
+        if config.enable_progress_bar is not False:
+            callbacks += [Progress(), *([Preview()] if self.arguments.command == "fit" else [])]
         keeps = self.arguments.command == "fit" and config.enable_checkpointing is not False
         if self.arguments.command == "fit" and config.fast_dev_run:
             keeps = False  # a trial of the code: it leaves nothing behind

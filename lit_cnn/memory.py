@@ -23,6 +23,7 @@ WORDS = re.compile(
     r"can('t|not) allocate memory|bad_alloc|could not create a memory|out of memory|_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
+EVALUATION = 1024  # images; larger batches are hardly faster
 HALF = ("16", "bf16", "16-mixed", "bf16-mixed", "16-true", "bf16-true")  # precisions that already take half the memory
 
 
@@ -54,15 +55,26 @@ def out_of_memory_told(command: str, config: Any, resumes: bool) -> Iterator[Non
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        batch = config.data.init_args.batch_size
+        batch = _batch(command, config)
         wanted = _wanted(str(error))
         images = f"batches of {batch} image{'s' if batch > 1 else ''}"
         what = f"out of memory in {command} with {images}{f' ({wanted})' if wanted else ''}"
         raise UserError(f"{what}: try {', or '.join(_remedies(command, config, resumes))}") from error
 
 
+def evaluation_batch(training: int) -> int:
+    """Images that an evaluation takes at once where training takes so many: it keeps nothing for a backward pass."""
+    return max(training, min(4 * training, EVALUATION))
+
+
+def _batch(command: str, config: Any) -> int:
+    """Images per batch; in an evaluation, the most that the data set puts into one."""
+    data = config.data.init_args
+    return int(data.batch_size if command == "fit" else data.eval_batch_size or evaluation_batch(data.batch_size))
+
+
 def _remedies(command: str, config: Any, resumes: bool) -> list[str]:
-    batch, trainer = config.data.init_args.batch_size, config.trainer
+    batch, trainer = _batch(command, config), config.trainer
     remedies = []
     if batch > 1 and command == "fit":
         steps = 2 * trainer.accumulate_grad_batches

@@ -104,6 +104,13 @@ def _groups(model: nn.Module, decay_all: bool, stops: Mapping[str, float]) -> li
     return list(groups.values())
 
 
+def scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Multiply every learning rate by ``factor``, but for those that are a share of the weights' size (Muon's)."""
+    for group in optimizer.param_groups:
+        if group.get("kind") != "muon":
+            group["lr"] *= factor
+
+
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Lay restored state out in memory as its parameters are.
 

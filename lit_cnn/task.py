@@ -23,7 +23,7 @@ from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
-from lit_cnn.optim import Schedule, ScheduleName, build_optimizer, match_layouts
+from lit_cnn.optim import Schedule, ScheduleName, build_optimizer, match_layouts, scale_rates
 from lit_cnn.seeding import seed_generators, step_seed
 from lit_cnn.tta import TTAName, averaged
 
@@ -47,6 +47,9 @@ class ImageClassifier(LightningModule):
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
         lr: peak learning rate.
+        lr_base_size: lr is meant for batches of so many images, all processes and accumulated batches together, and
+            grows in proportion to their real number (Goyal et al. 2017, arXiv 1706.02677, section 2.1); null: for
+            batches of any size. Muon's filters keep theirs, which is a share of their size.
         weight_decay: weight decay.
         optimizer_args: further arguments of the optimizer, such as {momentum: 0.95}.
         decay_norm_and_bias: apply weight decay to biases and normalisation weights too.
@@ -82,6 +85,7 @@ class ImageClassifier(LightningModule):
         freeze: int | str | None = None,
         optimizer: str = "sgd",
         lr: float = 0.1,
+        lr_base_size: int | None = None,
         weight_decay: float = 5e-4,
         optimizer_args: dict[str, Any] | None = None,
         decay_norm_and_bias: bool = True,
@@ -106,6 +110,8 @@ class ImageClassifier(LightningModule):
         self.save_hyperparameters()
         if lr <= 0:
             raise UserError(f"model.lr must be positive, got {lr}")
+        if lr_base_size is not None and lr_base_size < 1:
+            raise UserError(f"model.lr_base_size is {lr_base_size}: it must be at least 1 image; 256 is usual")
         if lr_warmup_epochs < 0 or lr_min < 0 or lr_min > lr or lr_step_size < 1:
             raise UserError(
                 f"model.lr_warmup_epochs {lr_warmup_epochs} must be at least 0, model.lr_min {lr_min} between 0 and "
@@ -236,9 +242,10 @@ class ImageClassifier(LightningModule):
         cut = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready < self.trainer.num_training_batches
         for name in self.train_means:
             self._log(f"train/{name}", self.train_means.mean(name), reset=not cut)
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, LambdaLR)
-        self.log("train/lr", scheduler.get_last_lr()[0])
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        most = max(optimizer.param_groups, key=lambda group: sum(p.numel() for p in group["params"]))
+        self.log("train/lr", most["lr"])
 
     def _log(self, name: str, metric: Any, reset: bool = True) -> None:
         """Log a metric's value over all processes, and start it anew."""
@@ -311,6 +318,9 @@ class ImageClassifier(LightningModule):
             fused=not clips,
             stops=hparams["lr_stop"],
         )
+        if hparams.get("lr_base_size"):
+            images = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]  # set in fit
+            scale_rates(optimizer, images / hparams["lr_base_size"])
         self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):

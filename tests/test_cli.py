@@ -359,3 +359,9 @@ def test_two_processes_train_and_resume(workdir):
     table = rows(workdir / "lightning_logs" / "version_0" / "metrics.csv")
     assert [row["epoch"] for row in table] == ["0", "1", "2"]
     assert [p.name for p in (workdir / "lightning_logs").iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(("words", "batches"), [([], 3), (["--batch-size=7"], 52)])
+def test_the_batch_size_given_to_an_evaluation_is_the_one_it_takes(words, batches, trained, capsys):
+    main(["test", "--ckpt_path", str(trained), "--trainer.enable_progress_bar=true", *words])
+    assert f"test  {batches}/{batches} batches" in capsys.readouterr().out

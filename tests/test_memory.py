@@ -199,9 +199,9 @@ def test_two_processes_agree(workdir):
 # -- running out
 
 
-def said(error, command="fit", resumes=False, batch=64, precision="32-true", accumulate=1):
+def said(error, command="fit", resumes=False, batch=64, precision="32-true", accumulate=1, evaluation=None):
     config = Namespace(
-        data=Namespace(init_args=Namespace(batch_size=batch)),
+        data=Namespace(init_args=Namespace(batch_size=batch, eval_batch_size=evaluation)),
         trainer=Namespace(accumulate_grad_batches=accumulate, precision=precision),
     )
     with pytest.raises(UserError) as caught, memory.out_of_memory_told(command, config, resumes):
@@ -224,7 +224,8 @@ def test_running_out_of_memory_is_one_line_with_what_to_try():
         "--trainer.accumulate_grad_batches 8 --resume_anyway (as many images per optimizer step)"
     )
     assert "--amp" not in said(MemoryError(), precision="bf16-mixed")
-    assert said(MemoryError(), "test").endswith("with batches of 64 images: try --batch-size 32")
+    assert said(MemoryError(), "test").endswith("with batches of 256 images: try --batch-size 128")
+    assert said(MemoryError(), "test", evaluation=64).endswith("with batches of 64 images: try --batch-size 32")
     assert "a smaller --img-size" in said(MemoryError(), batch=1)
 
 

@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lit_cnn.errors import UserError
-from lit_cnn.optim import Schedule, build_optimizer, match_layouts
+from lit_cnn.optim import Schedule, build_optimizer, match_layouts, scale_rates
 
 STEPS = 40
 
@@ -138,3 +138,10 @@ def test_updates_are_fused_where_the_class_can_and_the_arguments_say_nothing_els
     assert fused("adamw") is True
     assert fused("adamw", foreach=True) is None
     assert fused("rmsprop") is None
+
+
+def test_rates_scale_but_for_those_that_are_a_share_of_the_weights():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2))
+    muon = build("muon", 0.2, args={"head_lr": 3.0, "bias_lr": 5.0}, net=net)
+    scale_rates(muon, 2.0)
+    assert {group["params"][0].ndim: group["lr"] for group in muon.param_groups} == {4: 0.2, 2: 6.0, 1: 10.0}

@@ -106,6 +106,20 @@ def test_the_learning_rate_moves_at_every_optimizer_step(workdir):
     assert rates == pytest.approx([0.01 * (1 - k / 10) for k in range(1, 11)])
 
 
+def test_the_learning_rate_grows_with_the_images_of_a_step_where_it_is_given_for_so_many(workdir):
+    words = ["--model.lr_base_size=64", "--trainer.accumulate_grad_batches=2", "--model.lr_scheduler=constant"]
+    main(["fit", *TINY, *words, "--epochs=1", "--lr=0.01"])  # 128 images a batch
+    (group,) = load(CHECKPOINTS / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == pytest.approx(0.01 * 128 * 2 / 64)
+
+
+def test_the_rate_shown_is_that_of_most_parameters(workdir):
+    main(["fit", *TINY, "--epochs=2", "--lr=0.01", "--model.lr_stop={features.0.bias: 1}"])
+    with Path("lightning_logs/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["train/lr"]) > 0.001
+
+
 def test_warm_up_counts_in_epochs_of_optimizer_steps(workdir):
     words = ["--epochs=2", "--trainer.accumulate_grad_batches=2", "--model.lr_warmup_epochs=1"]
     main(["fit", *TINY, *words, "--model.lr_scheduler=constant", "--lr=0.01", *EVERY_STEP])

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from lit_cnn import memory
 from lit_cnn.data import augment as ops
 from lit_cnn.data import statistics
 from lit_cnn.data.augment import Augment
@@ -22,6 +23,7 @@ from lit_cnn.errors import UserError
 log = logging.getLogger(__name__)
 
 NO_AUGMENT = Augment()
+EVAL_BATCHES = 8  # at least, where batches would be larger than those of training
 
 
 @dataclass
@@ -38,6 +40,8 @@ class ImageDataModule(LightningDataModule, ABC):
     Args:
         data_dir: Folder of the data.
         batch_size: Images per batch and process; "auto": as many as fit into memory, for new training runs.
+        eval_batch_size: Images per batch and process in validation, test and prediction, which need less memory;
+            null: four times batch_size, but at most 1024 and so few that there are eight batches to share out.
         image_size: Height and width in pixels the model sees; null: the set's own.
         channels: 1 (grey) or 3 (RGB); null: the set's own.
         workers: Threads that decode files; null: as many as there are cores, at most 8. Results do not depend on it.
@@ -56,6 +60,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self,
         data_dir: str = "data",
         batch_size: int | Literal["auto"] = 64,
+        eval_batch_size: int | None = None,
         image_size: int | None = None,
         channels: int | None = None,
         workers: int | None = None,
@@ -69,7 +74,8 @@ class ImageDataModule(LightningDataModule, ABC):
         class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir, self.batch_size, self.workers = data_dir, batch_size, workers
+        self.data_dir, self.workers = data_dir, workers
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
         self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
         self._given_classes = class_names
@@ -84,6 +90,8 @@ class ImageDataModule(LightningDataModule, ABC):
     def _check_settings(self) -> None:
         if self.batch_size != "auto" and self.batch_size < 1:
             raise UserError(f"data.batch_size is {self.batch_size}: it must be at least 1")
+        if self.eval_batch_size is not None and self.eval_batch_size < 1:
+            raise UserError(f"data.eval_batch_size is {self.eval_batch_size}: it must be at least 1")
         if self.image_size < 1:
             raise UserError(f"data.image_size is {self.image_size}: it must be at least 1 pixel")
         if self.channels not in (1, 3):
@@ -225,7 +233,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return BatchLoader(
             part.source,
             part.rows,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size if name == "train" else self._eval_batch_size(len(part.rows)),
             shuffle=shuffle,
             seed=self.seed,
             rank=rank,
@@ -235,6 +243,13 @@ class ImageDataModule(LightningDataModule, ABC):
             fingerprint=self.fingerprint(),
             pin=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
+
+    def _eval_batch_size(self, images: int) -> int:
+        """Return the images of an evaluation batch: not by the number of processes, so that none changes a result."""
+        if self.eval_batch_size is not None:
+            return self.eval_batch_size
+        assert self.batch_size != "auto"
+        return max(self.batch_size, min(memory.evaluation_batch(self.batch_size), images // EVAL_BATCHES))
 
     @property
     def _speaks(self) -> bool:

@@ -6,6 +6,7 @@ itself, and nothing about its position needs saving: it reads the trainer's own 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -83,6 +84,9 @@ class BatchLoader:
         position: Returns (epoch, batches already done in it); asked at the first batch of each epoch, not before.
         fingerprint: Of the data, to refuse resuming on other data.
         pin: Page-locked memory, for faster copies to a GPU.
+
+    Attributes:
+        waited: Seconds that whoever takes the batches has waited for them so far.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class BatchLoader:
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.position = position
         self.fingerprint, self.pin = fingerprint, pin
+        self.waited = 0.0
 
     def __len__(self) -> int:
         n, size = len(self.rows), self.batch_size * self.world_size
@@ -134,9 +139,11 @@ class BatchLoader:
         task_epoch = epoch if self.shuffle else None
         if self.workers == 0:
             for rows in plans:
+                began = time.perf_counter()
                 batch, tasks = self._start(rows, task_epoch)
                 for task in tasks:
                     task()
+                self.waited += time.perf_counter() - began
                 yield batch
             return
         # Enough batches ahead that every thread has an image to work on while the newest batch is waited for.
@@ -161,10 +168,11 @@ class BatchLoader:
         batch = Batch(image, target.pin_memory() if self.pin else target, rows.pin_memory() if self.pin else rows)
         return batch, self.source.tasks(rows, image, epoch)
 
-    @staticmethod
-    def _finish(batch: Batch, futures: list[Future[None]]) -> Batch:
+    def _finish(self, batch: Batch, futures: list[Future[None]]) -> Batch:
+        began = time.perf_counter()
         for future in futures:
             future.result()  # raises here, in the main thread, what a decoding thread raised
+        self.waited += time.perf_counter() - began
         return batch
 
     @cached_property

@@ -336,6 +336,7 @@ def test_fingerprints_tell_sets_apart_and_do_not_change() -> None:
         ({"normalize": "best"}, "data.normalize is 'best'"),
         ({"mean": [0.5]}, "data.mean and data.std together"),
         ({"mean": [0.5] * 3, "std": [0.5] * 3}, "data.mean has 3 .* 1 channel"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0"),
         ({"image_size": 0}, "data.image_size is 0"),
         ({"workers": -1}, "data.workers is -1"),
         ({"class_names": ["a", "a"]}, "names a class twice"),
@@ -344,6 +345,23 @@ def test_fingerprints_tell_sets_apart_and_do_not_change() -> None:
 def test_senseless_settings_are_refused_by_name(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Digits(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"batch_size": 4}, 16),  # four times
+        ({"batch_size": 30}, 44),  # 359 test images in at least eight batches
+        ({"batch_size": 100}, 100),  # never fewer than in training
+        ({"batch_size": 4, "eval_batch_size": 7}, 7),
+    ],
+)
+def test_evaluation_takes_more_images_at_once_the_same_for_any_number_of_processes(
+    settings: dict[str, int], expected: int
+) -> None:
+    data = Digits(**settings)
+    assert data.test_dataloader().batch_size == expected
+    assert data.train_dataloader().batch_size == settings["batch_size"]
 
 
 def test_augmentation_happens_in_training_only() -> None:

@@ -1,0 +1,93 @@
+"""The first steps of a fit, told once: how fast it goes, how long it will take, what it needs and what it waits for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_cnn import memory
+from lit_cnn.callbacks.meter import Meter, clock, speed, time_left
+
+WARM_UP = 3  # steps that choose kernels, fill caches and start threads
+WAITING = 0.1  # share of the time from which on something can be won by feeding faster
+
+
+class Preview(Callback):
+    """After the first steps of a fit, print one line.
+
+        first 20 steps: 1,234 img/s, about 12:30 to go, peak memory 1.2 GiB, waiting for data 38%: raise --workers …
+
+    Args:
+        steps: batches to measure, after a few to warm up; the first epoch's, if it has fewer.
+    """
+
+    def __init__(self, steps: int = 20) -> None:
+        self._steps = steps
+        self._seen = 0  # batches
+        self._waited = 0.0  # the loader's seconds when measuring began
+        self._meter = Meter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self._seen, self._meter = 0, Meter()
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a step; after the last one, tell."""
+        self._seen += 1
+        if not WARM_UP <= self._seen <= WARM_UP + self._steps:
+            return
+        device = trainer.strategy.root_device
+        if device.type != "cpu":  # else what is measured is how fast work is handed out
+            torch.accelerator.synchronize(device)
+        now = time.perf_counter()
+        if self._seen == WARM_UP:
+            self._waited = _waited(trainer)
+            self._meter.resume(now)
+            return
+        self._meter.step(len(batch.target) * trainer.world_size, now)
+        left = trainer.num_training_batches - batch_idx - 1
+        if self._seen == WARM_UP + self._steps or left == 0:
+            self._seen = WARM_UP + self._steps  # once, also where an epoch is shorter
+            if trainer.is_global_zero:
+                self._tell(trainer, left)
+
+    def _tell(self, trainer: Trainer, left: float) -> None:
+        meter = self._meter
+        parts = [speed(meter.images / meter.seconds)]
+        # An image of validation is reckoned as a third of one of training: it has no backward pass.
+        validation = len(getattr(trainer.val_dataloaders, "rows", ())) / 3
+        _, to_go = time_left(trainer, meter, left, validation * meter.seconds / meter.images)
+        if to_go is not None:
+            parts.append(f"about {clock(to_go)} to go")
+        parts.append(_peak(trainer.strategy.root_device))
+        share = (_waited(trainer) - self._waited) / meter.seconds
+        parts.append(f"waiting for data {share:.0%}{_advice(trainer) if share >= WAITING else ''}")
+        print_above = trainer.progress_bar_callback.print if trainer.progress_bar_callback else print
+        print_above(f"first {meter.batches} steps: {', '.join(parts)}")
+
+
+def _waited(trainer: Trainer) -> float:
+    return float(getattr(trainer.train_dataloader, "waited", 0.0))
+
+
+def _peak(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"peak GPU memory {memory.shown(torch.cuda.max_memory_allocated(device))}"
+    return f"peak memory {memory.shown(memory.peak())}"
+
+
+def _advice(trainer: Trainer) -> str:
+    """What would feed the run faster, where something could."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set in fit
+    loader: Any = trainer.train_dataloader
+    remedies = [f"raise --workers (now {loader.workers})"] if loader.workers else []
+    if getattr(data, "cache", None) == "none":
+        remedies.append("set --data.cache disk")
+    return f": {' or '.join(remedies)}" if remedies else ""
