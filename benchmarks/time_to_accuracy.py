@@ -2,8 +2,8 @@
 
 Each seed is a whole ``lit-cnn fit`` (for configs/speedrun_cifar.yaml some twenty minutes on two cores) and a
 ``lit-cnn test`` of its last checkpoint, with the config's test-time averaging and without. Seconds are those of
-training, validation and saving, without starting up. Operations are torch's count for one step forward and backward,
-times the steps, and for the test's images; what an optimizer computes is not counted.
+training, validation and saving, without starting up. Operations are torch's count for an image forward and backward,
+times the images trained on, and forward for those of validation and test; what an optimizer computes is not counted.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ COPIES = {"none": 1, "flip": 2, "flip_shift": 6}  # forward passes for one image
 
 
 class Cost(Callback):
-    """Operations of an image, forwards and forwards and backwards, images trained on, and seconds of the fit."""
+    """Operations of an image, forwards and forwards and backwards, images it went over, and seconds of the fit."""
 
     def __init__(self) -> None:
-        self.trained = 0
+        self.trained = self.validated = 0
         self.forward = self.both = 0.0
         self.seconds = self._start = 0.0
 
@@ -48,6 +48,12 @@ class Cost(Callback):
             self._count(module, batch)
             self._start = CLOCKS["wall"]()
         self.trained += len(batch.target)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Count images."""
+        self.validated += len(batch.target)
 
     def on_train_end(self, trainer: Trainer, module: Any) -> None:
         """Stop the clock."""
@@ -79,7 +85,7 @@ def measure(config: str, seed: int, extra: Sequence[str]) -> dict[str, Any]:
         accuracy, plain = (json.loads(file.read_text())["test/acc"] for file in reports)
         images = json.loads(reports[0].read_text())["images"]
         tta = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_cnn"]["config"]["model"]["tta"]
-    train = cost.trained * cost.both / 1e15
+    train = (cost.trained * cost.both + cost.validated * cost.forward) / 1e15
     return {
         "seed": seed,
         "accuracy": accuracy,
