@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import batch_size, checks, imports, memory, precision, runs, settings, start
+from lit_cnn import allocator, batch_size, checks, imports, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
@@ -74,6 +74,7 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
     """
     if not debug:
         _quiet()
+    allocator.keep_freed()
     record = start.find_record(arguments, start.root_folder(arguments))
     checks.check_flags(arguments, record)
     words = [arguments.command]

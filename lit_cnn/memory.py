@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lit_cnn.allocator import give_back
 from lit_cnn.errors import UserError
 
 try:
@@ -114,7 +115,8 @@ def shown(count: float) -> str:
 
 
 def used() -> int:
-    """Bytes of memory this process holds now; where the system does not tell, the most it has held."""
+    """Bytes of memory this process needs now; where the system does not tell, the most it has held."""
+    give_back()  # what is free counts as free
     status = _numbers(Path("/proc/self/status"))
     return status["VmRSS"] if "VmRSS" in status else peak()
 

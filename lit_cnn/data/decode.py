@@ -127,14 +127,16 @@ def _to_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert(mode)
 
 
-def _draft(image: Image.Image, short: int, wanted: int) -> bool:
-    """Let the JPEG decoder shrink by 8 or 4 if what is ``short`` pixels stays at least ``wanted``; whether it will.
+def _draft(image: Image.Image, short: int, wanted: int, scales: Sequence[int]) -> bool:
+    """Let the JPEG decoder shrink by one of ``scales`` if what is ``short`` pixels stays at least ``wanted``.
 
-    Decoding at a smaller scale is several times faster; by 2 it is no faster than ``_pixels`` without. It never decodes
-    below the size asked for, so no detail is made up, but its filter is not the resizing filter: evaluation never uses
-    it.
+    Decoding at a smaller scale is several times faster. It never decodes below the size asked for, so no detail is made
+    up, but its filter is not the resizing filter: evaluation never uses it.
+
+    Returns:
+        Whether it will.
     """
-    scale = next((s for s in (8, 4) if short >= s * wanted), 1)
+    scale = next((s for s in scales if short >= s * wanted), 1)
     if scale == 1 or image.format != "JPEG":
         return False
     return image.draft(None, (image.size[0] // scale, image.size[1] // scale)) is not None
@@ -224,7 +226,7 @@ def _random_crop(
     if not _upright(image) and image.getexif()[_ORIENTATION] >= 5:  # it lies on its side
         width, height = height, width
     top, left, h, w = crop_boxes(crop[:, None], height, width, scale, ratio)[0].tolist()
-    if not _draft(image, min(h, w), geometry.size):
+    if not _draft(image, min(h, w), geometry.size, (8, 4)):  # by 2 is no faster than all of it by _pixels
         return crop_resized(_pixels(image, geometry.channels), (top, left, h, w), geometry.size)
     image = _upright_image(image)
     x, y = image.size[0] / width, image.size[1] / height
@@ -236,7 +238,7 @@ def _random_crop(
 
 def _decode_bounded(path: str | Path, geometry: Geometry, short: int) -> np.ndarray:
     with _opened(path, geometry.max_pixels) as image:
-        drafted = _draft(image, min(image.size), short)
+        drafted = _draft(image, min(image.size), geometry.size, (8, 4, 2))  # by 2 spares the resizing
         pixels = _pixels(image, geometry.channels, drafted)
     height, width = pixels.shape[:2]
     shrink = short / min(height, width)
@@ -292,8 +294,8 @@ def read_bounded(path: str | Path, geometry: Geometry, short: int) -> np.ndarray
     """Read a whole picture, made smaller where its shorter side is above ``short`` pixels.
 
     Returns:
-        uint8 (height, width, channels), contiguous. JPEGs may be decoded at a quarter or an eighth of their size where
-        that is still at least ``short``.
+        uint8 (height, width, channels), contiguous. JPEGs are decoded at a half, a quarter or an eighth of their size
+        where their shorter side is then still at least ``geometry.size``.
 
     Raises:
         UserError: as ``read_image``.
