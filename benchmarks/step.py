@@ -2,7 +2,8 @@
 
 The bare loops train the same network on one batch that is there already: in float32 and the default memory format, in
 channels_last, in bfloat16 and in both. lit-cnn, at its own channels_last and bf16-mixed, is timed from one step's start
-to the next, with feeding, augmentation, metrics and checks.
+to the next, with feeding, augmentation, metrics and checks. ``--backbone speednet --batch-size 2000 --optimizer muon``
+is the step of configs/speedrun_cifar.yaml; as every step of a run takes the same time, its ratio is that of whole runs.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> dict[str, list[f
     for name, settings in LOOPS.items():
         if given.both_only and name != REFERENCE:
             continue
-        loop = Bare(get_model(given.backbone, num_classes=10, in_channels=3, **arguments), **settings)
+        network = get_model(given.backbone, num_classes=10, in_channels=3, **arguments)
+        loop = Bare(network, **settings, optimizer=given.optimizer)
         others[name] = lambda loop=loop: loop(image, target)
     turns = Turns(others, given.steps, CLOCKS[given.clock])
     batches = given.steps * (given.turns + 2)
@@ -80,6 +82,7 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> dict[str, list[f
             "fit", "--data=FashionMNIST", "--data.channels=3", f"--img-size={given.image_size}",
             "--data.augment.crop_padding=4", "--data.augment.flip=0.5", "--data.val_fraction=0.1",
             f"--batch-size={given.batch_size}", f"--model.backbone={given.backbone}", "--lr=0.01",
+            f"--model.optimizer={given.optimizer}",
             *(f"--model.backbone_args.{k}={v}" for k, v in arguments.items()), "--precision=bf16-mixed", "--device=cpu",
             "--epochs=1", f"--trainer.limit_train_batches={batches}", "--trainer.limit_val_batches=1",
             f"--trainer.default_root_dir={folder}", *extra,
@@ -94,6 +97,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default="resnet18", help="which network (resnet18, with the CIFAR stem)")
     parser.add_argument("--batch-size", type=int, default=128, help="images a step (128)")
     parser.add_argument("--image-size", type=int, default=32, help="their side in pixels (32)")
+    parser.add_argument("--optimizer", choices=("sgd", "muon"), default="sgd", help="of all loops (sgd)")
     parser.add_argument("--turns", type=int, default=5, help="how often each takes its turn (5)")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn (1)")
     parser.add_argument("--both-only", action="store_true", help="only the fastest of the bare loops")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_cnn.data import FashionMNIST
+from lit_cnn.muon import Muon
 
 
 def images(count: int) -> tuple[Tensor, Tensor]:
@@ -42,12 +43,20 @@ class Bare:
         network: in training mode.
         channels_last: memory format of weights and images.
         bf16: forward under autocast.
+        optimizer: sgd, or muon as in configs/speedrun_cifar.yaml.
     """
 
-    def __init__(self, network: nn.Module, channels_last: bool = False, bf16: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, channels_last: bool = False, bf16: bool = False, optimizer: str = "sgd"
+    ) -> None:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.network, self.bf16 = network.train().to(memory_format=self.format), bf16
-        self.optimizer = torch.optim.SGD(self.network.parameters(), **{"lr": 0.01, "momentum": 0.9, "nesterov": True})
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer: torch.optim.Optimizer
+        if optimizer == "muon":
+            self.optimizer = Muon(trained, lr=0.01, steps=3)
+        else:
+            self.optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9, nesterov=True)
 
     def __call__(self, image: Tensor, target: Tensor) -> None:
         """One step on images float (N, C, H, W)."""
