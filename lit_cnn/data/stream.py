@@ -99,7 +99,7 @@ class ShardSource(FileSource):
                 soon = np.concatenate([soon, self._shard_order(epoch + 1)[: self.window]])
         if where != self._asked:
             self._asked = where
-            self.files.ahead([self.shards[i] for i in soon])
+            self.files.ahead([self.shards[int(i)] for i in soon])
 
     def _shard_order(self, epoch: int) -> np.ndarray:
         return self._train[shard_order(self.seed, epoch, len(self._train)).numpy()]
