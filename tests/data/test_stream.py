@@ -19,6 +19,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cnn.cli import main
 from lit_cnn.data import ImageDataModule, ImageFolder, Stream
+from lit_cnn.data.download import locked
+from lit_cnn.data.places import Remote
 from lit_cnn.data.shards import MANIFEST, write_shards
 from lit_cnn.errors import UserError
 
@@ -303,10 +305,9 @@ def served(shards: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_an_address_gives_the_run_of_the_folder_and_keeps_no_more_than_its_limit(
-    shards: Path, served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, served: tuple[str, list[str]]
 ) -> None:
     address, asked = served
-    monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "copies"))
     sizes = [path.stat().st_size for path in shards.glob("*.tar")]
     limit = 4 * max(sizes)
     assert limit < sum(sizes) / 2
@@ -314,7 +315,9 @@ def test_an_address_gives_the_run_of_the_folder_and_keeps_no_more_than_its_limit
 
     class Watching(Stream):
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-            held.append(sum(p.stat().st_size for p in (tmp_path / "copies").rglob("*.tar")))
+            assert isinstance(self._place, Remote)
+            with locked(self._place._lock):  # nothing comes or goes meanwhile
+                held.append(sum(path.stat().st_size for path in self._place.copies.iterdir()))
             return super().on_after_batch_transfer(batch, dataloader_idx)
 
     settings = {**SETTINGS, "shard_window": 2, "normalize": "imagenet"}
