@@ -70,6 +70,8 @@ class Arguments:
         images: files and folders given to ``predict``.
         allow_import: packages that settings may name classes of, besides those that they always may.
         resume_anyway: resume although what decides the order of the samples has changed.
+        shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
+        shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
         verify_resume: compare a killed and resumed run of so many steps with a straight one instead of training.
         bare: flags without a value, such as ``--help``.
     """
@@ -83,6 +85,8 @@ class Arguments:
     allow_import: list[str] = field(default_factory=list)
     resume_anyway: bool = False
     verify_resume: int | None = None
+    shards: str | None = None
+    shard_mb: int | None = None
     bare: list[str] = field(default_factory=list)
 
     def names(self) -> set[str]:
@@ -139,6 +143,10 @@ def parse(args: list[str]) -> Arguments:
                 raise UserError(f"{token} needs a value: {token} VALUE")
             value, position = following, position + 1
         _place(parsed, flag, value)
+    if parsed.shards is not None and command != "prepare":
+        raise UserError(f"--shards has no effect on {command}: lit-cnn prepare writes shards")
+    if parsed.shard_mb is not None and parsed.shards is None:
+        raise UserError("--shard_mb is the size of shards: say where to write them, --shards DIR")
     return parsed
 
 
@@ -159,6 +167,12 @@ def _place(parsed: Arguments, flag: str, value: str) -> None:
         parsed.ckpt_path = value
     elif flag == "--allow_import":
         parsed.allow_import += [name.strip() for name in value.split(",")]
+    elif flag == "--shards":
+        parsed.shards = value
+    elif flag == "--shard_mb":
+        if not value.isdigit() or int(value) < 1:
+            raise UserError(f"{flag} {value}: expected a whole number of megabytes, at least 1")
+        parsed.shard_mb = int(value)
     elif flag in ("--device", "--devices"):
         parsed.flags.extend(_device(value))
     else:

@@ -29,12 +29,13 @@ lit-cnn trains, tests and resumes convolutional image models.
   lit-cnn models 'resnet*'                             list backbones
 
 Other commands: validate (as test, on the validation images), inspect MODEL (shapes, parameters, receptive fields),
-prepare --data NAME --data-dir DIR (fetch the images, look at every one, list those that cannot be read);
+prepare --data NAME --data-dir DIR (fetch the images, look at every one, list those that cannot be read;
+with --shards OUT [--shard_mb N], write them as a few large files for --data Stream --data-dir OUT);
 train and val are other words for fit and validate.
 
 Settings people change most:
   --config FILE          a YAML file; configs/ has one for each experiment
-  --data NAME            CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder
+  --data NAME            CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, Stream
   --data-dir DIR         where the images are
   --model.backbone NAME  which network
   --epochs N  --batch-size N (-b)  --lr X  --seed N  --workers N (-j)

@@ -16,6 +16,7 @@ WORDS = {
     "split": "split (hash)",
     "data": "data set",
     "crops": "random crops are cut from",
+    "shard_window": "shards mixed at a time",
     "accumulate_grad_batches": "accumulated batches",
     "limit_train_batches": "limit of training batches",
 }

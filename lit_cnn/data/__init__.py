@@ -7,6 +7,7 @@ from lit_cnn.data.draws import hash_uniform
 from lit_cnn.data.folders import Flowers, ImageFolder, Vehicles
 from lit_cnn.data.images import Images
 from lit_cnn.data.loader import Batch, BatchLoader
+from lit_cnn.data.stream import Stream
 
 __all__ = [
     "CIFAR10",
@@ -20,6 +21,7 @@ __all__ = [
     "ImageDataModule",
     "ImageFolder",
     "Images",
+    "Stream",
     "Vehicles",
     "hash_uniform",
 ]

@@ -8,7 +8,6 @@ place of its source. That needs no watcher and no record on disk, and costs 1 us
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ def _while_reading_this_file(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def named_in_crashes(path: str | os.PathLike[str], function: Callable[..., R], *args: Any) -> R:
-    """Return ``function(*args)``; should the process crash meanwhile, the report names ``path``."""
+def named_in_crashes(path: object, function: Callable[..., R], *args: Any) -> R:
+    """Return ``function(*args)``; should the process crash meanwhile, the report names ``str(path)``."""
     code = _while_reading_this_file.__code__.replace(co_filename=str(path), co_firstlineno=0)
     return FunctionType(code, {})(function, *args)

@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,24 @@ warnings.filterwarnings("ignore", message="The image decoding and encoding capab
 _OWN_TROUBLES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
+class Encoded:
+    """A picture file's content that was read before, from a shard.
+
+    Args:
+        name: What a person calls it.
+        content: Of the file.
+    """
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name, self.content = name, content
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = str | Path | Encoded  # where a picture's bytes are
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How a picture of any size becomes (channels, size, size).
@@ -86,10 +105,11 @@ class Geometry:
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: Picture, max_pixels: int) -> Iterator[Image.Image]:
     """Open a picture, reading only its header. Raises what Pillow raises, and ValueError for too many pixels."""
     # An open file, not a path: given a path, Pillow 13 maps uncompressed TIFFs with sides swapped when EXIF turns them.
-    with open(path, "rb") as file:  # noqa: PTH123 (faster than a Path)
+    # Path.open is slower than open.
+    with BytesIO(path.content) if isinstance(path, Encoded) else open(path, "rb") as file:  # noqa: PTH123
         try:
             image = Image.open(file, formats=_FORMATS)
         except Image.DecompressionBombError:
@@ -203,7 +223,7 @@ def crop_resized(pixels: np.ndarray, box: Sequence[int], size: int) -> np.ndarra
 
 
 def _decode(
-    path: str | Path, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
+    path: Picture, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     size = geometry.size
     with _opened(path, geometry.max_pixels) as image:
@@ -236,7 +256,7 @@ def _random_crop(
     return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _decode_bounded(path: str | Path, geometry: Geometry, short: int) -> np.ndarray:
+def _decode_bounded(path: Picture, geometry: Geometry, short: int) -> np.ndarray:
     with _opened(path, geometry.max_pixels) as image:
         drafted = _draft(image, min(image.size), geometry.size, (8, 4, 2))  # by 2 spares the resizing
         pixels = _pixels(image, geometry.channels, drafted)
@@ -263,7 +283,7 @@ def _center_crop(image: Image.Image, size: int, share: float) -> Image.Image:
 
 
 def read_image(
-    path: str | Path,
+    path: Picture,
     geometry: Geometry,
     crop: Tensor | None = None,
     scale: tuple[float, float] = (1.0, 1.0),
@@ -290,7 +310,7 @@ def read_image(
     return _read(path, _decode, geometry, crop, scale, ratio)
 
 
-def read_bounded(path: str | Path, geometry: Geometry, short: int) -> np.ndarray:
+def read_bounded(path: Picture, geometry: Geometry, short: int) -> np.ndarray:
     """Read a whole picture, made smaller where its shorter side is above ``short`` pixels.
 
     Returns:
@@ -303,22 +323,23 @@ def read_bounded(path: str | Path, geometry: Geometry, short: int) -> np.ndarray
     return _read(path, _decode_bounded, geometry, short)
 
 
-def _read(path: str | Path, function: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+def _read(path: Picture, function: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
     try:
         return named_in_crashes(path, function, path, *args)
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)
         if _is_own_trouble(error):
             raise _own_trouble(path, error) from error
-        raise UserError(
-            f"cannot read image {path}: {why(error)}; fix or remove it, or start again with --data.on_bad_image skip"
-        ) from error
+        mend = "fix or remove it, or start again with --data.on_bad_image skip"
+        if isinstance(path, Encoded):
+            mend = "write the shards again from good files"
+        raise UserError(f"cannot read image {path}: {why(error)}; {mend}") from error
 
 
 def _is_own_trouble(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OWN_TROUBLES)
 
 
-def _own_trouble(path: str | Path, error: BaseException) -> UserError:
+def _own_trouble(path: Picture, error: BaseException) -> UserError:
     reason = "not enough memory" if isinstance(error, MemoryError) else why(error)
     return UserError(
         f"cannot read image {path} now: {reason}; close other programs, or decode fewer images at once with a smaller "
@@ -337,7 +358,7 @@ def why(error: BaseException) -> str:
     return f"its pixels are damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
-def check_image(path: str | Path, max_pixels: int) -> tuple[str | None, bool]:
+def check_image(path: Picture, max_pixels: int) -> tuple[str | None, bool]:
     """Decode a whole picture.
 
     Returns:
@@ -356,7 +377,7 @@ def check_image(path: str | Path, max_pixels: int) -> tuple[str | None, bool]:
     return None, True
 
 
-def _decode_fully(path: str | Path, max_pixels: int) -> None:
+def _decode_fully(path: Picture, max_pixels: int) -> None:
     with _opened(path, max_pixels) as image:
         image.load()
         _to_channels(image, 3)

@@ -87,6 +87,33 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     return torch.argsort(hash_int64(seed, epoch, torch.arange(n), ["order"])[0], stable=True)
 
 
+def shard_order(seed: int, epoch: int, shards: int) -> Tensor:
+    """Return the order in which epoch ``epoch`` reads shards: int64 (shards,), a permutation of 0..shards-1."""
+    return torch.argsort(hash_int64(seed, epoch, torch.arange(shards), ["shards"])[0], stable=True)
+
+
+def windowed_permutation(seed: int, epoch: int, shard: Tensor, shards: int, window: int) -> Tensor:
+    """Return an order of epoch ``epoch`` that needs only ``window`` shards at a time.
+
+    The shards are permuted, and their samples are mixed within each run of ``window`` shards. With one window it is
+    ``permutation(seed, epoch, n)`` itself.
+
+    Args:
+        seed: The run's seed.
+        epoch: Number of the epoch, from 0.
+        shard: int64 (n,), the shard that each sample lies in.
+        shards: How many there are.
+        window: Shards that are mixed with each other.
+
+    Returns:
+        int64 (n,), a permutation of 0..n-1.
+    """
+    place = torch.empty(shards, dtype=torch.int64)
+    place[shard_order(seed, epoch, shards)] = torch.arange(shards)
+    order = permutation(seed, epoch, len(shard))
+    return order[torch.argsort(place[shard[order]] // window, stable=True)]
+
+
 def _box_ops(what: str) -> tuple[str, ...]:
     return (*(f"{what}/{side}/{k}" for side in ("area", "ratio") for k in range(_ATTEMPTS)), f"{what}/y", f"{what}/x")
 

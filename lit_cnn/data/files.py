@@ -11,7 +11,7 @@ from typing import NoReturn
 from torch import Tensor
 
 from lit_cnn.data.augment import Augment
-from lit_cnn.data.decode import EXTENSIONS, Geometry, read_image, why
+from lit_cnn.data.decode import EXTENSIONS, Geometry, Picture, read_image, why
 from lit_cnn.data.draws import CROP_OPS, hash_uniform
 from lit_cnn.errors import UserError
 
@@ -98,6 +98,10 @@ class FileSource:
         """Return the path relative to the set's folder."""
         return self.paths[row]
 
+    def picture(self, row: int) -> Picture:
+        """Return where the picture's bytes are."""
+        return self.root / self.paths[row]
+
     def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return one function a picture."""
         scale, ratio = self.augment.crop_scale, self.augment.crop_ratio
@@ -108,7 +112,7 @@ class FileSource:
         def task(i: int, row: int) -> Callable[[], None]:
             def decode() -> None:
                 crop = None if draws is None else draws[:, i]
-                pixels = read_image(self.root / self.paths[row], self.geometry, crop, scale or (1.0, 1.0), ratio)
+                pixels = read_image(self.picture(row), self.geometry, crop, scale or (1.0, 1.0), ratio)
                 # The numpy view of the pinned or plain batch: no second copy.
                 out[i].numpy()[...] = pixels
 

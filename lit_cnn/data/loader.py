@@ -53,6 +53,11 @@ class Source(Protocol):
         ...
 
 
+def shuffled(rows: Tensor, seed: int, epoch: int) -> Tensor:
+    """Return ``rows``, int64 (N,), in the training order of an epoch: all of them mixed."""
+    return rows[permutation(seed, epoch, len(rows))]
+
+
 def gather(images: np.ndarray, rows: Tensor, out: Tensor) -> None:
     """Copy ``rows`` of uint8 (len, ...) to ``out``, in the calling thread alone.
 
@@ -64,11 +69,11 @@ def gather(images: np.ndarray, rows: Tensor, out: Tensor) -> None:
 class BatchLoader:
     """Yield this rank's batches of one part of a source.
 
-    Training (``shuffle``): the order of epoch e is ``permutation(seed, e)``; global batch b is a slice of
-    ``batch_size * world_size`` of it, of which each rank takes its part. The last, partial one is shared out as
-    evenly as possible, and dropped when a rank would get fewer than 2 samples (batch norm needs two), unless it is
-    the only one. Evaluation: in order; rank r takes the whole batches r, r + world_size, ..., so batches are composed
-    the same for any number of ranks; ranks short of a batch yield one of no samples.
+    Training (``shuffle``): the order of epoch e is a pure function of (seed, e), see ``order``; global batch b is a
+    slice of ``batch_size * world_size`` of it, of which each rank takes its part. The last, partial one is shared out
+    as evenly as possible, and dropped when a rank would get fewer than 2 samples (batch norm needs two), unless it
+    is the only one. Evaluation: in order; rank r takes the whole batches r, r + world_size, ..., so batches are
+    composed the same for any number of ranks; ranks short of a batch yield one of no samples.
 
     ``len()`` is the number of batches of a full epoch, the same on every rank and constant.
 
@@ -84,6 +89,7 @@ class BatchLoader:
         position: Returns (epoch, batches already done in it); asked at the first batch of each epoch, not before.
         fingerprint: Of the data, to refuse resuming on other data.
         pin: Page-locked memory, for faster copies to a GPU.
+        order: Makes (rows, seed, epoch) the rows in training order.
 
     Attributes:
         waited: Seconds that whoever takes the batches has waited for them so far.
@@ -103,6 +109,7 @@ class BatchLoader:
         position: Callable[[], tuple[int, int]] | None = None,
         fingerprint: str = "",
         pin: bool = False,
+        order: Callable[[Tensor, int, int], Tensor] = shuffled,
     ) -> None:
         if shuffle and len(rows) < world_size:
             raise UserError(f"{len(rows)} training images cannot be shared among {world_size} processes: use fewer")
@@ -110,7 +117,7 @@ class BatchLoader:
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.position = position
-        self.fingerprint, self.pin = fingerprint, pin
+        self.fingerprint, self.pin, self.order = fingerprint, pin, order
         self.waited = 0.0
 
     def __len__(self) -> int:
@@ -134,7 +141,7 @@ class BatchLoader:
         # A generator: nothing below runs before the first next(). Lightning calls iter() before it restores the loops,
         # and does not call it again on resume.
         epoch, done = self.position() if self.position is not None else (0, 0)
-        order = self.rows[permutation(self.seed, epoch, len(self.rows))] if self.shuffle else self.rows
+        order = self.order(self.rows, self.seed, epoch) if self.shuffle else self.rows
         plans = (self._plan(epoch, b, order) for b in range(done, len(self)))
         task_epoch = epoch if self.shuffle else None
         if self.workers == 0:
