@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -46,7 +46,7 @@ class ImageClassifier(LightningModule):
             keeps its statistics.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
-        lr: peak learning rate.
+        lr: peak learning rate; "auto": found by a learning-rate range test, for new training runs.
         weight_decay: weight decay.
         optimizer_args: further arguments of the optimizer, such as {momentum: 0.95}.
         decay_norm_and_bias: apply weight decay to biases and normalisation weights too.
@@ -81,7 +81,7 @@ class ImageClassifier(LightningModule):
         weights_strict: bool = True,
         freeze: int | str | None = None,
         optimizer: str = "sgd",
-        lr: float = 0.1,
+        lr: float | Literal["auto"] = 0.1,
         weight_decay: float = 5e-4,
         optimizer_args: dict[str, Any] | None = None,
         decay_norm_and_bias: bool = True,
@@ -104,6 +104,8 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if lr == "auto":
+            raise UserError("model.lr is auto: lit-cnn fit finds a number, here give one")
         if lr <= 0:
             raise UserError(f"model.lr must be positive, got {lr}")
         if lr_warmup_epochs < 0 or lr_min < 0 or lr_min > lr or lr_step_size < 1:
