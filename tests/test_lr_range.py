@@ -1,4 +1,4 @@
-"""``--lr auto``: where the loss falls fastest, in a test that leaves no trace in the run."""
+"""``--lr auto``: from where the loss falls, in a test that leaves no trace in the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATES = np.geomspace(1e-6, 10, 100)
 
 
 def falling(at, seed=0):
-    """Losses that fall from 2.3 to 0.8 around a learning rate, with the noise of batches, and rise tenfold later."""
+    """Losses that fall from 2.3 to 0.8 around a learning rate, are lowest at 6 times that one, and rise; with noise."""
     noise = np.random.default_rng(seed).normal(0, 0.03, len(RATES))
     away = np.log10(RATES / at)
     return 0.8 + 1.5 / (1 + np.exp(4 * away)) + np.exp(4 * (away - 1.5)) + noise
@@ -31,9 +31,9 @@ def falling(at, seed=0):
 
 
 @pytest.mark.parametrize("at", [1e-4, 1e-3, 1e-2, 0.1])
-def test_the_steepest_descent_is_found_in_noise(at):
+def test_the_number_lies_between_the_steepest_descent_and_the_lowest_loss_whatever_the_noise(at):
     for seed in range(20):
-        assert 0.3 < suggested(RATES, falling(at, seed)) / at < 3
+        assert 1 < suggested(RATES, falling(at, seed)) / at < 6
 
 
 def test_an_explosion_changes_nothing_before_it():
