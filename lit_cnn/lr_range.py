@@ -153,7 +153,7 @@ class RangeTest(Callback):
 
 
 def suggested(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """The learning rate half-way (in factors) from where the smoothed loss falls fastest to where it is lowest; None if it never falls.
+    """The learning rate half-way, in factors, from the steepest to the lowest point of the smoothed loss, if it falls.
 
     The fastest fall alone is two to three times too careful for AdamW, and the lowest loss is where trouble begins.
     To two digits: more would say nothing.
