@@ -15,9 +15,40 @@ from lightning.pytorch.plugins.environments import (
 )
 
 from lit_cnn import start
+from lit_cnn.checkpoint import Record
 from lit_cnn.errors import UserError
 
 AUTO = "auto"
+
+
+def settled(
+    setting: str,
+    trainer: Namespace,
+    record: Record | None,
+    stored: Callable[[Record], Any],
+    search: Callable[[], tuple[Any, str]],
+) -> str:
+    """The value in the place of ``auto``; one line says which and why.
+
+    With a checkpoint it is that of the checkpoint's run: a resumed run repeats it, and an evaluation needs no search.
+
+    Args:
+        setting: its name, such as ``data.batch_size``.
+        trainer: the trainer's settings.
+        record: the checkpoint that the command starts from, if any.
+        stored: the value that a checkpoint's run had.
+        search: finds the value and says why it is that one.
+
+    Raises:
+        UserError: see :func:`agree`.
+    """
+    if record is not None:
+        value, why = str(stored(record)), f"that of {record.path}; auto searches for new training runs only"
+    else:
+        value, why = agree(setting, trainer, search)
+    if start.is_first_process():
+        print(f"{setting.rpartition('.')[2].replace('_', ' ')} auto: {value} ({why})")
+    return value
 
 
 def agree(setting: str, trainer: Namespace, search: Callable[[], tuple[Any, str]]) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import allocator, batch_size, checks, imports, memory, precision, runs, settings, start
+from lit_cnn import allocator, batch_size, checks, imports, lr_range, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
@@ -206,7 +206,8 @@ class LitCLI(LightningCLI):
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
         precision.settle(config, self.record)
-        batch_size.settle(config, command, self.record)  # its search trains at the run's precision
+        batch_size.settle(config, self.record)  # its search trains at the run's precision
+        lr_range.settle(config, self.record)  # on the run's batches
         data = config.data.init_args
         if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are

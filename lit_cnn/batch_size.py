@@ -9,17 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.seed import isolate_rng
 
-from lit_cnn import memory, start
-from lit_cnn.agreement import AUTO, agree
+from lit_cnn import memory, trial
+from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint import Record
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
-from lit_cnn.task import ImageClassifier
+from lit_cnn.trial import Enough, without_trace
 
 MOST = 1024  # beyond it, larger batches are hardly faster
 LEAST = 2  # batch normalisation needs two
@@ -29,121 +27,65 @@ GPU_MARGIN = 0.95  # of a GPU's memory: what a run needs varies a little from st
 GROWTH = 32 * 2**20  # bytes; less between two batch sizes says nothing
 
 
-def settle(config: Namespace, command: str, record: Record | None) -> None:
+def settle(config: Namespace, record: Record | None) -> None:
     """Put a number in the place of ``data.batch_size: auto``, and say which.
-
-    With a checkpoint it is that of the checkpoint's run: a resumed run repeats it, and an evaluation needs no search.
 
     Raises:
         UserError: where nothing can be searched, or no batch fits.
     """
     settings = config.data.init_args
-    if settings.get("batch_size") != AUTO:
-        return
-    if record is not None:
-        stored = record.config["data"]["init_args"].get("batch_size")
-        if not isinstance(stored, int):
-            raise UserError(f"{record.path} names no batch size: give --batch-size a number instead of auto")
-        settings.batch_size, why = stored, f"that of {record.path}; auto searches for new training runs only"
-    else:
-        number, why = agree("data.batch_size", config.trainer, lambda: _search(config))
-        settings.batch_size = int(number)
-    if start.is_first_process():
-        print(f"batch size auto: {settings.batch_size} ({why})")
+    if settings.get("batch_size") == AUTO:
+        settings.batch_size = int(
+            settled("data.batch_size", config.trainer, record, _stored, lambda: without_trace(lambda: _search(config)))
+        )
+
+
+def _stored(record: Record) -> int:
+    stored = record.config["data"]["init_args"].get("batch_size")
+    if not isinstance(stored, int):
+        raise UserError(f"{record.path} names no batch size: give --batch-size a number instead of auto")
+    return stored
 
 
 def _search(config: Namespace) -> tuple[int, str]:
     """The number, and why it is that one."""
-    options, strategy = config.trainer, config.trainer.strategy
-    if not isinstance(strategy, str) or not strategy.startswith(("auto", "ddp", "single_device")):
-        raise UserError("--data.batch_size auto works with one device and with ddp only: give a number")
-    with isolate_rng():
-        # a trainer like the run's, only to learn which devices it takes
-        layout = _trainer(options, devices=options.devices, strategy=strategy)
-        device, processes = layout.strategy.root_device, layout.world_size
-        if device.type == "cpu" and memory.resource is None:
-            raise UserError("--data.batch_size auto cannot measure memory on this system: give a number")
-        data = _data(config)
-        data.setup("fit")
-        data.batch_size = LEAST
-        images = len(data.train_dataloader().rows)
-        most = max(LEAST, _power_of_two(min(MOST, images // processes // SHARE)))
-        trial = CPUTrial(most, processes) if device.type == "cpu" else GPUTrial(most, processes, device)
-        trainer = _trainer(options, devices=1 if device.index is None else [device.index], callbacks=[trial])
-        try:
-            number = _try(trainer, _model(config, data), Growing(data, trial.sizes), trial)
-        finally:
-            del trainer
-            gc.collect()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+    device, processes = trial.layout("data.batch_size", config.trainer)
+    if device.type == "cpu" and memory.resource is None:
+        raise UserError("--data.batch_size auto cannot measure memory on this system: give a number")
+    data = trial.data(config)
+    data.batch_size = LEAST
+    images = len(data.train_dataloader().rows)
+    most = max(LEAST, _power_of_two(min(MOST, images // processes // SHARE)))
+    growth = CPUGrowth(most, processes) if device.type == "cpu" else GPUGrowth(most, processes, device)
+    number = _try(trial.trainer(config.trainer, device, callbacks=[growth], max_epochs=1), config, data, growth)
     if number < most:
-        return number, f"largest power of two that fits {trial.limit}; the learning rate stays as it is"
+        return number, f"largest power of two that fits {growth.limit}; the learning rate stays as it is"
     if most == MOST:
-        return number, f"the most that auto takes; it fits {trial.limit}; the learning rate stays as it is"
+        return number, f"the most that auto takes; it fits {growth.limit}; the learning rate stays as it is"
     part = f"an eighth of the {images:,} training images" + (f" for each of {processes} processes" * (processes > 1))
-    return number, f"largest power of two up to {part}; it fits {trial.limit}; the learning rate stays as it is"
+    return number, f"largest power of two up to {part}; it fits {growth.limit}; the learning rate stays as it is"
 
 
-def _trainer(options: Namespace, **kwargs: Any) -> Trainer:
-    """A trainer on the run's kind of device, at its precision, that keeps nothing."""
-    same = ("accelerator", "precision", "deterministic", "benchmark", "gradient_clip_val", "gradient_clip_algorithm")
-    return Trainer(
-        **{name: getattr(options, name) for name in same},
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        max_epochs=1,
-        **kwargs,
-    )
-
-
-def _data(config: Namespace) -> ImageDataModule:
-    """The run's data set, built once more."""
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    data: ImageDataModule = parser.instantiate(Namespace(data=config.data.clone())).data
-    return data
-
-
-def _model(config: Namespace, data: ImageDataModule) -> ImageClassifier:
-    """A model like the run's, with fresh weights that nothing will move far, for they learn from noise."""
-    settings = {**config.model.as_dict(), "lr": 1e-12, "lr_min": 0.0, "weights": None, "compile": False}
-    model = ImageClassifier(**{**settings, "num_classes": data.num_classes, "in_channels": data.in_channels})
+def _try(trainer: Trainer, config: Namespace, data: ImageDataModule, growth: Growth) -> int:
+    """Train on growing batches until enough is known."""
+    # fresh weights that nothing will move far, for they learn from noise
+    model = trial.model(config, data, lr=1e-12, weights=None)
     model.resumes = True  # weights made from the data or a file need no memory of their own
-    return model
-
-
-def _try(trainer: Trainer, model: ImageClassifier, data: Growing, trial: Trial) -> int:
-    """Train on growing batches until the trial has seen enough."""
     try:
-        trainer.fit(model, datamodule=data)
-    except Enough:
-        pass
-    except SystemExit as error:  # Lightning's way to end on Ctrl-C
-        if trainer.state.status is TrainerStatus.INTERRUPTED:
-            raise KeyboardInterrupt from error
-        raise
+        trial.fit(trainer, model, Growing(data, growth.sizes))
     except Exception as error:
         if not memory.is_out_of_memory(error):
             raise
-        trial.failed()
-    if trial.number < LEAST:
+        growth.failed()
+    if growth.number < LEAST:
         raise UserError(
-            f"not even a batch of {LEAST} images fits {trial.limit}: try --amp, a smaller --img-size or another "
+            f"not even a batch of {LEAST} images fits {growth.limit}: try --amp, a smaller --img-size or another "
             "--model.backbone"
         )
-    return trial.number
+    return growth.number
 
 
-class Enough(Exception):  # noqa: N818  # no error: it ends the trial
-    """The trial knows the number."""
-
-
-class Trial(Callback, ABC):
+class Growth(Callback, ABC):
     """Watch training steps on growing batches.
 
     Args:
@@ -187,7 +129,7 @@ class Trial(Callback, ABC):
         """A step ran out of memory."""
 
 
-class GPUTrial(Trial):
+class GPUGrowth(Growth):
     """Where running out of memory is an error like others: try until it happens."""
 
     def __init__(self, most: int, processes: int, device: torch.device) -> None:
@@ -210,7 +152,7 @@ class GPUTrial(Trial):
         self.limit = f"on {self.device}, {2 * self.number or LEAST} is too large"
 
 
-class CPUTrial(Trial):
+class CPUGrowth(Growth):
     """Where running out of memory ends the process, or slows the machine to a crawl: measure small batches, compute.
 
     Memory taken grows by a fixed amount per image once the batch is more than a few. Peaks only ever rise, so two

@@ -39,7 +39,8 @@ Settings people change most:
   --data-dir DIR         where the images are
   --model.backbone NAME  which network
   --epochs N  --batch-size N (-b)  --lr X  --seed N  --workers N (-j)
-  --device cpu|cuda|cuda:1|0,1     --amp (bf16)
+                         all but epochs and seed may be auto: found by trying, before training starts
+  --device cpu|cuda|cuda:1|0,1     --amp (bf16)     --precision auto
   --ckpt_path PATH       a checkpoint, a run folder, or best / last of the newest run
   --resume [PATH|auto]   go on with a run; auto starts one where there is none
   --resume_anyway        also with another batch size, seed, number of processes or other images: not exactly then

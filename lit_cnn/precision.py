@@ -16,8 +16,7 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_cnn import start
-from lit_cnn.agreement import AUTO, agree
+from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint import Record
 
 FLOAT32 = "32-true"
@@ -43,20 +42,14 @@ class AutoTrainer(Trainer):
 
 
 def settle(config: Namespace, record: Record | None) -> None:
-    """Put a precision in the place of ``trainer.precision: auto``, and say which and why.
-
-    With a checkpoint it is that of the checkpoint's run: a resumed run repeats it, and an evaluation measures it.
-    """
+    """Put a precision in the place of ``trainer.precision: auto``, and say which and why."""
     options = config.trainer
-    if options.precision != AUTO:
-        return
-    if record is not None:
-        options.precision = record.config["trainer"].get("precision") or FLOAT32
-        why = f"that of {record.path}; auto searches for new training runs only"
-    else:
-        options.precision, why = agree("trainer.precision", options, lambda: _search(options))
-    if start.is_first_process():
-        print(f"precision auto: {options.precision} ({why})")
+    if options.precision == AUTO:
+        options.precision = settled("trainer.precision", options, record, _stored, lambda: _search(options))
+
+
+def _stored(record: Record) -> str:
+    return record.config["trainer"].get("precision") or FLOAT32
 
 
 def _search(options: Namespace) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -46,7 +46,7 @@ class ImageClassifier(LightningModule):
             keeps its statistics.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
-        lr: peak learning rate.
+        lr: peak learning rate; "auto": found by a learning-rate range test, for new training runs.
         lr_base_size: lr is meant for batches of so many images, all processes and accumulated batches together, and
             grows in proportion to their real number (Goyal et al. 2017, arXiv 1706.02677, section 2.1); null: for
             batches of any size. Muon's filters keep theirs, which is a share of their size.
@@ -84,7 +84,7 @@ class ImageClassifier(LightningModule):
         weights_strict: bool = True,
         freeze: int | str | None = None,
         optimizer: str = "sgd",
-        lr: float = 0.1,
+        lr: float | Literal["auto"] = 0.1,
         lr_base_size: int | None = None,
         weight_decay: float = 5e-4,
         optimizer_args: dict[str, Any] | None = None,
@@ -108,6 +108,8 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if lr == "auto":
+            raise UserError("model.lr is auto: lit-cnn fit finds a number, here give one")
         if lr <= 0:
             raise UserError(f"model.lr must be positive, got {lr}")
         if lr_base_size is not None and lr_base_size < 1:

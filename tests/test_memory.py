@@ -11,7 +11,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from lit_cnn import batch_size, memory
+from lit_cnn import agreement, batch_size, memory
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
 from lit_cnn.task import ImageClassifier
@@ -139,7 +139,7 @@ def test_a_gpu_takes_the_last_size_before_memory_runs_out(workdir, capsys, monke
 
     monkeypatch.setattr(ImageClassifier, "training_step", step)
     monkeypatch.setattr(
-        batch_size, "CPUTrial", lambda most, processes: batch_size.GPUTrial(most, processes, torch.device("cpu"))
+        batch_size, "CPUGrowth", lambda most, processes: batch_size.GPUGrowth(most, processes, torch.device("cpu"))
     )
     main(["fit", *TINY, "--epochs=1", "-b", "auto"])
     assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in capsys.readouterr().out
@@ -172,16 +172,16 @@ def test_where_auto_cannot_work_it_is_refused(words, environment, message, workd
 
 
 def test_other_processes_take_the_first_ones_number(monkeypatch, capsys):
-    monkeypatch.setattr(batch_size.start, "is_first_process", lambda: False)
+    monkeypatch.setattr(agreement.start, "is_first_process", lambda: False)
     config = Namespace(data=Namespace(init_args=Namespace(batch_size="auto")), trainer=Namespace(num_nodes=1))
     monkeypatch.setenv("LIT_CNN_BATCH_SIZE", "48")
-    batch_size.settle(config, "fit", None)
+    batch_size.settle(config, None)
     assert config.data.init_args.batch_size == 48
     assert capsys.readouterr().out == ""
     config.data.init_args.batch_size = "auto"
     monkeypatch.delenv("LIT_CNN_BATCH_SIZE")
     with pytest.raises(UserError, match="torchrun"):
-        batch_size.settle(config, "fit", None)
+        batch_size.settle(config, None)
 
 
 def test_two_processes_agree(workdir):

@@ -133,7 +133,7 @@ class ArrayDataModule(ImageDataModule):
             parts["train"], parts["val"] = Part(source, kept), Part(source, off)
         return parts
 
-    def _workers(self) -> int:
+    def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
         # Gathering from memory takes less time than handing it to a thread; resizing does not.
         return 0 if all(source.converted for source in self._sources.values()) else 1
 

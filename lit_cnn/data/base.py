@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from torch import Tensor
 from lit_cnn import memory
 from lit_cnn.data import augment as ops
 from lit_cnn.data import statistics
+from lit_cnn.data import workers as threads
 from lit_cnn.data.augment import Augment
+from lit_cnn.data.draws import permutation
 from lit_cnn.data.loader import Batch, BatchLoader, Source, shuffled
 from lit_cnn.errors import UserError
 
@@ -44,7 +45,8 @@ class ImageDataModule(LightningDataModule, ABC):
             null: four times batch_size, but at most 1024 and so few that there are eight batches to share out.
         image_size: Height and width in pixels the model sees; null: the set's own.
         channels: 1 (grey) or 3 (RGB); null: the set's own.
-        workers: Threads that decode files; null: as many as there are cores, at most 8. Results do not depend on it.
+        workers: Threads that decode files; null: as many as there are cores, at most 8; "auto": the fewest that are
+            nearly the fastest, by trying for a second. Results do not depend on it.
         seed: Of the run: order of the training images and augmentation.
         split_seed: Decides which images are cut off for validation and test where the set does not say.
         val_fraction: Share of the training images cut off for validation, in every class alike.
@@ -63,7 +65,7 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: int | None = None,
         image_size: int | None = None,
         channels: int | None = None,
-        workers: int | None = None,
+        workers: int | Literal["auto"] | None = None,
         seed: int = 42,
         split_seed: int = 0,
         val_fraction: float = 0.1,
@@ -78,6 +80,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
         self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
+        self._measured_workers: int | None = None
         self._given_classes = class_names
         self._parts: dict[str, Part] = {}
         self._statistics: tuple[list[float], list[float]] | None = None
@@ -96,8 +99,7 @@ class ImageDataModule(LightningDataModule, ABC):
             raise UserError(f"data.image_size is {self.image_size}: it must be at least 1 pixel")
         if self.channels not in (1, 3):
             raise UserError(f"data.channels is {self.channels}: choose 1 (grey) or 3 (RGB)")
-        if self.workers is not None and self.workers < 0:
-            raise UserError(f"data.workers is {self.workers}: it must not be negative")
+        threads.check(self.workers)
         if self.normalize not in ("dataset", "imagenet", "computed"):
             raise UserError(f"data.normalize is {self.normalize!r}: choose dataset, imagenet or computed")
         if (self.mean is None) != (self.std is None):
@@ -246,7 +248,7 @@ class ImageDataModule(LightningDataModule, ABC):
             seed=self.seed,
             rank=rank,
             world_size=world,
-            workers=self._workers(),
+            workers=self._workers(part, shuffle),
             position=self._position if shuffle and trainer is not None else None,
             fingerprint=self.fingerprint(),
             pin=trainer is not None and trainer.strategy.root_device.type == "cuda",
@@ -265,12 +267,19 @@ class ImageDataModule(LightningDataModule, ABC):
         """Whether this process is the one that logs what all of them see."""
         return self.trainer is None or self.trainer.is_global_zero
 
-    def _workers(self) -> int:
-        if self.workers is not None:
-            return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        here = 1 if self.trainer is None else max(1, self.trainer.num_devices)  # processes that share these cores
-        return max(1, min(cores // here, 8))
+    def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
+        """Return how many threads decode; for a loader of ``part`` it may be measured, once."""
+        cores = threads.cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
+        if self.workers != "auto" or part is None:
+            return threads.number(self.workers, cores)
+        if self._measured_workers is None:
+            assert self.batch_size != "auto"  # the loader has seen to it
+            rows = part.rows[permutation(self.seed, 0, len(part.rows))] if shuffle else part.rows
+            epoch = 0 if shuffle else None
+            self._measured_workers, why = threads.measured(part.source, rows, self.batch_size, epoch, cores)
+            if self._speaks:
+                print(f"workers auto: {self._measured_workers} ({why})")
+        return self._measured_workers
 
     def _position(self) -> tuple[int, int]:
         """Return the epoch and the batches done in it, by the trainer's progress, which a checkpoint restores."""
