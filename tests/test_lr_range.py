@@ -173,3 +173,7 @@ def test_interrupted_is_interrupted(workdir, monkeypatch):
         main(["fit", *RUN, "--lr=auto"])
     assert end.value.code == 130
     assert not list(workdir.glob("lightning_logs/*"))
+
+
+def test_a_rate_for_so_many_images_and_one_found_for_the_runs_own_exclude_each_other(workdir, fails):
+    assert "leave out --model.lr_base_size" in fails("fit", *TINY, "--lr=auto", "--model.lr_base_size=256")
