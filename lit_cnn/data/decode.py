@@ -1,87 +1,40 @@
 """From a picture file to uint8 pixels of the size and channels a model expects.
 
-Pillow reads headers and every format but the usual JPEG, whose pixels torchvision decodes: the same bits (both are
-libjpeg-turbo), in less than half the time. Training crops of colour pictures are resized by torch, whose kernel for
-bytes takes a third of Pillow's time and differs from it by at most 1 of 255; evaluation resizes with Pillow, exactly
-as torchvision's transforms of PIL images do.
+Training crops of colour pictures are resized by torch, whose kernel for bytes takes a third of Pillow's time and
+differs from it by at most 1 of 255; evaluation resizes with Pillow, exactly as torchvision's transforms of PIL images
+do.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 from torch import Tensor
-from torchvision import io
 
 from lit_cnn.data.crashes import named_in_crashes
 from lit_cnn.data.draws import crop_boxes
+from lit_cnn.data.pictures import (
+    MAX_PIXELS,
+    ORIENTATION,
+    Encoded,
+    Picture,
+    opened,
+    pixels_of,
+    to_channels,
+    upright,
+    upright_image,
+)
 from lit_cnn.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-# The formats behind those names and no others: Pillow also knows formats that start other programs (EPS: Ghostscript).
-# JPEG includes the two-picture files of some cameras (MPO). Imported here, as Pillow imports plugins on demand and
-# several threads at once are in each other's way there.
-_PLUGINS = (
-    BmpImagePlugin.BmpImageFile,
-    GifImagePlugin.GifImageFile,
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    TiffImagePlugin.TiffImageFile,
-    WebPImagePlugin.WebPImageFile,
-)
-_FORMATS = tuple(plugin.format for plugin in _PLUGINS)
-MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn: 256 MiB of RGB
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-_TILE = (322, 323)  # TIFF tags: width and length
-# Announced in 0.29 to go some day; without it Pillow decodes, to the same bits.
-_DECODE_JPEG: Callable[..., Tensor] | None = getattr(io, "decode_jpeg", None)
-
-# The limit is checked below before any pixel is decoded, and ends in an error instead of a warning nobody reads.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Garbled EXIF and the like: what matters is an error too, and the rest has no file's name in it.
-warnings.filterwarnings("ignore", module=r"PIL\..*")
-warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
 # Troubles of this process and not of a file.
 _OWN_TROUBLES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-
-class Encoded:
-    """A picture file's content that was read before, from a shard.
-
-    Args:
-        name: What a person calls it.
-        content: Of the file.
-    """
-
-    def __init__(self, name: str, content: bytes) -> None:
-        self.name, self.content = name, content
-
-    def __str__(self) -> str:
-        return self.name
-
-
-Picture = str | Path | Encoded  # where a picture's bytes are
 
 
 @dataclass(frozen=True)
@@ -104,49 +57,6 @@ class Geometry:
     max_pixels: int = MAX_PIXELS
 
 
-@contextlib.contextmanager
-def _opened(path: Picture, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a picture, reading only its header. Raises what Pillow raises, and ValueError for too many pixels."""
-    # An open file, not a path: given a path, Pillow 13 maps uncompressed TIFFs with sides swapped when EXIF turns them.
-    # Path.open is slower than open.
-    with BytesIO(path.content) if isinstance(path, Encoded) else open(path, "rb") as file:  # noqa: PTH123
-        try:
-            image = Image.open(file, formats=_FORMATS)
-        except Image.DecompressionBombError:
-            raise ValueError(f"it claims more than {max_pixels:,} pixels (--data.max_pixels)") from None
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (--data.max_pixels)")
-        if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may claim more pixels than the picture has
-            tile = math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE)
-            if tile > max_pixels:
-                raise ValueError(f"it claims a tile of {tile:,} pixels, more than {max_pixels:,} (--data.max_pixels)")
-        yield image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Return 16-bit grey as 8-bit grey. Pillow's own conversion clips at 255 and gives a white picture."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
-        raise ValueError(f"its pixels are of type {image.mode!r} with no known range: save it with 8 or 16 bits")
-    wide = np.asarray(image).astype(np.int64)  # mode I is how some Pillow versions open a 16-bit PNG
-    return Image.fromarray(((wide * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
-
-
-def _to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Return the picture in mode L or RGB; transparency is laid over white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode == mode:
-        return image
-    if image.mode not in ("1", "L", "RGB"):
-        image = image.convert("RGB")  # palettes and CMYK have no direct way to grey
-    return image.convert(mode)
-
-
 def _draft(image: Image.Image, short: int, wanted: int, scales: Sequence[int]) -> bool:
     """Let the JPEG decoder shrink by one of ``scales`` if what is ``short`` pixels stays at least ``wanted``.
 
@@ -160,50 +70,6 @@ def _draft(image: Image.Image, short: int, wanted: int, scales: Sequence[int]) -
     if scale == 1 or image.format != "JPEG":
         return False
     return image.draft(None, (image.size[0] // scale, image.size[1] // scale)) is not None
-
-
-def _upright(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(_ORIENTATION, 1) in (0, 1)
-    except Exception:  # garbled EXIF raises all sorts of things, and is no reason to refuse the pixels
-        return True
-
-
-def _upright_image(image: Image.Image) -> Image.Image:
-    return image if _upright(image) else ImageOps.exif_transpose(image)
-
-
-def _pixels(image: Image.Image, channels: int, drafted: bool = False) -> np.ndarray:
-    """Return the whole picture upright, uint8 (height, width, channels); ``drafted`` if it is not of its own size."""
-    if (
-        isinstance(image, JpegImagePlugin.JpegImageFile)
-        and image.format == "JPEG"  # not MPO
-        and image.mode in ("L", "RGB")
-        and not drafted
-        and _upright(image)
-    ):
-        pixels = _jpeg_pixels(image)
-        if pixels is not None and pixels.shape[2] == channels:
-            return pixels
-        if pixels is not None:
-            image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
-    else:
-        image = _upright_image(image)
-    pixels = np.asarray(_to_channels(image, channels), dtype=np.uint8)
-    return pixels[:, :, None] if channels == 1 else pixels
-
-
-def _jpeg_pixels(image: JpegImagePlugin.JpegImageFile) -> np.ndarray | None:
-    """Decode an opened JPEG by torchvision, to its own channels; None: that failed, and Pillow has the say."""
-    if _DECODE_JPEG is None or image.fp is None:
-        return None
-    image.fp.seek(0)
-    content = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
-    try:
-        decoded = _DECODE_JPEG(content, io.ImageReadMode.GRAY if image.mode == "L" else io.ImageReadMode.RGB)
-    except RuntimeError:
-        return None
-    return decoded.permute(1, 2, 0).numpy()
 
 
 def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -226,10 +92,10 @@ def _decode(
     path: Picture, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     size = geometry.size
-    with _opened(path, geometry.max_pixels) as image:
+    with opened(path, geometry.max_pixels) as image:
         if crop is not None:
             return _random_crop(image, geometry, crop, scale, ratio)
-        pixels = _pixels(image, geometry.channels)
+        pixels = pixels_of(image, geometry.channels)
         image = Image.fromarray(pixels if geometry.channels == 3 else pixels[:, :, 0])
         if geometry.eval_resize == "stretch":
             image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -243,23 +109,23 @@ def _random_crop(
     image: Image.Image, geometry: Geometry, crop: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     width, height = image.size
-    if not _upright(image) and image.getexif()[_ORIENTATION] >= 5:  # it lies on its side
+    if not upright(image) and image.getexif()[ORIENTATION] >= 5:  # it lies on its side
         width, height = height, width
     top, left, h, w = crop_boxes(crop[:, None], height, width, scale, ratio)[0].tolist()
-    if not _draft(image, min(h, w), geometry.size, (8, 4)):  # by 2 is no faster than all of it by _pixels
-        return crop_resized(_pixels(image, geometry.channels), (top, left, h, w), geometry.size)
-    image = _upright_image(image)
+    if not _draft(image, min(h, w), geometry.size, (8, 4)):  # by 2 is no faster than all of it by pixels
+        return crop_resized(pixels_of(image, geometry.channels), (top, left, h, w), geometry.size)
+    image = upright_image(image)
     x, y = image.size[0] / width, image.size[1] / height
     box = (left * x, top * y, min((left + w) * x, image.size[0]), min((top + h) * y, image.size[1]))
-    image = _to_channels(image, geometry.channels)
+    image = to_channels(image, geometry.channels)
     pixels = np.asarray(image.resize((geometry.size,) * 2, Image.Resampling.BILINEAR, box=box))  # between pixels
     return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _decode_bounded(path: Picture, geometry: Geometry, short: int) -> np.ndarray:
-    with _opened(path, geometry.max_pixels) as image:
+    with opened(path, geometry.max_pixels) as image:
         drafted = _draft(image, min(image.size), geometry.size, (8, 4, 2))  # by 2 spares the resizing
-        pixels = _pixels(image, geometry.channels, drafted)
+        pixels = pixels_of(image, geometry.channels, drafted)
     height, width = pixels.shape[:2]
     shrink = short / min(height, width)
     if shrink >= 1:
@@ -378,6 +244,6 @@ def check_image(path: Picture, max_pixels: int) -> tuple[str | None, bool]:
 
 
 def _decode_fully(path: Picture, max_pixels: int) -> None:
-    with _opened(path, max_pixels) as image:
+    with opened(path, max_pixels) as image:
         image.load()
-        _to_channels(image, 3)
+        to_channels(image, 3)

@@ -11,8 +11,9 @@ from typing import NoReturn
 from torch import Tensor
 
 from lit_cnn.data.augment import Augment
-from lit_cnn.data.decode import EXTENSIONS, Geometry, Picture, read_image, why
+from lit_cnn.data.decode import Geometry, read_image, why
 from lit_cnn.data.draws import CROP_OPS, hash_uniform
+from lit_cnn.data.pictures import EXTENSIONS, Picture
 from lit_cnn.errors import UserError
 
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import ImageDataModule, Part, log
 from lit_cnn.data.cached import CachedSource
-from lit_cnn.data.decode import EXTENSIONS, MAX_PIXELS, Geometry
+from lit_cnn.data.decode import Geometry
 from lit_cnn.data.draws import digest
 from lit_cnn.data.files import FileSource, file_size, pictures
+from lit_cnn.data.pictures import EXTENSIONS, MAX_PIXELS
 from lit_cnn.data.scan import cache_folder, find_broken
 from lit_cnn.display import Display
 from lit_cnn.errors import UserError

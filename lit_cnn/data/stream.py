@@ -14,11 +14,12 @@ from torch import Tensor
 
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import Part
-from lit_cnn.data.decode import Encoded, Geometry, check_image
+from lit_cnn.data.decode import Geometry, check_image
 from lit_cnn.data.draws import digest, shard_order, windowed_permutation
 from lit_cnn.data.files import FileSource
 from lit_cnn.data.folders import CROP_AND_FLIP
 from lit_cnn.data.images import PictureDataModule
+from lit_cnn.data.pictures import Encoded
 from lit_cnn.data.places import Place, place
 from lit_cnn.data.shards import INDEX, MANIFEST, PARTS, Index, Manifest, Shard
 from lit_cnn.data.split import cut

@@ -214,7 +214,8 @@ def test_prepare_refuses_settings_that_are_not_the_datas(workdir, fails):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from lit_cnn.data.decode import MAX_PIXELS, Geometry, check_image, read_image
+from lit_cnn.data.decode import Geometry, check_image, read_image
+from lit_cnn.data.pictures import MAX_PIXELS
 from lit_cnn.errors import UserError
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
