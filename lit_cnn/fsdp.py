@@ -70,9 +70,7 @@ class ShardedStrategy(DDPStrategy):
         finally:
             network.set_requires_gradient_sync(True)
 
-    def optimizer_step(
-        self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any
-    ) -> Any:
+    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any) -> Any:
         """As ``ddp``: after a step all processes have the first one's running statistics, which a checkpoint holds."""
         output = super().optimizer_step(optimizer, closure, model, **kwargs)
         buffers = [b for b in self._network.buffers() if b.is_floating_point() and b.numel()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 
 def run_pair(function: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
@@ -32,6 +33,7 @@ def _child(rank: int, function: Callable[..., Any], folder: str, port: int, args
         "TORCHELASTIC_RUN_ID": "test",
     }
     os.chdir(folder)
+    rank_zero_only.rank = rank  # else set when Lightning is imported, which is before the environment is
     torch.set_num_threads(1)
     torch.save(function(*args), Path(folder, f"returned_{rank}.pt"))
     # while Python is whole, as callbacks/peers.py does: gloo's threads may outlive it, and that aborts the process

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn import app
 from lit_cnn.arguments import parse
+from lit_cnn.callbacks.peers import Peers
 from lit_cnn.cli import main
 from tests.conftest import TINY, load, state_differences
 from tests.pair import run_pair
@@ -53,11 +55,14 @@ def checkpoints(root: str | Path) -> Path:
     return Path(root) / "lightning_logs" / "version_0" / "checkpoints"
 
 
-def train_and_resume() -> dict[str, list[int]]:
+@mock.patch.object(Peers, "_let_go")  # ends the group of processes, which further runs need
+def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
         held = Held()
-        app.run(parse(["fit", *RUN, f"--trainer.strategy={name}", f"--trainer.default_root_dir={name}"]), callbacks=[held])
+        app.run(
+            parse(["fit", *RUN, f"--trainer.strategy={name}", f"--trainer.default_root_dir={name}"]), callbacks=[held]
+        )
         counts[name] = [held.weights, held.state]
     if torch.distributed.get_rank() == 0:
         checkpoints("resumed").mkdir(parents=True)
@@ -83,11 +88,13 @@ def test_each_process_keeps_half_of_the_weights_and_of_the_optimizers_state(runs
 
 def test_training_measures_what_ddp_measures(runs):
     root, _ = runs
-    tables = [list(csv.DictReader((checkpoints(root / name).parent / "metrics.csv").open())) for name in ("ddp", "fsdp")]
+    tables = [
+        list(csv.DictReader((checkpoints(root / name).parent / "metrics.csv").open())) for name in ("ddp", "fsdp")
+    ]
     assert len(tables[0]) == len(tables[1]) == 2
     for one, other in zip(*tables, strict=True):
         for name in one:
-            assert float(other[name]) == pytest.approx(float(one[name]), rel=2e-3), name
+            assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-4), name
 
 
 def test_the_checkpoints_are_those_of_any_run(runs, monkeypatch):
@@ -99,23 +106,33 @@ def test_the_checkpoints_are_those_of_any_run(runs, monkeypatch):
     for a, b in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
         assert [g["params"] for g in a["param_groups"]] == [g["params"] for g in b["param_groups"]]
         for key, state in a["state"].items():
-            torch.testing.assert_close(b["state"][key]["momentum_buffer"], state["momentum_buffer"], rtol=1e-2, atol=1e-3)
+            torch.testing.assert_close(
+                b["state"][key]["momentum_buffer"], state["momentum_buffer"], rtol=1e-2, atol=1e-3
+            )
     monkeypatch.chdir(root)
     for name in ("ddp", "fsdp"):  # in one process, and with what the checkpoint alone says
         main(["test", f"--ckpt_path={checkpoints(name) / 'best.ckpt'}", "--trainer.enable_progress_bar=false"])
     measured = [json.loads((checkpoints(n).parent / "test" / "metrics.json").read_text()) for n in ("ddp", "fsdp")]
-    assert measured[0] == pytest.approx(measured[1], rel=2e-3)
+    for name in ("test/loss", "test/acc", "test/acc_top5"):
+        assert measured[0][name] == pytest.approx(measured[1][name], rel=1e-4)
 
 
 def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
     root, _ = runs
     assert load(checkpoints(root / "fsdp") / "previous.ckpt")["global_step"] == 6
-    assert state_differences(checkpoints(root / "fsdp") / "last.ckpt", checkpoints(root / "resumed") / "last.ckpt") == []
+    assert (
+        state_differences(checkpoints(root / "fsdp") / "last.ckpt", checkpoints(root / "resumed") / "last.ckpt") == []
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("model.ema_decay", "0.9"), ("model.compile", "true"), ("model.optimizer", "muon"), ("trainer.precision", "16-mixed")],
+    [
+        ("model.ema_decay", "0.9"),
+        ("model.compile", "true"),
+        ("model.optimizer", "muon"),
+        ("trainer.precision", "16-mixed"),
+    ],
 )
 def test_what_needs_whole_weights_is_refused(setting, value, workdir, fails):
     line = fails("fit", *TINY, "--trainer.strategy=fsdp", f"--{setting}={value}")
