@@ -154,6 +154,6 @@ def check(config: Namespace) -> None:
         if refused:
             section, key = name.split(".")
             raise UserError(
-                f"--{name} {config[section][key]} does not go with --trainer.strategy {NAME}, which divides each weight "
+                f"--{name} {config[section][key]} does not go with --trainer.strategy {NAME}, which divides weights "
                 "among the processes: leave one of the two out (ddp keeps whole weights)"
             )

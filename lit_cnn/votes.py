@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -16,14 +17,14 @@ class Votes:
     """
 
     def __init__(self) -> None:
-        self._group: torch.distributed.ProcessGroup | None = None  # all processes, by gloo; None: torch's default
+        self._group: Any = None  # all processes, by gloo; None: torch's default group
 
     def any(self, trainer: Trainer, flags: Sequence[bool]) -> list[bool]:
         """Which of the flags hold in at least one process. Every process has to call it, with as many flags."""
         if trainer.world_size == 1:
             return list(flags)
         if self._group is None and torch.distributed.get_backend() != "gloo":
-            self._group = torch.distributed.new_group(backend="gloo")  # type: ignore[no-untyped-call]
+            self._group = torch.distributed.new_group(backend="gloo")
         votes = torch.tensor(flags, dtype=torch.uint8)
         torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX, self._group)
         return [bool(vote) for vote in votes.tolist()]
