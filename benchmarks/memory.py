@@ -43,12 +43,8 @@ def recipe(count: int, side: int) -> store.Recipe:
 
 def smaps() -> dict[str, int]:
     """Bytes of this process's memory by kind, as Linux counts them."""
-    kinds = {"Private_Dirty": 0, "Pss": 0, "Rss": 0}
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in kinds:
-            kinds[name] = 1024 * int(rest.split()[0])
-    return kinds
+    found = memory.numbers(Path("/proc/self/smaps_rollup"))
+    return {kind: found[kind] for kind in ("Private_Dirty", "Pss", "Rss")}
 
 
 def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers: Any) -> None:
@@ -56,7 +52,7 @@ def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers:
     torch.set_num_threads(1)
     before = smaps()
     if budget:
-        data = memory._numbers(Path("/proc/self/status"))["VmData"]
+        data = memory.numbers(Path("/proc/self/status"))["VmData"]
         resource.setrlimit(resource.RLIMIT_DATA, (data + budget * 2**20, resource.RLIM_INFINITY))
     found = store.on_disk(recipe(count, side), Path(folder), "noise")
     barrier.wait()

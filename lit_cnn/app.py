@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import allocator, batch_size, checks, imports, lr_range, memory, precision, runs, settings, start
+from lit_cnn import allocator, batch_size, checks, fsdp, imports, lr_range, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
@@ -205,6 +205,7 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
+            fsdp.check(config)
         precision.settle(config, self.record)
         batch_size.settle(config, self.record)  # its search trains at the run's precision
         lr_range.settle(config, self.record)  # on the run's batches
@@ -266,6 +267,7 @@ class LitCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         if config["enable_checkpointing"] is False:
             callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint)]
+        config["strategy"] = fsdp.strategy_of(config["strategy"])
         return super()._instantiate_trainer(config, callbacks)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

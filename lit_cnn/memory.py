@@ -117,17 +117,25 @@ def shown(count: float) -> str:
 def used() -> int:
     """Bytes of memory this process needs now; where the system does not tell, the most it has held."""
     give_back()  # what is free counts as free
-    status = _numbers(Path("/proc/self/status"))
+    status = numbers(Path("/proc/self/status"))
     return status["VmRSS"] if "VmRSS" in status else peak()
 
 
 def peak() -> int:
     """The most bytes of memory this process has held, since ``forget_peak`` where that works."""
-    status = _numbers(Path("/proc/self/status"))
+    status = numbers(Path("/proc/self/status"))
     if "VmHWM" in status:
         return status["VmHWM"]
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if os.uname().sysname == "Darwin" else 1024 * most  # macOS counts in bytes
+
+
+def private() -> int:
+    """Bytes that this process shares with no other and that no file holds: what it cannot give back (Linux).
+
+    Pages of a mapped file are not among them: the system drops these when memory is short.
+    """
+    return numbers(Path("/proc/self/smaps_rollup")).get("Private_Dirty", 0)
 
 
 def forget_peak() -> None:
@@ -142,10 +150,10 @@ def available(root: Path = Path("/")) -> int:
     Args:
         root: where proc and sys are.
     """
-    info = _numbers(root / "proc" / "meminfo")
+    info = numbers(root / "proc" / "meminfo")
     # without Linux's estimate, half of what there is
     left = [info.get("MemAvailable") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
-    status = _numbers(root / "proc" / "self" / "status")
+    status = numbers(root / "proc" / "self" / "status")
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most = resource.getrlimit(limit)[0]
         if most != resource.RLIM_INFINITY and name in status:
@@ -174,10 +182,10 @@ def _left_in_groups(root: Path) -> Iterator[int]:
                 with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit here
                     most, now = int((folder / limit).read_text()), int((folder / usage).read_text())
                     # file contents that the system keeps only as long as nobody needs the memory
-                    yield most - now + _numbers(folder / "memory.stat").get(cache, 0)
+                    yield most - now + numbers(folder / "memory.stat").get(cache, 0)
 
 
-def _numbers(file: Path) -> dict[str, int]:
+def numbers(file: Path) -> dict[str, int]:
     """Lines such as ``VmRSS:  5120 kB`` or ``inactive_file 4096`` as bytes; nothing where there is no such file."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.muon import Muon
@@ -81,7 +82,11 @@ def build_optimizer(
     if not trainable:
         raise UserError("nothing to train: --model.freeze froze every parameter of the backbone")
     if fused and "fused" in accepted and not args.keys() & {"fused", "foreach", "differentiable", "capturable"}:
-        options["fused"] = all(p.device.type in FUSED and p.dtype == torch.float32 for p in trainable)
+        options["fused"] = all(
+            # parts of weights (fsdp) have no fused update on the CPU (torch 2.14)
+            p.device.type in FUSED and p.dtype == torch.float32 and not isinstance(p, DTensor)
+            for p in trainable
+        )
     groups = _groups(model, decay_norm_and_bias or not weight_decay, stops or {})
     try:
         return cls(groups, **options)

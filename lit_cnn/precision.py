@@ -16,6 +16,7 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lit_cnn import fsdp
 from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint import Record
 
@@ -56,7 +57,7 @@ def _search(options: Namespace) -> tuple[str, str]:
     layout = Trainer(  # a trainer like the run's, only to learn which device it takes
         accelerator=options.accelerator,
         devices=options.devices,
-        strategy=options.strategy,
+        strategy=fsdp.strategy_of(options.strategy),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lit_cnn.callbacks.boundary import Boundary
 from lit_cnn.errors import UserError
+from lit_cnn.votes import Votes
 
 
 class NotFiniteError(UserError):
@@ -48,6 +49,7 @@ class FiniteLoss(Callback):
         self.skips = skips
         self.skipped = 0
         self._boundary = Boundary()
+        self._votes = Votes()
         self._pending: Tensor | None = None  # a loss that was not looked at yet
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
 
@@ -87,7 +89,7 @@ class FiniteLoss(Callback):
         finite = self._finite
         if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler leaves out its own
             finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
-        if trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
+        if self._votes.any(trainer, [not finite]) == [False]:
             return
         self.skipped += 1
         if self.skipped > self.skips:

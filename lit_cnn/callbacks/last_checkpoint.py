@@ -26,6 +26,7 @@ from lit_cnn.checkpoint_io import PARTIAL, CheckpointWriteError, remove_partial_
 from lit_cnn.errors import UserError
 from lit_cnn.every import Every
 from lit_cnn.place import epoch_is_cut, validation_follows
+from lit_cnn.votes import Votes
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
@@ -60,6 +61,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_time = 0.0
         self._whole = False  # last.ckpt was written by this process, or looked at by it
         self._boundary = Boundary()
+        self._votes = Votes()
         self._undone = False  # the state being saved is the boundary's, not the present one
         self._handlers: dict[int, Handler] = {}
 
@@ -146,12 +148,12 @@ class LastCheckpoint(Checkpoint):
         if done == trainer.num_training_batches:
             self._boundary.drop()
             return
-        number, due = self._agreed(trainer)
         if done % trainer.accumulate_grad_batches != 0:
             return
         if validation_follows(trainer, done):
             self._boundary.drop()  # saved here, a resume would skip the validation
             return
+        number, due = self._agreed(trainer)
         if trainer.world_size == 1:
             self._boundary.take(trainer, pl_module)
         if number is not None or due:
@@ -182,20 +184,13 @@ class LastCheckpoint(Checkpoint):
 
     def _agreed(self, trainer: Trainer) -> tuple[int | None, bool]:
         """The signal that any process received, and whether it is time to save: the same for all processes."""
-        due = self._due(trainer)
-        if trainer.world_size == 1:
-            return self._received, due
-
-        def any_process(mine: bool) -> bool:
-            return trainer.strategy.reduce_boolean_decision(mine, all=False)
-
-        if not any_process(self._received is not None or due):
-            return None, False
-        number = next((n for n in reversed(SIGNALS) if any_process(self._received == n)), None)
+        flags = [*(self._received == number for number in SIGNALS), self._due(trainer)]
+        *received, due = self._votes.any(trainer, flags)
+        number = next((n for n, got in reversed([*zip(SIGNALS, received, strict=True)]) if got), None)
         if number is not None and self._received is None and self._speaks:
             self._speaks = False
             print("stopping after this step: another process was told to", file=sys.stderr)
-        return number, any_process(due)
+        return number, due
 
     # -- saving -----------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,8 @@ class Peers(Callback):
         """Join the trainer's callbacks and begin, before it launches its processes; not for a run of one process."""
         # Lightning's own calls a collective in the handler, which waits for ever where only one process got the signal
         trainer._signal_connector._sigterm_notifier_fn = terminate  # type: ignore[method-assign, assignment]  # no setting for it
+        # and has its first process tell all others before each batch whether it got one: here all agree after a step
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]  # no setting for it
         launcher = trainer.strategy.launcher
         if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return

@@ -85,12 +85,12 @@ class CachedSource:
         places = self._place[rows]
         if not self.short:
             pixels = self.store.together()
-            return [lambda: gather(pixels, places, out.view(len(out), -1))]
+            return [lambda: gather(pixels, places, out.flatten(1))]
         if epoch is None:  # statistics over the training part: seldom, and not of crops
             return self.files.tasks(rows, out, None)
         augment, size = self.files.augment, self.shape[1]
         assert augment.crop_scale is not None  # else there are no whole pictures
-        heights, widths, _ = torch.from_numpy(self.store.shapes[places].astype(np.int64)).unbind(1)
+        heights, widths, _ = torch.from_numpy(self.store.shapes[places.numpy()].astype(np.int64)).unbind(1)
         draws = hash_uniform(self.files.seed, epoch, rows, CROP_OPS)
         boxes = crop_boxes(draws, heights, widths, augment.crop_scale, augment.crop_ratio).tolist()
 

@@ -29,15 +29,15 @@ class Recorder(pl.LightningModule):
         super().__init__()
         torch.manual_seed(0)
         self.net = torch.nn.Linear(features, classes)
-        self.seen: list[tuple[int, int, list[int], str]] = []
+        self.seen: list[tuple[int, int, list[int], list[str]]] = []
         self.tested: list[int] = []
 
     def forward(self, image: Tensor) -> Tensor:
         return self.net(image.flatten(1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        digest = hashlib.sha256(batch.image.contiguous().cpu().numpy().tobytes()).hexdigest()
-        self.seen.append((self.current_epoch, batch_idx, batch.index.tolist(), digest))
+        digests = [hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest() for image in batch.image]
+        self.seen.append((self.current_epoch, batch_idx, batch.index.tolist(), digests))
         return torch.nn.functional.cross_entropy(self(batch.image), batch.target)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -93,6 +94,27 @@ def test_results_do_not_depend_on_workers_or_batch_size(make_folder: Callable[..
     shared = by_index[0].keys() & by_index[1].keys()
     assert len(shared) >= 12
     assert all(torch.equal(by_index[0][i], by_index[1][i]) for i in shared)
+
+
+@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize(("augment", "cache_size"), [(FLIPS, None), (CROPS, 1000)], ids=["whole pictures", "crops"])
+def test_batches_are_the_same_bits_with_any_workers_cache_and_number_of_ranks(
+    make_folder: Callable[..., Path], augment: Augment, cache_size: int | None, workers: int, cache: str
+) -> None:
+    root = make_folder({"cat": 9, "dog": 9}, suffix=".jpg")
+    expected = _fed(_data(root, "none", augment, workers=0, cache_size=cache_size))
+    data = _data(root, cache, augment, workers=workers, cache_size=cache_size)
+    found = _fed(data)
+    assert _same(expected["train"], found["train"])
+    assert _same(expected["val"], found["val"])
+    for part, batches in found.items():
+        ranks = [copy.copy(getattr(data, f"{part}_dataloader")()) for _ in range(5)]
+        for rank, loader in enumerate(ranks):
+            loader.rank, loader.world_size, loader.batch_size = rank, 5, 1
+        # in validation some get batches of no images
+        shared = [Batch(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*ranks, strict=True)]
+        assert _same(shared, [batch for batch in batches if part == "val" or len(batch.index) == 5])
 
 
 def test_pictures_are_decoded_once_and_again_only_where_they_change(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
+from tests.pair import run_pair
 
 from .helpers import Recorder, make_trainer
 
@@ -44,32 +43,12 @@ def _run(folder: Path, devices: int) -> Seen:
     return seen
 
 
-def _child(rank: int, folder: str, port: int) -> None:
-    # As torchrun starts it.
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "GROUP_RANK": "0",
-        "LOCAL_WORLD_SIZE": "2",
-        "TORCHELASTIC_RUN_ID": "test",
-    }
-    Path(folder, f"{rank}.json").write_text(json.dumps(_run(Path(folder), 2)))
-    # while Python is whole, as callbacks/peers.py does: gloo's threads may outlive it, and that aborts the process
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Seen]]:
     """Run once in two processes; return their folder and what each was fed."""
     folder = tmp_path_factory.mktemp("pair")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_child, (str(folder), port), nprocs=2)
-    return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    # through JSON, as ``alone`` below: lists where there were tuples
+    return folder, json.loads(json.dumps(run_pair(_run, folder, folder, 2)))
 
 
 def test_two_processes_share_the_batches_of_one_and_resume_where_they_stopped(
@@ -81,6 +60,7 @@ def test_two_processes_share_the_batches_of_one_and_resume_where_they_stopped(
     for whole, first, second in zip(alone["fit"], ranks[0]["fit"], ranks[1]["fit"], strict=True):
         assert whole[:2] == first[:2] == second[:2]
         assert whole[2] == first[2] + second[2]
+        assert whole[3] == first[3] + second[3]  # pixels
         assert abs(len(first[2]) - len(second[2])) <= 1
     for run in (alone, *ranks):
         assert run["resume"] == run["fit"][7:]

@@ -57,7 +57,7 @@ def test_orders_of_the_epochs_differ_so_that_the_resume_test_means_something() -
     orders = [tuple(i for epoch, _, index, _ in whole.seen if epoch == e for i in index) for e in range(EPOCHS)]
     assert len(set(orders)) == EPOCHS
     assert len({frozenset(order) for order in orders}) == 1
-    images = {digest for _, _, _, digest in whole.seen}
+    images = {tuple(digests) for _, _, _, digests in whole.seen}
     assert len(images) == len(whole.seen)
 
 

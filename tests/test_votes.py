@@ -1,0 +1,46 @@
+"""What the processes of a run tell each other during training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+
+from lit_cnn import app
+from lit_cnn.arguments import parse
+from tests.conftest import TINY
+from tests.pair import run_pair
+
+
+class Messages(Callback):
+    """Count the collectives of each kind from the start of one batch to the start of another."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self.first, self.end = first, end
+        self.counts: dict[str, int] = {}
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.first:
+            self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+            self._profiler.start()
+        elif batch_idx == self.end:
+            self._profiler.stop()
+            self.counts = {e.key: e.count for e in self._profiler.key_averages() if e.key.startswith("c10d::")}
+
+
+def train(strategy: str, accumulate: int) -> dict[str, int]:
+    messages = Messages(8, 16)  # after the first step, ddp once tells all which gradients came first
+    words = [
+        "fit", *TINY, "--batch-size=16", "--trainer.max_steps=8", f"--trainer.strategy={strategy}",
+        "--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.accumulate_grad_batches={accumulate}",
+        "--trainer.limit_val_batches=1",
+    ]  # fmt: skip
+    app.run(parse(words), callbacks=[messages])
+    return messages.counts
+
+
+def test_accumulated_batches_exchange_gradients_once_a_step_and_every_step_votes_once(tmp_path: Path) -> None:
+    # 8 batches are 2 steps, each with the gradients (in one bucket) and whether to stop
+    assert run_pair(train, tmp_path, "ddp", 4) == 2 * [{"c10d::allreduce_": 4}]
