@@ -1,11 +1,11 @@
-"""Optimizers by name and learning-rate schedules as pure functions of the optimizer step."""
+"""Optimizers by name, and the groups that their parameters come in."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,8 +13,6 @@ from torch.distributed.tensor import DTensor
 
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.muon import Muon
-
-ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "linear"]
 
 # What people mean by these two names. Every other name is taken from torch.optim with torch's own defaults.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -127,63 +125,3 @@ def match_layouts(optimizer: torch.optim.Optimizer) -> None:
             alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
             if alike and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-class Schedule:
-    """Learning-rate factor at optimizer step ``t``, a pure function: resuming needs only ``t``.
-
-    After a linear warm-up over ``warmup`` steps (from 1/warmup to 1), with u in [0, 1] the share of the remaining
-    steps already done:
-
-    - ``constant``: 1
-    - ``step``: gamma ** (number of whole ``step_size`` since step 0)
-    - ``cosine``: floor + (1 - floor) (1 + cos(pi u)) / 2   (Loshchilov & Hutter, "SGDR", 2017, equation 5)
-    - ``linear``: 1 - (1 - floor) u
-    - ``one_cycle``: from 1/25 up to 1 over the first 30% of all steps, down to 1/250,000, both along a half cosine
-      (Smith & Topin, "Super-convergence", 2018, in torch.optim.lr_scheduler.OneCycleLR's form). It brings its own
-      warm-up, so ``warmup`` replaces the 30% when it is set.
-
-    Args:
-        name: one of the above.
-        total: optimizer steps of the whole run.
-        warmup: warm-up steps.
-        step_size: for ``step``, in optimizer steps.
-        gamma: for ``step``.
-        floor: lowest factor of ``cosine`` and ``linear``.
-    """
-
-    def __init__(
-        self, name: ScheduleName, total: int, warmup: int = 0, step_size: int = 1, gamma: float = 0.1, floor: float = 0
-    ) -> None:
-        self.name = name
-        self.total = total
-        self.warmup = warmup
-        self.step_size = step_size
-        self.gamma = gamma
-        self.floor = floor
-
-    def __call__(self, t: int) -> float:
-        """Factor for the optimizer step number ``t`` (0 is the first)."""
-        if self.name == "one_cycle":
-            return self._one_cycle(t)
-        if t < self.warmup:
-            return (t + 1) / self.warmup
-        if self.name == "constant":
-            return 1.0
-        if self.name == "step":
-            return self.gamma ** (t // self.step_size)
-        done = min(1.0, (t - self.warmup) / max(1, self.total - self.warmup))
-        shape = 1 - done if self.name == "linear" else (1 + math.cos(math.pi * done)) / 2
-        return self.floor + (1 - self.floor) * shape
-
-    def _one_cycle(self, t: int) -> float:
-        up = (self.warmup or 0.3 * self.total) - 1  # step at which the peak is reached
-        last = self.total - 1
-        low, end = 1 / 25, 1 / 25 / 1e4
-        if t <= up:
-            return _half_cosine(low, 1.0, t / up if up > 0 else 1.0)
-        return _half_cosine(1.0, end, min(1.0, (t - up) / max(1e-9, last - up)))
-
-
-def _half_cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * done))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -23,7 +22,8 @@ from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
-from lit_cnn.optim import Schedule, ScheduleName, build_optimizer, match_layouts, scale_rates
+from lit_cnn.optim import build_optimizer, match_layouts, scale_rates
+from lit_cnn.schedule import ScheduleName, build_scheduler, check_rates, group_settings, restore_settings
 from lit_cnn.seeding import seed_generators, step_seed
 from lit_cnn.tta import TTAName, averaged
 
@@ -108,17 +108,7 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if lr == "auto":
-            raise UserError("model.lr is auto: lit-cnn fit finds a number, here give one")
-        if lr <= 0:
-            raise UserError(f"model.lr must be positive, got {lr}")
-        if lr_base_size is not None and lr_base_size < 1:
-            raise UserError(f"model.lr_base_size is {lr_base_size}: it must be at least 1 image; 256 is usual")
-        if lr_warmup_epochs < 0 or lr_min < 0 or lr_min > lr or lr_step_size < 1:
-            raise UserError(
-                f"model.lr_warmup_epochs {lr_warmup_epochs} must be at least 0, model.lr_min {lr_min} between 0 and "
-                f"model.lr, model.lr_step_size {lr_step_size} at least 1"
-            )
+        check_rates(self.hparams)
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay must be in [0, 1), got {ema_decay}: 0.999 is usual, null is off")
         self.backbone = get_model(backbone, num_classes=num_classes, in_channels=in_channels, **(backbone_args or {}))
@@ -323,46 +313,22 @@ class ImageClassifier(LightningModule):
         if hparams.get("lr_base_size"):
             images = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]  # set in fit
             scale_rates(optimizer, images / hparams["lr_base_size"])
-        self._fresh_groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        self._fresh_groups = group_settings(optimizer)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise UserError("the learning-rate schedule needs an end: set --trainer.max_epochs or --trainer.max_steps")
         self.trainer.fit_loop.setup_data()  # does nothing the second time; a limit in steps alone does not need it
         per_epoch = max(1.0, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        schedule = Schedule(
-            hparams["lr_scheduler"],
-            total=int(total),
-            warmup=round(hparams["lr_warmup_epochs"] * per_epoch),
-            step_size=max(1, round(hparams["lr_step_size"] * per_epoch)),
-            gamma=hparams["lr_gamma"],
-            floor=hparams["lr_min"] / hparams["lr"],
-        )
-
-        # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
-        def factor(stop: float | None) -> Callable[[int], float]:
-            if stop is None:
-                return lambda step: schedule(step)
-            last = max(1, round(stop * per_epoch))
-            return lambda step: max(0.0, 1 - step / last)
-
-        scheduler = LambdaLR(optimizer, [factor(group.get("stop")) for group in optimizer.param_groups])
+        scheduler = build_scheduler(optimizer, hparams, int(total), per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Let this run's optimizer settings win over those that a checkpoint restored.
-
-        Without a change the numbers computed here are the restored ones, bit for bit.
-        """
+        """Let this run's optimizer settings win over those that a checkpoint restored."""
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(scheduler, LambdaLR)
-        for group, fresh in zip(optimizer.param_groups, self._fresh_groups, strict=True):
-            group.update(fresh, initial_lr=fresh["lr"])
-        scheduler.base_lrs = [group["lr"] for group in self._fresh_groups]
-        for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
-            group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
+        restore_settings(optimizer, scheduler, self._fresh_groups)
         match_layouts(optimizer)
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
         self.train_means.resume(self._restored_means, self.global_rank)
         self._restored_means = {}
 

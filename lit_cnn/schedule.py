@@ -1,0 +1,148 @@
+"""Learning-rate schedules: pure functions of the optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from lit_cnn.errors import UserError
+
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "linear"]
+
+
+def check_rates(settings: Mapping[str, Any]) -> None:
+    """Refuse learning-rate settings of the model that make no sense.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    lr, base, warmup = settings["lr"], settings["lr_base_size"], settings["lr_warmup_epochs"]
+    low, step_size = settings["lr_min"], settings["lr_step_size"]
+    if lr == "auto":
+        raise UserError("model.lr is auto: lit-cnn fit finds a number, here give one")
+    if lr <= 0:
+        raise UserError(f"model.lr must be positive, got {lr}")
+    if base is not None and base < 1:
+        raise UserError(f"model.lr_base_size is {base}: it must be at least 1 image; 256 is usual")
+    if warmup < 0 or low < 0 or low > lr or step_size < 1:
+        raise UserError(
+            f"model.lr_warmup_epochs {warmup} must be at least 0, model.lr_min {low} between 0 and model.lr, "
+            f"model.lr_step_size {step_size} at least 1"
+        )
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, settings: Mapping[str, Any], total: int, per_epoch: float
+) -> LambdaLR:
+    """The schedule of a run, which moves at every optimizer step.
+
+    Args:
+        optimizer: groups with a ``stop`` (an epoch) go down to 0 until then, in a straight line.
+        settings: of the model: lr, lr_scheduler, lr_warmup_epochs, lr_step_size, lr_gamma, lr_min.
+        total: optimizer steps of the run.
+        per_epoch: and of an epoch.
+    """
+    schedule = Schedule(
+        settings["lr_scheduler"],
+        total=total,
+        warmup=round(settings["lr_warmup_epochs"] * per_epoch),
+        step_size=max(1, round(settings["lr_step_size"] * per_epoch)),
+        gamma=settings["lr_gamma"],
+        floor=settings["lr_min"] / settings["lr"],
+    )
+
+    # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
+    def factor(stop: float | None) -> Callable[[int], float]:
+        if stop is None:
+            return lambda step: schedule(step)
+        last = max(1, round(stop * per_epoch))
+        return lambda step: max(0.0, 1 - step / last)
+
+    return LambdaLR(optimizer, [factor(group.get("stop")) for group in optimizer.param_groups])
+
+
+def group_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What each parameter group was built with."""
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def restore_settings(optimizer: torch.optim.Optimizer, scheduler: LambdaLR, settings: list[dict[str, Any]]) -> None:
+    """Let the settings of a run win over those that a checkpoint restored.
+
+    Without a change the numbers computed here are the restored ones, bit for bit.
+
+    Args:
+        optimizer: restored.
+        scheduler: restored.
+        settings: what ``group_settings`` said of the optimizer when it was built.
+    """
+    for group, fresh in zip(optimizer.param_groups, settings, strict=True):
+        group.update(fresh, initial_lr=fresh["lr"])
+    scheduler.base_lrs = [group["lr"] for group in settings]
+    for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+class Schedule:
+    """Learning-rate factor at optimizer step ``t``, a pure function: resuming needs only ``t``.
+
+    After a linear warm-up over ``warmup`` steps (from 1/warmup to 1), with u in [0, 1] the share of the remaining
+    steps already done:
+
+    - ``constant``: 1
+    - ``step``: gamma ** (number of whole ``step_size`` since step 0)
+    - ``cosine``: floor + (1 - floor) (1 + cos(pi u)) / 2   (Loshchilov & Hutter, "SGDR", 2017, equation 5)
+    - ``linear``: 1 - (1 - floor) u
+    - ``one_cycle``: from 1/25 up to 1 over the first 30% of all steps, down to 1/250,000, both along a half cosine
+      (Smith & Topin, "Super-convergence", 2018, in torch.optim.lr_scheduler.OneCycleLR's form). It brings its own
+      warm-up, so ``warmup`` replaces the 30% when it is set.
+
+    Args:
+        name: one of the above.
+        total: optimizer steps of the whole run.
+        warmup: warm-up steps.
+        step_size: for ``step``, in optimizer steps.
+        gamma: for ``step``.
+        floor: lowest factor of ``cosine`` and ``linear``.
+    """
+
+    def __init__(
+        self, name: ScheduleName, total: int, warmup: int = 0, step_size: int = 1, gamma: float = 0.1, floor: float = 0
+    ) -> None:
+        self.name = name
+        self.total = total
+        self.warmup = warmup
+        self.step_size = step_size
+        self.gamma = gamma
+        self.floor = floor
+
+    def __call__(self, t: int) -> float:
+        """Factor for the optimizer step number ``t`` (0 is the first)."""
+        if self.name == "one_cycle":
+            return self._one_cycle(t)
+        if t < self.warmup:
+            return (t + 1) / self.warmup
+        if self.name == "constant":
+            return 1.0
+        if self.name == "step":
+            return self.gamma ** (t // self.step_size)
+        done = min(1.0, (t - self.warmup) / max(1, self.total - self.warmup))
+        shape = 1 - done if self.name == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.floor + (1 - self.floor) * shape
+
+    def _one_cycle(self, t: int) -> float:
+        up = (self.warmup or 0.3 * self.total) - 1  # step at which the peak is reached
+        last = self.total - 1
+        low, end = 1 / 25, 1 / 25 / 1e4
+        if t <= up:
+            return _half_cosine(low, 1.0, t / up if up > 0 else 1.0)
+        return _half_cosine(1.0, end, min(1.0, (t - up) / max(1e-9, last - up)))
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
