@@ -19,6 +19,7 @@ from lit_cnn.data import workers as threads
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.draws import permutation
 from lit_cnn.data.loader import Batch, BatchLoader, Source, shuffled
+from lit_cnn.data.settings import check_settings
 from lit_cnn.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -88,32 +89,7 @@ class ImageDataModule(LightningDataModule, ABC):
         own_size, own_channels = self._own_shape()
         self.image_size = own_size if image_size is None else image_size
         self.channels = own_channels if channels is None else channels
-        self._check_settings()
-
-    def _check_settings(self) -> None:
-        if self.batch_size != "auto" and self.batch_size < 1:
-            raise UserError(f"data.batch_size is {self.batch_size}: it must be at least 1")
-        if self.eval_batch_size is not None and self.eval_batch_size < 1:
-            raise UserError(f"data.eval_batch_size is {self.eval_batch_size}: it must be at least 1")
-        if self.image_size < 1:
-            raise UserError(f"data.image_size is {self.image_size}: it must be at least 1 pixel")
-        if self.channels not in (1, 3):
-            raise UserError(f"data.channels is {self.channels}: choose 1 (grey) or 3 (RGB)")
-        threads.check(self.workers)
-        if self.normalize not in ("dataset", "imagenet", "computed"):
-            raise UserError(f"data.normalize is {self.normalize!r}: choose dataset, imagenet or computed")
-        if (self.mean is None) != (self.std is None):
-            raise UserError("give data.mean and data.std together, or neither")
-        if self.mean is not None and self.std is not None:
-            if not len(self.mean) == len(self.std) == self.channels:
-                raise UserError(
-                    f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; images have "
-                    f"{self.channels} channel{'s' if self.channels > 1 else ''}"
-                )
-            if min(self.std) <= 0:
-                raise UserError(f"data.std is {self.std}: every value must be above 0")
-        if self._given_classes is not None and len(set(self._given_classes)) != len(self._given_classes):
-            raise UserError(f"data.class_names names a class twice: {', '.join(self._given_classes)}")
+        check_settings(self, class_names)
 
     # What a child says about its set ----
 
@@ -309,27 +285,25 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _normalization(self) -> tuple[list[float], list[float]]:
         if self._statistics is None:
-            self._statistics = self._choose_statistics()
+            self._statistics = self._given_statistics()
+        if self._statistics is None:
+            part = self._part("train")
+            self._statistics = statistics.compute(
+                BatchLoader(part.source, self._in_reading_order(part.rows), batch_size=256, workers=self._workers())
+            )
         return self._statistics
 
-    def _choose_statistics(self) -> tuple[list[float], list[float]]:
+    def _given_statistics(self) -> tuple[list[float], list[float]] | None:
         if self.mean is not None and self.std is not None:
             return list(self.mean), list(self.std)
         if self.normalize == "imagenet":
             return statistics.imagenet(self.channels)
-        if self.normalize == "dataset":
-            own = self._own_statistics()
-            if own is None:
-                raise UserError(f"{type(self).__name__} has no published mean and std: set --data.normalize computed")
-            if len(own[0]) == self.channels:
-                return list(own[0]), list(own[1])
-            if len(own[0]) == 1:
-                return list(own[0]) * self.channels, list(own[1]) * self.channels
-            # The std of grey does not follow from those of the colours.
-        part = self._part("train")
-        return statistics.compute(
-            BatchLoader(part.source, self._in_reading_order(part.rows), batch_size=256, workers=self._workers())
-        )
+        if self.normalize == "computed":
+            return None
+        own = self._own_statistics()
+        if own is None:
+            raise UserError(f"{type(self).__name__} has no published mean and std: set --data.normalize computed")
+        return statistics.of_channels(own, self.channels)
 
     def _device_augment(self) -> Augment:
         """Return the operations left to do on the device."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -18,6 +18,19 @@ def imagenet(channels: int) -> tuple[list[float], list[float]]:
     if channels == 3:
         return list(_IMAGENET_MEAN), list(_IMAGENET_STD)
     return [sum(_IMAGENET_MEAN) / 3], [sum(_IMAGENET_STD) / 3]
+
+
+def of_channels(
+    published: tuple[Sequence[float], Sequence[float]], channels: int
+) -> tuple[list[float], list[float]] | None:
+    """Return published mean and std for so many channels; None where they do not follow.
+
+    The std of grey does not follow from those of the colours.
+    """
+    mean, std = published
+    if len(mean) == channels:
+        return list(mean), list(std)
+    return (list(mean) * channels, list(std) * channels) if len(mean) == 1 else None
 
 
 def compute(batches: Iterable[Batch]) -> tuple[list[float], list[float]]:
