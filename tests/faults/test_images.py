@@ -268,7 +268,7 @@ def test_a_scan_short_of_memory_or_files_stops_and_calls_no_image_broken(workdir
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(decode, "_to_channels", short)
+            patch.setattr(decode, "to_channels", short)
             line = fails("fit", *FIT, "--data.on_bad_image=skip")
         assert "cannot read image set/train/cat/00.jpg now: " in line
         assert "smaller --data.workers" in line
