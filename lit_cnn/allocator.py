@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from functools import cache
 from typing import Any
+
+if sys.platform != "win32":  # where there is no glibc either
+    import resource
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt(3)
 _NEVER = 2**31 - 1
@@ -28,11 +32,20 @@ def _glibc() -> Any:
 
 
 def keep_freed() -> bool:
-    """Keep what is freed from now on; whether this system can, and the environment does not say otherwise."""
+    """Keep what is freed from now on; whether this system can, and the environment does not say otherwise.
+
+    Under a limit of addresses (``ulimit -v``) it would be missing elsewhere.
+    """
     glibc = _glibc()
-    if glibc is None or any(os.environ.get(name) for name in _CHOSEN):
+    if glibc is None or any(os.environ.get(name) for name in _CHOSEN) or _limited():
         return False
     return bool(glibc.mallopt(_MMAP_MAX, 0) and glibc.mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def _limited() -> bool:
+    return any(
+        resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    )
 
 
 def give_back() -> None:

@@ -48,3 +48,9 @@ def test_who_has_set_the_allocator_is_left_alone():
 
 def test_what_is_used_does_not_count_what_is_kept():
     assert memory.used() <= memory.peak()
+
+
+def test_under_a_limit_of_addresses_nothing_is_kept(monkeypatch):
+    limits = {allocator.resource.RLIMIT_AS: 2**34}
+    monkeypatch.setattr(allocator.resource, "getrlimit", lambda kind: (limits.get(kind, -1),) * 2)
+    assert not allocator.keep_freed()

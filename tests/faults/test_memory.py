@@ -13,9 +13,9 @@ LIMITED = """
 import resource, sys
 from lit_cnn import app
 from lit_cnn.cli import main
-from lit_cnn.memory import _numbers, Path
+from lit_cnn.memory import numbers, Path
 
-limit = _numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
+limit = numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 words = sys.argv[1:]
 try:
