@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
+from lit_cnn import allocator
 from lit_cnn.data import Augment, BatchLoader, ImageFolder
 from lit_cnn.data.arrays import SHIFT_AND_FLIP, ArraySource
 from lit_cnn.data.augment import augment_batch
@@ -186,6 +187,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each kind (3)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given = parser.parse_args(args)
+    allocator.keep_freed()  # as every command does
     small = measure(small_kinds(given.images, given.batch_size), given.repeats)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder, "photos")

@@ -205,8 +205,9 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
-            fsdp.check(config)
         precision.settle(config, self.record)
+        if command == "fit":
+            fsdp.check(config)
         batch_size.settle(config, self.record)  # its search trains at the run's precision
         lr_range.settle(config, self.record)  # on the run's batches
         data = config.data.init_args

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from lit_cnn.errors import UserError
 
 NAME = "fsdp"
-PRECISIONS = (None, "32", "32-true", 32, "bf16", "bf16-mixed", "auto")
+PRECISIONS = (None, "32", "32-true", 32, "bf16", "bf16-mixed")
 WHOLE_TENSORS = ("muon", "lbfgs", "adafactor", "shampoo")  # optimizers whose update of a weight looks at other weights
 
 

@@ -119,6 +119,11 @@ class RangeTest(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what takes part."""
         self._moves = [group["lr"] == LOWEST for group in trainer.optimizers[0].param_groups]
+        if not any(self._moves):
+            raise UserError(
+                "--model.lr auto: nothing that trains moves by model.lr (Muon's is for filters alone): give --lr any "
+                "number, or unfreeze some filters"
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of the step that the batch belongs to."""

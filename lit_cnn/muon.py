@@ -66,6 +66,10 @@ class Muon(torch.optim.Optimizer):
         for name, value in {"momentum": momentum, "sgd_momentum": sgd_momentum}.items():
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {value}")
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {weight_decay}")
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
         groups: list[dict[str, Any]] = []
         for given in params:
             group: dict[str, Any] = dict(given) if isinstance(given, dict) else {"params": [given]}

@@ -95,7 +95,9 @@ def build_optimizer(
 def _groups(model: nn.Module, decay_all: bool, stops: Mapping[str, float]) -> list[dict[str, Any]]:
     """Trainable parameters, grouped by what they share: decay or not, and when they stop."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    for part in stops:
+    for part, epoch in stops.items():
+        if epoch <= 0:
+            raise UserError(f"model.lr_stop: {part!r} stops at epoch {epoch}: give one above 0, or freeze it")
         if not any(part in name for name, _ in named):
             raise UserError(f"model.lr_stop: no parameter that trains has {part!r} in its name")
     groups: dict[tuple[float, bool], dict[str, Any]] = {}

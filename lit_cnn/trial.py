@@ -87,7 +87,7 @@ def data(config: Namespace) -> ImageDataModule:
 
 def model(config: Namespace, data: ImageDataModule, **changes: Any) -> ImageClassifier:
     """A model with the run's settings but ``changes``; never compiled, which would take longer than the trial."""
-    settings = {**config.model.as_dict(), "lr_min": 0.0, "compile": False, **changes}
+    settings = {**config.model.as_dict(), "lr_min": 0.0, "lr_base_size": None, "compile": False, **changes}
     return ImageClassifier(**{**settings, "num_classes": data.num_classes, "in_channels": data.in_channels})
 
 

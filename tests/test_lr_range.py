@@ -177,3 +177,8 @@ def test_interrupted_is_interrupted(workdir, monkeypatch):
 
 def test_a_rate_for_so_many_images_and_one_found_for_the_runs_own_exclude_each_other(workdir, fails):
     assert "leave out --model.lr_base_size" in fails("fit", *TINY, "--lr=auto", "--model.lr_base_size=256")
+
+
+def test_where_nothing_moves_by_the_rate_that_is_said_at_once(workdir, fails):
+    words = ["--model.optimizer=muon", "--model.freeze=backbone", "--lr=auto"]
+    assert "nothing that trains moves by model.lr" in fails("fit", *RUN, *words)

@@ -235,3 +235,8 @@ def test_running_out_of_memory_is_one_line_with_what_to_try():
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)), memory.out_of_memory_told("fit", None, False):
         raise error
+
+
+def test_auto_finds_a_number_where_the_rate_counts_per_image(workdir, capsys):
+    main(["fit", *RUN, "-b", "auto", "--model.lr_base_size=64", "--trainer.max_steps=2"])
+    assert "batch size auto: 128 " in capsys.readouterr().out

@@ -75,3 +75,9 @@ def test_mistakes_are_one_line():
         build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, stops={"whitten": 1})
     with pytest.raises(UserError, match="head_lr must be positive"):
         build_optimizer(model(), "muon", 0.1, 0.0, {"head_lr": 0}, True)
+
+
+@pytest.mark.parametrize("settings", [{"weight_decay": -1.0}, {"steps": 0}, {"steps": 2.5}, {"lr": 0.0}])
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Muon([nn.Parameter(torch.zeros(2, 2, 3, 3))], **settings)

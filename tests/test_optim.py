@@ -89,3 +89,8 @@ def test_rates_scale_but_for_those_that_are_a_share_of_the_weights():
     muon = build("muon", 0.2, args={"head_lr": 3.0, "bias_lr": 5.0}, net=net)
     scale_rates(muon, 2.0)
     assert {group["params"][0].ndim: group["lr"] for group in muon.param_groups} == {4: 0.2, 2: 6.0, 1: 10.0}
+
+
+def test_a_stop_that_is_no_later_epoch_is_refused():
+    with pytest.raises(UserError, match=r"lr_stop: '0\.bias' stops at epoch 0"):
+        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, stops={"0.bias": 0})

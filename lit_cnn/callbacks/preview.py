@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn import memory
 from lit_cnn.callbacks.meter import Meter, clock, speed, time_left
+from lit_cnn.data.workers import cores
 
 WARM_UP = 3  # steps that choose kernels, fill caches and start threads
 WAITING = 0.1  # share of the time from which on something can be won by feeding faster
@@ -21,7 +23,8 @@ class Preview(Callback):
         first 20 steps: 1,234 img/s, about 12:30 to go, peak memory 1.2 GiB, waiting for data 38%: raise --workers …
 
     Args:
-        steps: batches to measure, after a few to warm up; the first epoch's, if it has fewer.
+        steps: batches to measure, after a few to warm up; those of an epoch or of the run, if it has fewer. Validation
+            and what happens between epochs are not counted.
     """
 
     def __init__(self, steps: int = 20) -> None:
@@ -54,23 +57,52 @@ class Preview(Callback):
         self._meter.step(len(batch.target) * trainer.world_size, now)
         left = trainer.num_training_batches - batch_idx - 1
         if self._seen == WARM_UP + self._steps or left == 0:
-            self._seen = WARM_UP + self._steps  # once, also where an epoch is shorter
-            if trainer.is_global_zero:
-                self._tell(trainer, left)
+            self._tell(trainer, left)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What was between two epochs does not count."""
+        self._meter.resume(time.perf_counter())
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nor does validation."""
+        self._meter.pause()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on."""
+        self._meter.resume(time.perf_counter())
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run of few steps tells what there is."""
+        if self._meter.batches and self._seen <= WARM_UP + self._steps:
+            self._tell(trainer, 0)
 
     def _tell(self, trainer: Trainer, left: float) -> None:
+        self._seen = WARM_UP + self._steps + 1  # once
+        if not trainer.is_global_zero:
+            return
         meter = self._meter
         parts = [speed(meter.images / meter.seconds)]
-        # An image of validation is reckoned as a third of one of training: it has no backward pass.
-        validation = len(getattr(trainer.val_dataloaders, "rows", ())) / 3
-        _, to_go = time_left(trainer, meter, left, validation * meter.seconds / meter.images)
-        if to_go is not None:
+        _, to_go = time_left(trainer, meter, left, _validated(trainer) * meter.seconds / meter.images)
+        if to_go:
             parts.append(f"about {clock(to_go)} to go")
         parts.append(_peak(trainer.strategy.root_device))
         share = (_waited(trainer) - self._waited) / meter.seconds
         parts.append(f"waiting for data {share:.0%}{_advice(trainer) if share >= WAITING else ''}")
         print_above = trainer.progress_bar_callback.print if trainer.progress_bar_callback else print
-        print_above(f"first {meter.batches} steps: {', '.join(parts)}")
+        what = "step" if meter.batches == 1 else f"{meter.batches} steps"
+        print_above(f"first {what}: {', '.join(parts)}")
+
+
+def _validated(trainer: Trainer) -> float:
+    """Images validated in an epoch, on the average, in units of trained ones: a third, as there is no backward pass."""
+    loader: Any = trainer.val_dataloaders
+    batches = sum(trainer.num_val_batches)
+    if not batches or not hasattr(loader, "rows"):
+        return 0.0
+    images = min(len(loader.rows), batches * loader.batch_size * trainer.world_size)
+    between = float(trainer.val_check_batch or math.inf)  # training batches
+    times = trainer.num_training_batches / between if math.isfinite(between) else 1.0
+    return images / 3 * times / (trainer.check_val_every_n_epoch or 1)
 
 
 def _waited(trainer: Trainer) -> float:
@@ -87,7 +119,8 @@ def _advice(trainer: Trainer) -> str:
     """What would feed the run faster, where something could."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set in fit
     loader: Any = trainer.train_dataloader
-    remedies = [f"raise --workers (now {loader.workers})"] if loader.workers else []
+    spare = 0 < loader.workers < cores(trainer.num_devices)
+    remedies = [f"raise --workers (now {loader.workers})"] if spare else []
     if getattr(data, "cache", None) == "none":
         remedies.append("set --data.cache disk")
     return f": {' or '.join(remedies)}" if remedies else ""

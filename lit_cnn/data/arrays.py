@@ -135,7 +135,12 @@ class ArrayDataModule(ImageDataModule):
 
     def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
         # Gathering from memory takes less time than handing it to a thread; resizing does not.
-        return 0 if all(source.converted for source in self._sources.values()) else 1
+        threads = 0 if all(source.converted for source in self._sources.values()) else 1
+        if self.workers == "auto" and part is not None and self._measured_workers is None:
+            self._measured_workers = threads
+            if self._speaks:
+                print(f"workers auto: {threads} (images in memory need no more)")
+        return threads
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared, see the base class; other pictures are stretched to this set's size."""

@@ -72,6 +72,8 @@ class Augment:
         for name in ("flip", "vertical_flip", "erase", "translate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augment.{name} is {getattr(self, name)}: it must lie between 0 and 1")
+        if self.alternate_flip and not self.flip:
+            raise UserError("augment.alternate_flip is true and augment.flip 0: set flip to 0.5, or leave both out")
         for name in ("crop_padding", "rotation", "brightness", "contrast", "saturation", "cutout"):
             if getattr(self, name) < 0:
                 raise UserError(f"augment.{name} is {getattr(self, name)}: it must not be negative")

@@ -84,8 +84,7 @@ class CachedSource:
         """Return one function that gathers all finished pictures, or one a crop."""
         places = self._place[rows]
         if not self.short:
-            pixels = self.store.together()
-            return [lambda: gather(pixels, places, out.flatten(1))]
+            return [lambda: gather(self.store.together(places.tolist()), places, out.flatten(1))]
         if epoch is None:  # statistics over the training part: seldom, and not of crops
             return self.files.tasks(rows, out, None)
         augment, size = self.files.augment, self.shape[1]

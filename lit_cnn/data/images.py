@@ -103,7 +103,12 @@ class PictureDataModule(ImageDataModule):
         """Return what training crops are cut from, see the base class."""
         if self.augment.crop_scale is None:
             return {}
-        return {"crops": "files" if self.cache == "none" else f"images kept at up to {self.cache_size} px"}
+        if self.cache == "none":
+            return {"crops": "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"}
+        return {
+            "crops": f"images kept at up to {self.cache_size} px; JPEGs decoded at 1/2, 1/4 or 1/8, never below "
+            f"{self.image_size} px"
+        }
 
     @abstractmethod
     def all_paths(self) -> tuple[Path, list[str]]:

@@ -47,6 +47,10 @@ class Place(Protocol):
         """Say which files are going to be opened soon."""
         ...
 
+    def renew(self, file: SetFile) -> bool:
+        """Throw a damaged copy away; whether there may be a better one now."""
+        ...
+
 
 def place(where: str, limit: int) -> Place:
     """Return the place that ``--data.data_dir`` names; ``limit`` bytes of an address's files are kept here."""
@@ -97,6 +101,10 @@ class Folder:
 
     def ahead(self, files: Iterable[SetFile]) -> None:
         """Nothing to do."""
+
+    def renew(self, file: SetFile) -> bool:
+        """Say no: these are the user's own files."""
+        return False
 
 
 class Remote:
@@ -152,6 +160,12 @@ class Remote:
             self._fetcher.start()
         for file in files:
             self._wanted.put(file)
+
+    def renew(self, file: SetFile) -> bool:
+        """Remove the copy, which is then fetched again."""
+        with locked(self._lock):
+            self._copy(file).unlink(missing_ok=True)
+        return True
 
     def _copy(self, file: SetFile) -> Path:
         return self.copies / f"{file.sha256[:16]}-{file.name}"  # a set written again has other sums

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,6 +115,7 @@ class Index:
         shard: int64 (N,), numbers of shards.
         start: int64 (N,), where in the shard the file's bytes begin.
         size: int64 (N,), how many there are.
+        check: int64 (N,), their CRC-32.
     """
 
     names: list[str]
@@ -121,6 +123,7 @@ class Index:
     shard: np.ndarray
     start: np.ndarray
     size: np.ndarray
+    check: np.ndarray
 
     @classmethod
     def parse(cls, content: bytes, manifest: Manifest, where: str) -> Index:
@@ -133,7 +136,7 @@ class Index:
             raise UserError(f"{where} does not belong to the {MANIFEST} beside it: write or copy the shards again")
         with np.load(io.BytesIO(content)) as arrays:
             names = arrays["names"].tobytes().decode(errors="surrogateescape").split("\0")
-            return cls(names, *(arrays[key].astype(np.int64) for key in ("target", "shard", "start", "size")))
+            return cls(names, *(arrays[key].astype(np.int64) for key in ("target", "shard", "start", "size", "check")))
 
 
 def write_shards(
@@ -190,7 +193,7 @@ def _write(
 ) -> list[Shard]:
     total = sum(len(part.rows) for part in parts.values())
     shards: list[Shard] = []
-    places: list[tuple[int, int, int, int]] = []  # row, shard, start, size
+    places: list[tuple[int, int, int, int, int]] = []  # row, shard, start, size, check
     for part in (name for name in PARTS if name in parts):
         rows = parts[part].rows
         rows = rows[permutation(0, 0, len(rows))] if part == "train" else rows
@@ -198,12 +201,12 @@ def _write(
         for number, members in enumerate(pending):
             path = folder / f"{part}-{number:06d}.tar"
             _write_tar(path, source, members)
-            places += [(row, len(shards), start, size) for row, start, size in _found(path)]
+            places += [(row, len(shards), start, size, check) for row, start, size, check in _found(path)]
             shards.append(Shard(path.name, path.stat().st_size, file_sum(path, "sha256"), part))
             if display is not None:
                 display.show("shards", "writing shards", len(places), total)
     places.sort()
-    rows_in_order, shard, start, size = (np.array(column, np.int64) for column in zip(*places, strict=True))
+    rows_in_order, shard, start, size, check = (np.array(column, np.int64) for column in zip(*places, strict=True))
     names = "\0".join(source.paths[row] for row in rows_in_order).encode(errors="surrogateescape")
     with (folder / INDEX).open("wb") as file:
         np.savez_compressed(
@@ -213,6 +216,7 @@ def _write(
             shard=shard,
             start=start,
             size=size,
+            check=check,
         )
         _flush(file)
     index = SetFile(INDEX, (folder / INDEX).stat().st_size, file_sum(folder / INDEX, "sha256"))
@@ -263,12 +267,15 @@ def _write_tar(path: Path, source: FileSource, members: list[tuple[int, bytes]])
         _flush(file)
 
 
-def _found(path: Path) -> Iterator[tuple[int, int, int]]:
-    """Read a shard back: row, first byte and size of each picture."""
+def _found(path: Path) -> Iterator[tuple[int, int, int, int]]:
+    """Read a shard back: row, first byte, size and checksum of each picture."""
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             if not member.name.endswith(".cls"):
-                yield int(member.name.partition(".")[0]), member.offset_data, member.size
+                content = tar.extractfile(member)
+                assert content is not None  # it is a plain file
+                check = zlib.crc32(content.read())
+                yield int(member.name.partition(".")[0]), member.offset_data, member.size, check
 
 
 def _flush(file: Any) -> None:

@@ -3,7 +3,8 @@
 A store on disk is a folder with a small ``manifest.json`` that names one file: the pixels of all pictures, one after
 the other as uint8, and behind them an index. Both are written under other names, flushed and renamed, the manifest
 last, so a process that is killed at any moment leaves the old store or none. A lock (released by the system when its
-holder dies) lets one process build while the others wait. Pages are read when needed and shared by all processes that
+holder dies) lets one process build while the others wait. The index is checked by its hash when a store is opened, a
+picture by its checksum when a process first reads it. Pages are read when needed and shared by all processes that
 map the file, and the system drops them when it is short of memory: resident memory does not grow with the data.
 """
 
@@ -17,7 +18,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -35,9 +37,9 @@ try:
 except ImportError:  # Windows: two processes may build at once; the last one's store stays, complete
     fcntl = None  # type: ignore[assignment]  # its only other value
 
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 128  # pictures decoded ahead of the writing
-_INDEX = np.dtype([("key", "<u8"), ("start", "<i8"), ("shape", "<i4", 3)])
+_INDEX = np.dtype([("key", "<u8"), ("start", "<i8"), ("shape", "<i4", 3), ("sum", "<u4")])
 MARGIN = 1.05  # free space to keep, as a factor: sizes to come are estimated from those that were
 
 
@@ -47,16 +49,18 @@ class Store:
     Args:
         file: With the pixels and behind them the index; may be closed afterwards.
         count: How many pictures.
+        where: What a person calls the store.
 
     Attributes:
         shapes: int32 (count, 3).
     """
 
-    def __init__(self, file: IO[bytes], count: int) -> None:
+    def __init__(self, file: IO[bytes], count: int, where: str) -> None:
         file.seek(0, os.SEEK_END)
         end = file.tell() - count * _INDEX.itemsize
         file.seek(end)
         self.index = np.frombuffer(file.read(), _INDEX)
+        self.where, self._checked = where, np.zeros(count, bool)
         self.shapes = self.index["shape"]
         # Read only: writable pages, even if copied on write, count as this process's own against limits of memory.
         self.pixels = np.memmap(file, np.uint8, "r", shape=(end,)) if end else np.zeros(0, np.uint8)
@@ -67,11 +71,24 @@ class Store:
     def picture(self, i: int) -> np.ndarray:
         """Return picture ``i``, uint8, a view of the file."""
         start, shape = int(self.index["start"][i]), self.shapes[i].tolist()
-        return self.pixels[start : start + math.prod(shape)].reshape(shape)
+        flat = self.pixels[start : start + math.prod(shape)]
+        if not self._checked[i]:
+            if _sum(flat) != self.index["sum"][i]:
+                raise UserError(f"decoded images kept in {self.where} are damaged: remove it, and start again")
+            self._checked[i] = True
+        return flat.reshape(shape)
 
-    def together(self) -> np.ndarray:
-        """Return all pictures as one uint8 (count, -1) view, if they are of one size."""
+    def together(self, places: Iterable[int]) -> np.ndarray:
+        """Return all pictures as one uint8 (count, -1) view, if they are of one size; only ``places`` may be read."""
+        for i in places:
+            if not self._checked[i]:
+                self.picture(i)
         return self.pixels.reshape(len(self), -1)
+
+
+def _sum(pixels: np.ndarray) -> int:
+    """Checksum of contiguous uint8: not against malice, but in a third of the time that a CRC takes."""
+    return zlib.adler32(pixels.data)
 
 
 class Recipe:
@@ -99,15 +116,18 @@ class Recipe:
         self.workers, self.display = max(1, workers), display
 
     def keys(self) -> np.ndarray:
-        """Return uint64 (count,): a hash of each file's path, size and time of change."""
+        """Return uint64 (count,): a hash of each file's path, size and times of change.
+
+        The time that the system keeps for itself (ctime) too: copying programs set the other one back.
+        """
         return np.array([self._key(path) for path in self.paths], np.uint64)
 
     def _key(self, path: str) -> int:
-        size, changed = -1, -1
+        size, times = -1, (-1, -1)
         with contextlib.suppress(OSError):  # decoding it says what is wrong
             stat = (self.root / path).stat()
-            size, changed = stat.st_size, stat.st_mtime_ns
-        text = f"{path}\0{size}\0{changed}".encode(errors="surrogateescape")
+            size, times = stat.st_size, (stat.st_mtime_ns, stat.st_ctime_ns)
+        text = f"{path}\0{size}\0{times}".encode(errors="surrogateescape")
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -117,7 +137,7 @@ def in_memory(recipe: Recipe) -> Store:
     name = "lit_cnn-pictures"
     with os.fdopen(os.memfd_create(name), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file:
         _build(recipe, recipe.keys(), file, None, memory.available, "in memory: try --data.cache disk, or none")
-        return Store(file, len(recipe.paths))
+        return Store(file, len(recipe.paths), "memory")
 
 
 def on_disk(recipe: Recipe, folder: Path, decoder: str) -> Store:
@@ -164,9 +184,14 @@ def _open(folder: Path, wanted: dict[str, Any]) -> Store | None:
         with (folder / manifest["pixels"]).open("rb") as file:
             if os.fstat(file.fileno()).st_size != manifest["bytes"]:
                 return None
-            return Store(file, manifest["pictures"])
+            store = Store(file, manifest["pictures"], str(folder))
+            return store if _index_hash(store.index) == manifest["index"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _index_hash(index: np.ndarray) -> str:
+    return hashlib.blake2b(index.tobytes(), digest_size=16).hexdigest()
 
 
 def _rebuild(recipe: Recipe, keys: np.ndarray, folder: Path, wanted: dict[str, Any]) -> Store:
@@ -185,12 +210,13 @@ def _rebuild(recipe: Recipe, keys: np.ndarray, folder: Path, wanted: dict[str, A
             file.flush()
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
+            index = _index_hash(Store(file, len(keys), str(folder)).index)
         part.replace(folder / name)
     finally:
         part.unlink(missing_ok=True)
     manifest = folder / "manifest.json.part"
     with manifest.open("w", encoding="utf-8") as text:
-        json.dump({**wanted, "pixels": name, "bytes": size}, text)
+        json.dump({**wanted, "pixels": name, "bytes": size, "index": index}, text)
         text.flush()
         os.fsync(text.fileno())
     sync_folder(folder)
@@ -215,7 +241,10 @@ def _build(
 
     def pixels_of(i: int) -> np.ndarray:
         kept = known.get(int(keys[i]))
-        return recipe.decode(recipe.root / recipe.paths[i]) if kept is None or old is None else old.picture(kept)
+        if kept is not None and old is not None:
+            with contextlib.suppress(UserError):  # damaged
+                return old.picture(kept)
+        return recipe.decode(recipe.root / recipe.paths[i])
 
     next_show = time.monotonic() + 0.5
     with contextlib.ExitStack() as stack:
@@ -227,7 +256,7 @@ def _build(
             some = range(first, min(first + _AT_ONCE, count))
             for i, pixels in zip(some, pool.map(pixels_of, some), strict=True):
                 file.write(pixels.data)
-                index[i] = keys[i], at, pixels.shape
+                index[i] = keys[i], at, pixels.shape, _sum(pixels)
                 at += pixels.nbytes
                 if recipe.display is not None and time.monotonic() >= next_show:
                     recipe.display.show("store", "decoding images once", i + 1, count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -60,15 +62,25 @@ class ShardSource(FileSource):
         """Read a picture's bytes.
 
         Raises:
-            UserError: The shard cannot be read or is cut off.
+            UserError: The shard cannot be read, or is not as it was written.
         """
-        shard, start, size = (int(column[row]) for column in (self.index.shard, self.index.start, self.index.size))
-        with self.files.open(self.shards[shard]) as file:
-            file.seek(start)
-            content = file.read(size)
-        if len(content) < size:
-            raise UserError(f"{self.files.shown}: {self.shards[shard].name} is cut off: write or copy the shards again")
-        return Encoded(f"{self.paths[row]} in {self.shards[shard].name}", content)
+        shard = self.shards[int(self.index.shard[row])]
+        content = self._content(shard, row)
+        if content is None and self.files.renew(shard):
+            content = self._content(shard, row)
+        if content is None:
+            raise UserError(
+                f"{self.files.shown}: {shard.name} is cut off or was changed, at {self.paths[row]}: write or copy the "
+                "shards again"
+            )
+        return Encoded(f"{self.paths[row]} in {shard.name}", content)
+
+    def _content(self, shard: Shard, row: int) -> bytes | None:
+        """Read a picture's bytes; None if they are not those that were written."""
+        with self.files.open(shard) as file:
+            file.seek(int(self.index.start[row]))
+            content = file.read(int(self.index.size[row]))
+        return content if zlib.crc32(content) == self.index.check[row] else None
 
     def shuffled(self, rows: Tensor, seed: int, epoch: int) -> Tensor:
         """Return training ``rows`` in the order of an epoch, see ``windowed_permutation``."""
@@ -156,8 +168,12 @@ class Stream(PictureDataModule):
 
     @cached_property
     def _index(self) -> Index:
-        with self._place.open(self._manifest.index) as file:
-            content = file.read()
+        file, content = self._manifest.index, b""
+        for _ in range(2):
+            with self._place.open(file) as opened:
+                content = opened.read()
+            if hashlib.sha256(content).hexdigest() == file.sha256 or not self._place.renew(file):
+                break
         return Index.parse(content, self._manifest, f"{self._place.shown}/{INDEX}")
 
     @cached_property

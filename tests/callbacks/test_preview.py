@@ -18,14 +18,18 @@ LINE = re.compile(
 )
 
 
-def told(capsys, data=None, epochs=2, steps=20, size=12):
+def told_text(capsys, epochs=2, steps=20, size=12, **settings):
     model = ImageClassifier(10, 1, "lenet_maxpool", backbone_args={"image_size": size})
     trainer = Trainer(
         accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[Progress(), Preview(steps)],
+        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[Progress(), Preview(steps)], **settings,
     )  # fmt: skip
-    trainer.fit(model, datamodule=data or Digits(batch_size=100, image_size=size))
-    return [found for line in capsys.readouterr().out.splitlines() if (found := LINE.fullmatch(line))]
+    trainer.fit(model, datamodule=Digits(batch_size=100, image_size=size))
+    return capsys.readouterr().out
+
+
+def told(capsys, **settings):
+    return [found for line in told_text(capsys, **settings).splitlines() if (found := LINE.fullmatch(line))]
 
 
 @pytest.mark.parametrize(("steps", "measured"), [(5, 5), (20, 13 - preview.WARM_UP)])  # 13 batches of 100 in an epoch
@@ -47,16 +51,43 @@ def test_waiting_is_what_the_loader_took_to_hand_out_a_batch(capsys, monkeypatch
     assert int(line[4]) >= 50  # a step of this network takes a few milliseconds
 
 
-def test_advice_names_what_the_data_have(monkeypatch):
+def test_advice_names_what_can_still_be_done(monkeypatch):
     class Loader:
         workers = 2
 
     class Fit:
         train_dataloader = Loader()
+        num_devices = 1
 
         class datamodule:  # noqa: N801  # an attribute of that name
             cache = "none"
 
+    monkeypatch.setattr(preview, "cores", lambda processes: 4)
     assert preview._advice(Fit()) == ": raise --workers (now 2) or set --data.cache disk"
+    monkeypatch.setattr(preview, "cores", lambda processes: 2)
+    assert preview._advice(Fit()) == ": set --data.cache disk"
     Fit.datamodule.cache = "disk"
-    assert preview._advice(Fit()) == ": raise --workers (now 2)"
+    assert preview._advice(Fit()) == ""
+
+
+def test_a_run_of_few_steps_tells_what_there_is(capsys):
+    said = told_text(capsys, max_steps=preview.WARM_UP + 2)
+    assert said.count("first 2 steps: ") == 1
+    assert "to go" not in said
+
+
+def test_validation_does_not_count(capsys, monkeypatch):
+    evaluate = ImageClassifier.validation_step
+
+    def slow(self, batch, batch_idx):
+        time.sleep(0.2)
+        return evaluate(self, batch, batch_idx)
+
+    plain = speed_told(capsys)
+    monkeypatch.setattr(ImageClassifier, "validation_step", slow)
+    # two validations within the measured steps of an epoch of 13
+    assert speed_told(capsys, val_check_interval=5) > plain / 4
+
+
+def speed_told(capsys, **settings):
+    return float(re.search(r"steps: ([\d,.]+) img/s", told_text(capsys, **settings))[1].replace(",", ""))

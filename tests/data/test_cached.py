@@ -153,7 +153,7 @@ def test_another_decoder_or_size_is_another_store(
     assert len(decoded) == count
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "manifest"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "manifest", "index"])
 def test_a_damaged_store_is_built_anew(make_folder: Callable[..., Path], damage: str) -> None:
     root = make_folder({"cat": 6, "dog": 6})
     before = _fed(_data(root, "disk"))
@@ -162,9 +162,38 @@ def test_a_damaged_store_is_built_anew(make_folder: Callable[..., Path], damage:
             path.write_bytes(path.read_bytes()[:-1])
         elif damage == "gone":
             path.unlink()
+        elif damage == "index":
+            path.write_bytes(path.read_bytes()[:-4] + b"abcd")
         else:
             (path.parent / "manifest.json").write_text('{"version": 1, "pix')
     assert _same(_fed(_data(root, "disk"))["train"], before["train"])
+
+
+@pytest.mark.parametrize("crop", [True, False], ids=["crops", "whole pictures"])
+def test_damaged_pixels_are_never_trained_on(make_folder: Callable[..., Path], crop: bool) -> None:
+    root = make_folder({"cat": 6, "dog": 6})
+    settings = {} if crop else {"augment": FLIPS}
+    _fed(_data(root, "disk", **settings))
+    for path in cache_folder().glob("pictures/*/pixels-*.u8"):
+        content = bytearray(path.read_bytes())
+        content[100] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"decoded images kept in .*pictures.* are damaged: remove it, and start again"):
+        _fed(_data(root, "disk", **settings))
+
+
+def test_a_picture_changed_behind_its_time_of_change_is_decoded_again(
+    make_folder: Callable[..., Path], decoded: list[str]
+) -> None:
+    root = make_folder({"cat": 6, "dog": 6})
+    _fed(_data(root, "disk"))
+    count = len(decoded)
+    for path in root.glob("*/*"):
+        before = path.stat()
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    _fed(_data(root, "disk"))
+    assert len(decoded) == 2 * count > 0
 
 
 CHILD = """
@@ -252,8 +281,14 @@ def test_senseless_settings_are_refused(make_folder: Callable[..., Path]) -> Non
 
 def test_a_resumed_run_must_cut_its_crops_from_the_same_images(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 3, "dog": 3})
-    assert _data(root, "ram").order() == _data(root, "disk").order() == {"crops": "images kept at up to 18 px"}
-    assert _data(root, "none").order() == {"crops": "files"}
+    assert (
+        _data(root, "ram").order()
+        == _data(root, "disk").order()
+        == {"crops": "images kept at up to 18 px; JPEGs decoded at 1/2, 1/4 or 1/8, never below 12 px"}
+    )
+    assert _data(root, "none").order() == {
+        "crops": "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"
+    }
     assert _data(root, "none", FLIPS).order() == _data(root, "disk", FLIPS).order() == {}
 
 

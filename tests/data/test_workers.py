@@ -116,3 +116,9 @@ def test_runs_with_auto_are_those_with_any_number_and_go_on_as_such(
     assert state_differences(auto / "checkpoints" / "last.ckpt", given / "checkpoints" / "last.ckpt") == []
     first = torch.load(given / "checkpoints" / "last.ckpt", weights_only=True)
     assert first["lit_cnn"]["config"]["data"]["init_args"]["workers"] == "auto"
+
+
+def test_images_in_memory_need_no_threads_and_that_is_said_once(capsys):
+    data = Digits(workers="auto")
+    assert data.train_dataloader().workers == data.val_dataloader().workers == 0
+    assert capsys.readouterr().out.count("workers auto: ") == 1
