@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_cnn.data.crashes import named_in_crashes
-from lit_cnn.data.draws import crop_boxes
+from lit_cnn.data.draws import crop_box
 from lit_cnn.data.pictures import (
     MAX_PIXELS,
     ORIENTATION,
@@ -111,7 +111,7 @@ def _random_crop(
     width, height = image.size
     if not upright(image) and image.getexif()[ORIENTATION] >= 5:  # it lies on its side
         width, height = height, width
-    top, left, h, w = crop_boxes(crop[:, None], height, width, scale, ratio)[0].tolist()
+    top, left, h, w = crop_box(crop, height, width, scale, ratio)
     if not _draft(image, min(h, w), geometry.size, (8, 4)):  # by 2 is no faster than all of it by pixels
         return crop_resized(pixels_of(image, geometry.channels), (top, left, h, w), geometry.size)
     image = upright_image(image)

@@ -8,6 +8,7 @@ whatever the batch size, the rank, the number of workers or the step a run was r
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -122,6 +123,11 @@ CROP_OPS = _box_ops("crop")
 ERASE_OPS = _box_ops("erase")
 
 
+@lru_cache(maxsize=16)
+def _logs(values: tuple[float, float]) -> list[float]:
+    return torch.tensor(values, dtype=torch.float64).log().tolist()
+
+
 def random_boxes(
     draws: Tensor,
     height: int | Tensor,
@@ -138,7 +144,7 @@ def random_boxes(
     device = draws.device
     draws = (draws.cpu() if device.type == "mps" else draws).to(torch.float64)  # Apple's GPUs have no float64
     area = (scale[0] + draws[:_ATTEMPTS] * (scale[1] - scale[0])) * (height * width)
-    low, high = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    low, high = _logs(ratio)
     aspect = torch.exp(low + draws[_ATTEMPTS : 2 * _ATTEMPTS] * (high - low))
     w = (area * aspect).sqrt().round()
     h = (area / aspect).sqrt().round()
@@ -171,6 +177,28 @@ def crop_boxes(
     widths = width.tolist() if isinstance(width, Tensor) else [width]
     central = [_central(h, w, ratio) for h, w in zip(heights, widths, strict=True)]
     return torch.where(found[:, None], boxes, torch.tensor(central, device=boxes.device))
+
+
+def crop_box(
+    draws: Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """Return the box that ``crop_boxes`` returns, bit for bit, for one image of float32 (22,) draws.
+
+    In a tenth of the time: dozens of operations on single numbers, each through torch, take longer than decoding a
+    small picture, and hold up all other threads.
+    """
+    wide = draws.to(torch.float64)
+    low, high = _logs(ratio)
+    # torch's exp and log, as others may round the last bit differently
+    aspects = torch.exp(low + wide[_ATTEMPTS : 2 * _ATTEMPTS] * (high - low)).tolist()
+    values = wide.tolist()
+    for value, aspect in zip(values[:_ATTEMPTS], aspects, strict=True):
+        area = (scale[0] + value * (scale[1] - scale[0])) * (height * width)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 1 <= w <= width and 1 <= h <= height:
+            top, left = values[2 * _ATTEMPTS] * (height - h + 1), values[2 * _ATTEMPTS + 1] * (width - w + 1)
+            return math.floor(top), math.floor(left), h, w
+    return _central(height, width, ratio)
 
 
 def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:

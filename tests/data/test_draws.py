@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform, permutation
+from lit_cnn.data.draws import CROP_OPS, crop_box, crop_boxes, hash_uniform, permutation
 
 MASK = (1 << 64) - 1
 
@@ -103,3 +103,13 @@ def test_crop_that_never_fits_falls_back_to_the_largest_central_box() -> None:
     assert crop_boxes(draws, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)).tolist() == [[433, 0, 133, 100]] * 3
     # A picture of an allowed shape whose ten boxes all missed keeps its whole area.
     assert crop_boxes(draws, 100, 100, (1.0, 1.0), (1.2, 1.3)).tolist() == [[8, 0, 83, 100]] * 3
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [((0.08, 1.0), (0.75, 4 / 3)), ((0.9, 1.0), (0.2, 5.0))])
+def test_a_box_alone_is_that_of_the_batch_bit_for_bit(scale: tuple[float, float], ratio: tuple[float, float]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    height, width = torch.randint(1, 700, (2, 2000), generator=generator)
+    draws = hash_uniform(3, 1, torch.arange(2000), CROP_OPS)
+    together = crop_boxes(draws, height, width, scale, ratio)
+    for i, (h, w) in enumerate(zip(height.tolist(), width.tolist(), strict=True)):
+        assert list(crop_box(draws[:, i], h, w, scale, ratio)) == together[i].tolist()
