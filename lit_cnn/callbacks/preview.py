@@ -74,17 +74,18 @@ class Preview(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run of few steps tells what there is."""
         if self._meter.batches and self._seen <= WARM_UP + self._steps:
-            self._tell(trainer, 0)
+            self._tell(trainer, None)
 
-    def _tell(self, trainer: Trainer, left: float) -> None:
+    def _tell(self, trainer: Trainer, left: float | None) -> None:
+        """Write the line; ``left``: batches to come in this epoch, None at the end of the run."""
         self._seen = WARM_UP + self._steps + 1  # once
         if not trainer.is_global_zero:
             return
         meter = self._meter
         parts = [speed(meter.images / meter.seconds)]
-        _, to_go = time_left(trainer, meter, left, _validated(trainer) * meter.seconds / meter.images)
-        if to_go:
-            parts.append(f"about {clock(to_go)} to go")
+        if left is not None:
+            _, to_go = time_left(trainer, meter, left, _validated(trainer) * meter.seconds / meter.images)
+            parts += [f"about {clock(to_go)} to go"] if to_go is not None else []
         parts.append(_peak(trainer.strategy.root_device))
         share = (_waited(trainer) - self._waited) / meter.seconds
         parts.append(f"waiting for data {share:.0%}{_advice(trainer) if share >= WAITING else ''}")
