@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import allocator, batch_size, checks, fsdp, imports, lr_range, memory, precision, runs, settings, start
 from lit_cnn import data as data_package
+from lit_cnn.agreement import AUTO
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
@@ -202,6 +203,8 @@ class LitCLI(LightningCLI):
         command = self.arguments.command
         config = self.config[command]
         checks.check_devices(config.trainer)
+        checks.check_strategy(config.trainer)
+        sought = settings.flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
         if command == "fit":
             self._let_steps_decide(config.trainer)
             checks.check_training(config, self.record)
@@ -217,7 +220,7 @@ class LitCLI(LightningCLI):
         if self.record is not None:
             checks.check_model(self.plain_config["model"], self.record, command)
         if start.is_first_process():
-            self._show_settings()
+            self._show_settings({name for name, value in sought.items() if value == AUTO})
             if command == "fit" and config.trainer.deterministic:
                 print(
                     "deterministic: on a GPU this costs speed, since the fastest algorithms are left out, and an "
@@ -240,7 +243,8 @@ class LitCLI(LightningCLI):
         plain = yaml.safe_load(text)
         return {k: plain[k] for k in SETTINGS if k in plain}
 
-    def _show_settings(self) -> None:
+    def _show_settings(self, found: set[str]) -> None:
+        """Print what differs; ``found``: settings that were ``auto``."""
         parser = self._parser(self.arguments.command)
         if self.base:
             reference = parser.parse_object(self.base)
@@ -252,8 +256,8 @@ class LitCLI(LightningCLI):
         rows = settings.differences(
             settings.flatten(self.plain_config),
             before,
-            self.arguments.names(),
-            self._configs(),
+            self.arguments.names() - found,
+            {**self._configs(), AUTO: found},
         )
         settings.print_differences(rows, str(self.record.path) if self.record else "the defaults")
 

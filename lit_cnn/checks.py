@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch.strategies import StrategyRegistry
 
 from lit_cnn.arguments import Arguments
 from lit_cnn.checkpoint import Record
@@ -122,6 +123,15 @@ def _refuse_finished(record: Record, trainer: Namespace) -> None:
         )
     if max_steps is not None and 0 <= max_steps <= record.step:
         raise UserError(f"{record.path} has finished its {record.step} steps: go on with a larger --trainer.max_steps")
+
+
+def check_strategy(trainer: Namespace) -> None:
+    """Refuse the name of a strategy that nobody knows."""
+    name = trainer.strategy
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if isinstance(name, str) and name not in known:
+        often = "auto, ddp and fsdp are the usual ones"
+        raise UserError(f"unknown --trainer.strategy {name!r}{nearest(name, known) or ';'} {often}")
 
 
 def check_devices(trainer: Namespace) -> None:

@@ -166,3 +166,9 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(kind, traine
 def test_debug_shows_the_traceback(workdir):
     with pytest.raises(cli.UserError, match="unknown model"):
         main(["fit", *TINY, "--model.backbone=resnet19", "--debug"])
+
+
+def test_an_unknown_strategy_is_one_line_with_the_nearest(workdir, fails):
+    line = fails("fit", "--data=Digits", "--trainer.strategy=dpp")
+    assert line.startswith("unknown --trainer.strategy 'dpp', did you mean 'ddp'?")
+    assert line.endswith("auto, ddp and fsdp are the usual ones")
