@@ -1,7 +1,7 @@
 """``--trainer.precision auto``: the fastest precision that computes right on this machine, found before a run is built.
 
-It is not the default: results would then depend on the machine that a command happens to run on, and small networks gain
-nothing by it (LeNet's epoch takes as long in bfloat16: ``python -m benchmarks.epoch --precision=bf16-mixed``).
+It is not the default: results would then depend on the machine that a command happens to run on, and small networks
+gain nothing by it (LeNet's epoch takes as long in bfloat16: ``python -m benchmarks.epoch --precision=bf16-mixed``).
 """
 
 from __future__ import annotations
