@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
     settings = [
         f"--{name}={getattr(given, name.replace('-', '_'))}" for name in ("backbone", "size", "batch-size", "steps")
     ]
-    rows: dict[str, list[dict[str, list[float]]]] = {kind: [] for kind in KINDS}
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for _ in range(given.rounds):
         for kept, kind in enumerate(KINDS):
             command = [sys.executable, "-m", "benchmarks.allocator", f"--child={kept}", *settings]
@@ -67,7 +68,7 @@ def main(args: Sequence[str] | None = None) -> None:
     step = {kind: statistics.median(statistics.median(row["seconds"]) for row in found) for kind, found in rows.items()}
     for kind, found in rows.items():
         faults = statistics.median(statistics.median(row["faults"]) for row in found)
-        most = statistics.median(row["mib"] for row in found)  # type: ignore[type-var]  # one number
+        most = statistics.median(row["mib"] for row in found)
         print(f"{kind:24} {step[kind]:8.3f} {faults:12,.0f} {most:9,.0f}")
     ratio = step[KINDS[0]] / step[KINDS[1]]
     print(f"{ratio:.2f} times as fast")

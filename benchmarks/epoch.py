@@ -27,6 +27,7 @@ from benchmarks.turns import CLOCKS, Bare, made_up, table, timed, write
 from lit_cnn import app
 from lit_cnn.arguments import parse
 from lit_cnn.data import FashionMNIST
+from lit_cnn.data.arrays import ArraySource
 from lit_cnn.models import get_model
 
 OURS, REFERENCE = "lit-cnn fit, training", "bare loop in memory"
@@ -128,7 +129,9 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> tuple[dict[str, 
     data = FashionMNIST(data_dir=given.data_dir)
     data.setup("fit")
     part = data.train_dataloader()
-    image, target = part.source.images[part.rows], part.source.targets[part.rows]  # type: ignore[attr-defined]
+    source = part.source
+    assert isinstance(source, ArraySource)
+    image, target = source.images[part.rows], source.targets[part.rows]
     mean, std = data.MEAN[0], data.STD[0]
     memory = InMemory(image, target, given.batch_size, mean, std)
     bare, slow = (Bare(get_model(given.backbone, num_classes=10, in_channels=1)) for _ in range(2))

@@ -15,7 +15,6 @@ our files are found, before the clock.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -32,6 +31,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
+from benchmarks.turns import write
 from lit_cnn import allocator
 from lit_cnn.data import Augment, BatchLoader, ImageFolder
 from lit_cnn.data.arrays import SHIFT_AND_FLIP, ArraySource
@@ -200,9 +200,7 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} before the end")
     table(f"{given.images:,} images of 32 x 32: crop, flip, normalise", small)
     table(f"{given.photos:,} photos: random resized crop to {given.size}, flip, normalise", large)
-    if given.json is not None:
-        record = {"small": small, "photos": large, "batch_size": given.batch_size, "load": os.getloadavg()[0]}
-        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write(given.json, {"small": small, "photos": large, "batch_size": given.batch_size, "load": os.getloadavg()[0]})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ with a budget of a tenth of the largest store, it is read all the same.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.turns import write
 from lit_cnn import memory
 from lit_cnn.data import store
 from lit_cnn.data.draws import permutation
@@ -107,9 +107,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sizes = [f"{row[name] / 2**20:7.0f}M" for name in ("private", "resident", "shared")]
         times = [f"{row[name]:7.1f}s" for name in ("build_seconds", "seconds")]
         print(f"{row['factor']:3}x {row['processes']:10} {row['bytes'] / 2**20:9.0f}M {' '.join(times + sizes)}")
-    if given.json is not None:
-        record = {"budget": given.budget, "side": given.side, "rows": rows}
-        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write(given.json, {"budget": given.budget, "side": given.side, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import json
 import os
 import shutil
 import statistics
@@ -34,6 +33,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.feed import MEAN, STD, Epoch, count, measure, ours, peer, table
+from benchmarks.turns import write
 from lit_cnn.data import Augment, ImageDataModule, ImageFolder, Stream
 from lit_cnn.data.files import FileSource, pictures
 from lit_cnn.data.shards import write_shards
@@ -245,9 +245,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for name, seconds in waits.items():
         print(f"  {name:34} {seconds * 1000:11,.1f} ms")
     table(f"feeding: random resized crop to {given.size}, flip, normalise", fed)
-    if given.json is not None:
-        record = {"reading": reading, "resuming": waits, "feeding": fed, "load": os.getloadavg()[0]}
-        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write(given.json, {"reading": reading, "resuming": waits, "feeding": fed, "load": os.getloadavg()[0]})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from lit_cnn.data.files import FileSource
 from lit_cnn.data.loader import gather
 from lit_cnn.display import Display
 
-DECODER = f"2, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
+DECODER = f"3, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
 
 
 class CachedSource:

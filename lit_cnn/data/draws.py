@@ -184,8 +184,8 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """Return the box that ``crop_boxes`` returns, bit for bit, for one image of float32 (22,) draws.
 
-    In a tenth of the time: dozens of operations on single numbers, each through torch, take longer than decoding a
-    small picture, and hold up all other threads.
+    Without its dozens of tensor operations, which on single numbers take longer than decoding a small picture, and hold
+    up all other threads.
     """
     wide = draws.to(torch.float64)
     low, high = _logs(ratio)
