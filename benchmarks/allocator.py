@@ -1,7 +1,7 @@
 """What keeping freed memory is worth: ``python -m benchmarks.allocator``.
 
 ResNet-18 on 224-pixel images in a bare loop, in processes that take turns: with glibc's own settings, and with those
-of ``lit_cnn.allocator``, which every command makes. Reports seconds, page faults and the most memory of a step.
+of ``lit_cnn.utils.allocator``, which every command makes. Reports seconds, page faults and the most memory of a step.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.turns import Bare, write
-from lit_cnn import allocator
 from lit_cnn.models import get_model
+from lit_cnn.utils import allocator
 
 KINDS = ("glibc's own settings", "freed memory is kept")
 

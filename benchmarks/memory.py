@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 from benchmarks.turns import write
-from lit_cnn import memory
 from lit_cnn.data import store
 from lit_cnn.data.draws import permutation
+from lit_cnn.utils import memory
 
 FACTORS = (1, 2, 4, 8)
 

@@ -27,8 +27,9 @@ import numpy as np
 from lightning.pytorch import Callback
 from PIL import Image
 
-from lit_cnn import app, memory
+from lit_cnn import app
 from lit_cnn.arguments import parse
+from lit_cnn.utils import memory
 
 FACTORS, RANKS = (1, 2, 4, 8), (1, 2)
 

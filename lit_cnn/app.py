@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import allocator, batch_size, checks, fsdp, imports, lr_range, memory, precision, runs, settings, start
+from lit_cnn import batch_size, checks, fsdp, imports, lr_range, precision, run_folder, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.agreement import AUTO
 from lit_cnn.arguments import Arguments
@@ -43,6 +43,7 @@ from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
 from lit_cnn.task import ImageClassifier
 from lit_cnn.unprofiled import Unprofiled
+from lit_cnn.utils import allocator, memory
 
 DATASETS = sorted(
     name
@@ -288,7 +289,7 @@ class LitCLI(LightningCLI):
             # made now, so that two runs that start together cannot both take the same number
             self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
             if start.is_first_process():
-                runs.hold(self.run_dir)
+                run_folder.hold(self.run_dir)
             self.config_init["fit"]["checkpoint"].dirpath = str((self.run_dir / "checkpoints").resolve())
             record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
             finite = FiniteLoss(self.config["fit"].skip_nonfinite_steps)
@@ -321,11 +322,13 @@ class LitCLI(LightningCLI):
         return trainer
 
     def _run_folder(self, root: Path) -> Path:
-        if self.record is not None and (folder := runs.run_folder_of(self.record.path)) is not None:
+        if self.record is not None and (folder := run_folder.run_folder_of(self.record.path)) is not None:
             return folder  # a resumed run goes on in its own folder
         if not start.is_first_process():
-            return root / runs.LOGS / "unknown"  # the first process writes there, and tells where the checkpoints are
-        return runs.new_run_folder(root)
+            return (
+                root / run_folder.LOGS / "unknown"
+            )  # the first process writes there, and tells where the checkpoints are
+        return run_folder.new_run_folder(root)
 
     def _loggers(self, run_dir: Path) -> list[Any]:
         # on resume, events past the checkpoint are dropped, as they are going to be written again

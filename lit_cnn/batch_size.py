@@ -12,12 +12,13 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from lit_cnn import memory, trial
+from lit_cnn import trial
 from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint import Record
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
 from lit_cnn.trial import Enough, without_trace
+from lit_cnn.utils import memory
 
 MOST = 1024  # beyond it, larger batches are hardly faster
 LEAST = 2  # batch normalisation needs two

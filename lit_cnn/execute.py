@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from lit_cnn import runs, start
+from lit_cnn import run_folder, start
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.last_checkpoint import Stopped
 from lit_cnn.callbacks.peers import is_connection_error
@@ -77,8 +77,8 @@ def _note_changed_data(cli: LitCLI) -> None:
 def _results_folder(cli: LitCLI) -> Path:
     """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
     assert cli.record is not None
-    run_dir = runs.run_folder_of(cli.record.path) or runs.new_run_folder(Path(cli.trainer.default_root_dir))
-    return runs.new_subfolder(run_dir, cli.arguments.command)
+    run_dir = run_folder.run_folder_of(cli.record.path) or run_folder.new_run_folder(Path(cli.trainer.default_root_dir))
+    return run_folder.new_subfolder(run_dir, cli.arguments.command)
 
 
 def how_to_go_on(cli: LitCLI) -> str:
@@ -88,7 +88,7 @@ def how_to_go_on(cli: LitCLI) -> str:
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in cli.arguments.allow_import)
-    return f"go on with: lit-cnn fit --resume {runs.shown(saved[0])}{allowed}" if saved else ""
+    return f"go on with: lit-cnn fit --resume {run_folder.shown(saved[0])}{allowed}" if saved else ""
 
 
 def _best(cli: LitCLI) -> BestCheckpoint | None:
@@ -103,10 +103,10 @@ def _tell_result(cli: LitCLI) -> None:
         return
     best, score = checkpoint.best_model_path, checkpoint.best_model_score
     if best and score is not None:
-        print(f"best {checkpoint.monitor} {float(score):.4f}: {runs.shown(best)}")
+        print(f"best {checkpoint.monitor} {float(score):.4f}: {run_folder.shown(best)}")
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
-        print(f"test it: lit-cnn test --ckpt_path {runs.shown(path)}")
+        print(f"test it: lit-cnn test --ckpt_path {run_folder.shown(path)}")
 
 
 @contextlib.contextmanager

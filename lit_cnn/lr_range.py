@@ -17,12 +17,13 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_cnn import memory, terminal, trial
+from lit_cnn import trial
 from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint import Record
 from lit_cnn.data import Batch
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
+from lit_cnn.utils import memory, terminal
+from lit_cnn.utils.console import Display
 
 LOWEST, HIGHEST = 1.23e-6, 10.0  # learning rates; the odd lowest one marks the parameter groups that have it
 STEPS = 100  # optimizer steps, 14 for each factor of ten; with half of them SGD learns too little to see

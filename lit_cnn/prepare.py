@@ -21,11 +21,11 @@ from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.files import FileSource
 from lit_cnn.data.images import PictureDataModule
 from lit_cnn.data.shards import webdataset, write_shards
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
 from lit_cnn.explain import explain
 from lit_cnn.settings import read_config
-from lit_cnn.terminal import console
+from lit_cnn.utils.console import Display
+from lit_cnn.utils.terminal import console
 
 SHARD_MB = 64  # a second of a fast network: fewer requests gain nothing, and 16 of them mix 50,000 photos
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_cnn import runs, settings
+from lit_cnn import run_folder, settings
 from lit_cnn.arguments import Arguments
 from lit_cnn.checkpoint import DamagedCheckpointError, Record, read_progress, read_record
 from lit_cnn.errors import UserError
@@ -40,11 +40,11 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
     if arguments.resume == "auto":
-        run = runs.newest_run(root)
-        if run is None or not runs.checkpoints_in(run):
+        run = run_folder.newest_run(root)
+        if run is None or not run_folder.checkpoints_in(run):
             return None  # nothing to go on with: start
         wanted = ""
-    path = runs.find_checkpoint(wanted, root, name, resume=command == "fit")
+    path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
         _say(f"checkpoint: {path}", path, wanted)
         return read_record(path)

@@ -24,8 +24,8 @@ from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
 from lit_cnn.optim import build_optimizer, match_layouts, scale_rates
 from lit_cnn.schedule import ScheduleName, build_scheduler, check_rates, group_settings, restore_settings
-from lit_cnn.seeding import seed_generators, step_seed
 from lit_cnn.tta import TTAName, averaged
+from lit_cnn.utils.random import seed_generators, step_seed
 
 
 class ImageClassifier(LightningModule):

@@ -12,8 +12,8 @@ from lit_cnn.cli import main
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
-from lit_cnn.seeding import step_seed
 from lit_cnn.task import ImageClassifier
+from lit_cnn.utils.random import step_seed
 
 from .conftest import EVERY_STEP, TINY, load
 

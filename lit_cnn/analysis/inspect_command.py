@@ -12,7 +12,7 @@ import yaml
 
 from lit_cnn.analysis.tables import count, giga, table
 from lit_cnn.errors import UserError
-from lit_cnn.terminal import console
+from lit_cnn.utils.terminal import console
 
 if TYPE_CHECKING:
     from lit_cnn.models.fields import Chain, Field

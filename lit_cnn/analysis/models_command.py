@@ -13,7 +13,7 @@ from lit_cnn.analysis.figures import Figures
 from lit_cnn.analysis.measured import MEASURED
 from lit_cnn.analysis.tables import aligned, count, giga, table
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.terminal import console
+from lit_cnn.utils.terminal import console
 
 LONG = 200  # rows; rich would take longer for such a table than all else together
 NUMBERS = ("parameters", "MACs", "at", "classes", "smallest", "reference")

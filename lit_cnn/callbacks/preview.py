@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_cnn import memory
-from lit_cnn.callbacks.meter import Meter, clock, speed, time_left
 from lit_cnn.data.workers import cores
+from lit_cnn.utils import memory
+from lit_cnn.utils.throughput import Meter, clock, speed, time_left
 
 WARM_UP = 3  # steps that choose kernels, fill caches and start threads
 WAITING = 0.1  # share of the time from which on something can be won by feeding faster

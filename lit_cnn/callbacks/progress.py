@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 
-from lit_cnn.callbacks.meter import Meter, batches, clock, epoch_of, number, speed, time_left
-from lit_cnn.display import Display
+from lit_cnn.utils.console import Display
+from lit_cnn.utils.throughput import Meter, batches, clock, epoch_of, number, speed, time_left
 
 RUNNING = ("train/loss", "train/acc")
 VALIDATION = ("val/loss", "val/acc")

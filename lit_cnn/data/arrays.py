@@ -15,11 +15,11 @@ from torch import Tensor
 from lit_cnn.data import formats
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import ImageDataModule, Part
-from lit_cnn.data.download import fetch
 from lit_cnn.data.draws import digest
 from lit_cnn.data.loader import gather
 from lit_cnn.data.split import cut
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import fetch
 
 SHIFT_AND_FLIP = Augment(crop_padding=4, flip=0.5)  # the usual one for CIFAR-10 since He et al., 2015, section 4.2
 SHIFT = Augment(crop_padding=2)  # digits must not be mirrored

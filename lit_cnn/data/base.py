@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lit_cnn import memory
 from lit_cnn.data import augment as ops
 from lit_cnn.data import statistics
 from lit_cnn.data import workers as threads
@@ -21,6 +20,7 @@ from lit_cnn.data.draws import permutation
 from lit_cnn.data.loader import Batch, BatchLoader, Source, shuffled
 from lit_cnn.data.settings import check_settings
 from lit_cnn.errors import UserError
+from lit_cnn.utils import memory
 
 log = logging.getLogger(__name__)
 

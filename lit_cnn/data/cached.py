@@ -17,7 +17,7 @@ from lit_cnn.data.decode import crop_resized, read_bounded, read_image
 from lit_cnn.data.draws import CROP_OPS, crop_boxes, digest, hash_uniform
 from lit_cnn.data.files import FileSource
 from lit_cnn.data.loader import gather
-from lit_cnn.display import Display
+from lit_cnn.utils.console import Display
 
 DECODER = f"3, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lit_cnn.data.augment import Augment
 from lit_cnn.data.base import Part, log
-from lit_cnn.data.download import Remote, extract, fetch, verify
 from lit_cnn.data.draws import digest
 from lit_cnn.data.files import FileSource, PictureFile, file_size, pictures, visible_folders
 from lit_cnn.data.images import KINDS, PictureDataModule
 from lit_cnn.data.split import cut
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import Remote, extract, fetch, verify
 
 CROP_AND_FLIP = Augment(crop_scale=(0.08, 1.0), flip=0.5)  # GoogLeNet's (Szegedy et al., 2015, section 6)
 FLIP = Augment(flip=0.5)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lit_cnn.data.download import Remote, file_sum
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import Remote, file_sum
 
 _IDX_NAMES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 

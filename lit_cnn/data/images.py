@@ -21,8 +21,8 @@ from lit_cnn.data.draws import digest
 from lit_cnn.data.files import FileSource, file_size, pictures
 from lit_cnn.data.pictures import EXTENSIONS, MAX_PIXELS
 from lit_cnn.data.scan import cache_folder, find_broken
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import Display
 
 KINDS = ", ".join(extension[1:] for extension in EXTENSIONS)
 

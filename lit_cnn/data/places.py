@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lit_cnn.data.download import file_sum, locked
 from lit_cnn.data.draws import digest
 from lit_cnn.data.scan import cache_folder
 from lit_cnn.data.shards import MANIFEST, SetFile, webdataset
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import file_sum, locked
 
 # What webdataset opens and starts no program of the address's choosing for (its "pipe:" runs any command).
 SCHEMES = ("http", "https", "gs")

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lit_cnn.data.decode import check_image
-from lit_cnn.display import Display
+from lit_cnn.utils.console import Display
 
 log = logging.getLogger(__name__)
 

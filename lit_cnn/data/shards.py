@@ -29,11 +29,11 @@ import torch
 from lit_cnn.checkpoint_io import sync_folder
 from lit_cnn.data.base import Part
 from lit_cnn.data.decode import why
-from lit_cnn.data.download import file_sum, locked
 from lit_cnn.data.draws import permutation
 from lit_cnn.data.files import FileSource
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import Display
+from lit_cnn.utils.download import file_sum, locked
 
 MANIFEST, INDEX = "manifest.json", "index.npz"
 PARTS = ("train", "val", "test")

@@ -26,11 +26,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from lit_cnn import memory
 from lit_cnn.checkpoint_io import sync_folder
 from lit_cnn.data.draws import digest
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
+from lit_cnn.utils import memory
+from lit_cnn.utils.console import Display
 
 try:
     import fcntl

@@ -15,8 +15,8 @@ from rich.console import Console
 from tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import Progress
-from lit_cnn.callbacks.meter import Meter, clock, number, speed
-from lit_cnn.display import Display
+from lit_cnn.utils.console import Display
+from lit_cnn.utils.throughput import Meter, clock, number, speed
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

@@ -19,9 +19,9 @@ from sklearn.datasets import load_digits
 from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, arrays, formats
 from lit_cnn.data.arrays import ArraySource, to_shape
 from lit_cnn.data.augment import augment_batch
-from lit_cnn.data.download import Remote
 from lit_cnn.data.draws import permutation
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import Remote
 
 from .helpers import Recorder, make_trainer
 

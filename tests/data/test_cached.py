@@ -262,7 +262,7 @@ def test_too_little_room_is_said_in_one_line(
     make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = make_folder({"cat": 100, "dog": 100})
-    monkeypatch.setattr("lit_cnn.memory.available", lambda: 1000)
+    monkeypatch.setattr("lit_cnn.utils.memory.available", lambda: 1000)
     with pytest.raises(UserError, match=r"decoded images of about .* KiB do not fit in memory: try --data.cache disk"):
         _fed(_data(root, "ram"))
     (tmp_path / "file").write_text("")

@@ -19,8 +19,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles, decode, scan
 from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform
-from lit_cnn.display import Display
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import Display
 
 from .helpers import Recorder, make_trainer
 

@@ -19,10 +19,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cnn.cli import main
 from lit_cnn.data import ImageDataModule, ImageFolder, Stream
-from lit_cnn.data.download import locked
 from lit_cnn.data.places import Remote
 from lit_cnn.data.shards import MANIFEST, write_shards
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import locked
 
 from .helpers import Recorder, make_trainer
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-# For children that need lit_cnn.data.download alone: the package around it imports torch, which takes seconds.
+# For children that need lit_cnn.utils.download alone: the package around it imports torch, which takes seconds.
 WITHOUT_TORCH = """
 import sys, types
 from pathlib import Path

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn.data.download import Remote, extract, fetch, locked
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import Remote, extract, fetch, locked
 
 from .children import WITHOUT_TORCH, start_python, wait_for
 
@@ -107,7 +107,7 @@ def test_a_full_disk_while_unpacking_is_no_fault_of_the_archive(tmp_path):
 KILLED = """
 import sys, tarfile, time
 from pathlib import Path
-from lit_cnn.data.download import extract
+from lit_cnn.utils.download import extract
 
 real, made = tarfile.TarFile.makefile, []
 
@@ -138,7 +138,7 @@ def test_an_extraction_that_was_killed_is_not_used_and_is_cleared_away(workdir):
 BOTH = """
 import sys, tarfile
 from pathlib import Path
-from lit_cnn.data.download import extract
+from lit_cnn.utils.download import extract
 
 real = tarfile.TarFile.extractall
 
@@ -196,7 +196,7 @@ def url() -> Iterator[str]:
 FETCH = """
 import sys
 from pathlib import Path
-from lit_cnn.data.download import Remote, fetch
+from lit_cnn.utils.download import Remote, fetch
 
 fetch(Remote("data.bin", (sys.argv[1],), sha256=sys.argv[2]), Path("out"))
 """

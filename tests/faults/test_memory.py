@@ -13,7 +13,7 @@ LIMITED = """
 import resource, sys
 from lit_cnn import app
 from lit_cnn.cli import main
-from lit_cnn.memory import numbers, Path
+from lit_cnn.utils.memory import numbers, Path
 
 limit = numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

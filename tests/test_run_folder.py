@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.errors import UserError
-from lit_cnn.runs import find_checkpoint, new_run_folder, new_subfolder, run_folder_of, run_folders
+from lit_cnn.run_folder import find_checkpoint, new_run_folder, new_subfolder, run_folder_of, run_folders
 
 
 def checkpoint(root: Path, version: int, name: str) -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.data import CIFAR10, MNIST, FashionMNIST, Flowers, formats
-from lit_cnn.data.download import Remote, extract, fetch, file_sum, locked, verify
 from lit_cnn.errors import UserError
+from lit_cnn.utils.download import Remote, extract, fetch, file_sum, locked, verify
 
 CONTENT = bytes(range(256)) * 4000
 GOOD = hashlib.sha256(CONTENT).hexdigest()

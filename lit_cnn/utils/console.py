@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from lit_cnn import terminal
+from lit_cnn.utils import terminal
 
 
 class Display:

@@ -11,12 +11,12 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from lit_cnn import agreement, batch_size, memory
+from lit_cnn import agreement, batch_size
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
 from lit_cnn.task import ImageClassifier
-
-from .conftest import TINY, state_differences
+from lit_cnn.utils import memory
+from tests.conftest import TINY, state_differences
 
 MIB = 2**20
 RUN = [*TINY, "--epochs=2", "--model.ema_decay=0.9", "--data.augment.crop_padding=2"]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lit_cnn import allocator, memory
+from lit_cnn.utils import allocator, memory
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(allocator._glibc() is None, reason="the C library is not glibc")

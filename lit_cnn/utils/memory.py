@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from lit_cnn.allocator import give_back
 from lit_cnn.errors import UserError
+from lit_cnn.utils.allocator import give_back
 
 try:
     import resource
