@@ -23,8 +23,8 @@ from lightning.pytorch import Callback
 
 from lit_cnn import app
 from lit_cnn.arguments import parse
-from lit_cnn.callbacks.boundary import Boundary
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
+from lit_cnn.checkpoint.snapshot import Boundary
 
 EVERY = 100  # steps between two saves that the share is given for
 

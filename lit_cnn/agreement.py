@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.environments import (
 )
 
 from lit_cnn import start
-from lit_cnn.checkpoint import Record
+from lit_cnn.checkpoint.record import Record
 from lit_cnn.errors import UserError
 
 AUTO = "auto"

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import batch_size, checks, fsdp, imports, lr_range, precision, run_folder, settings, start
+from lit_cnn import batch_size, checks, imports, lr_range, precision, run_folder, settings, start
 from lit_cnn import data as data_package
 from lit_cnn.agreement import AUTO
 from lit_cnn.arguments import Arguments
@@ -30,15 +30,16 @@ from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.finite import FiniteLoss
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
-from lit_cnn.callbacks.peers import Peers
 from lit_cnn.callbacks.preview import Preview
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.callbacks.run_record import RunRecord
-from lit_cnn.checkpoint import Record, base_config
-from lit_cnn.checkpoint_io import AtomicCheckpointIO
+from lit_cnn.checkpoint.interval import Every
+from lit_cnn.checkpoint.io import AtomicCheckpointIO
+from lit_cnn.checkpoint.record import Record, base_config
 from lit_cnn.data import ImageDataModule, Images
+from lit_cnn.distributed import fsdp
+from lit_cnn.distributed.watchdog import Peers
 from lit_cnn.errors import UserError
-from lit_cnn.every import Every
 from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
 from lit_cnn.task import ImageClassifier

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 
 from lit_cnn import trial
 from lit_cnn.agreement import AUTO, settled
-from lit_cnn.checkpoint import Record
+from lit_cnn.checkpoint.record import Record
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
 from lit_cnn.trial import Enough, without_trace

@@ -10,9 +10,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lit_cnn.arguments import Arguments
-from lit_cnn.checkpoint import Record
+from lit_cnn.checkpoint.interval import Every
+from lit_cnn.checkpoint.record import Record
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.every import Every
 
 DEFAULT_EPOCHS = 10
 # Set by torchrun, srun, mpirun and the like in each process that they start.

@@ -15,8 +15,8 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lit_cnn import run_folder, start
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.last_checkpoint import Stopped
-from lit_cnn.callbacks.peers import is_connection_error
 from lit_cnn.cli import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lit_cnn.distributed.watchdog import is_connection_error
 
 if TYPE_CHECKING:
     from lit_cnn.app import LitCLI

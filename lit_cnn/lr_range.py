@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lit_cnn import trial
 from lit_cnn.agreement import AUTO, settled
-from lit_cnn.checkpoint import Record
+from lit_cnn.checkpoint.record import Record
 from lit_cnn.data import Batch
 from lit_cnn.errors import UserError
 from lit_cnn.utils import memory, terminal

@@ -16,9 +16,9 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_cnn import fsdp
 from lit_cnn.agreement import AUTO, settled
-from lit_cnn.checkpoint import Record
+from lit_cnn.checkpoint.record import Record
+from lit_cnn.distributed import fsdp
 
 FLOAT32 = "32-true"
 GAIN = 1.1  # bfloat16 must be faster by this factor: less is noise, and exactness is worth more

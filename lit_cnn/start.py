@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cnn import run_folder, settings
 from lit_cnn.arguments import Arguments
-from lit_cnn.checkpoint import DamagedCheckpointError, Record, read_progress, read_record
+from lit_cnn.checkpoint.record import DamagedCheckpointError, Record, read_progress, read_record
 from lit_cnn.errors import UserError
 
 

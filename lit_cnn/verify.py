@@ -18,9 +18,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn import settings
 from lit_cnn.arguments import Arguments, parse
-from lit_cnn.checkpoint import HASH, KEY, load_verified
+from lit_cnn.checkpoint.diff import content_hash, differences
+from lit_cnn.checkpoint.record import HASH, KEY, load_verified
 from lit_cnn.errors import UserError
-from lit_cnn.state import content_hash, differences
 
 EVERY = 2  # steps between two saves; the kills fall between, so that steps are lost and done again
 # Where a run lives and what it was asked is not its state, nor is the last score, which Lightning does not restore.

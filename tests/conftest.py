@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lit_cnn.checkpoint.diff import differences
 from lit_cnn.cli import main
-from lit_cnn.state import differences
 from lit_cnn.verify import state_of
 
 # Small enough for a second, with everything on that could break an exact resume.

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_cnn.callbacks.boundary import Boundary
+from lit_cnn.checkpoint.snapshot import Boundary
+from lit_cnn.distributed.flags import Votes
 from lit_cnn.errors import UserError
-from lit_cnn.votes import Votes
 
 
 class NotFiniteError(UserError):

@@ -19,14 +19,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
 
-from lit_cnn.callbacks.boundary import Boundary
 from lit_cnn.callbacks.finite import NotFiniteError
-from lit_cnn.checkpoint import KEY, load_verified
-from lit_cnn.checkpoint_io import PARTIAL, CheckpointWriteError, remove_partial_files
+from lit_cnn.checkpoint.interval import Every
+from lit_cnn.checkpoint.io import PARTIAL, CheckpointWriteError, remove_partial_files
+from lit_cnn.checkpoint.progress import epoch_is_cut, validation_follows
+from lit_cnn.checkpoint.record import KEY, load_verified
+from lit_cnn.checkpoint.snapshot import Boundary
+from lit_cnn.distributed.flags import Votes
 from lit_cnn.errors import UserError
-from lit_cnn.every import Every
-from lit_cnn.place import epoch_is_cut, validation_follows
-from lit_cnn.votes import Votes
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120

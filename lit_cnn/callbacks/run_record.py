@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
 from lit_cnn.callbacks.metrics_csv import MetricsCSV
-from lit_cnn.checkpoint import KEY, Record
+from lit_cnn.checkpoint.compatibility import changes, fit_progress, order_of
+from lit_cnn.checkpoint.progress import is_exact, reopen_cut_epoch
+from lit_cnn.checkpoint.record import KEY, Record
 from lit_cnn.errors import UserError
-from lit_cnn.order import changes, fit_progress, order_of
-from lit_cnn.place import is_exact, reopen_cut_epoch
 
 
 class RunRecord(Callback):

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_cnn.checkpoint_io import sync_folder
+from lit_cnn.checkpoint.io import sync_folder
 from lit_cnn.data.base import Part
 from lit_cnn.data.decode import why
 from lit_cnn.data.draws import permutation

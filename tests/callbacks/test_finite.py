@@ -9,7 +9,7 @@ import torch
 
 from lit_cnn import app
 from lit_cnn.arguments import parse
-from lit_cnn.checkpoint import load_verified
+from lit_cnn.checkpoint.record import load_verified
 from lit_cnn.cli import main
 from lit_cnn.task import ImageClassifier
 from tests.callbacks.test_last_checkpoint import Fail

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
-from tests.pair import run_pair
+from tests.distributed.pair import run_pair
 
 from .helpers import Recorder, make_trainer
 

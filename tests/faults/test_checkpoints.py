@@ -18,11 +18,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lit_cnn.checkpoint import DamagedCheckpointError, load_verified, read_record
-from lit_cnn.checkpoint_io import AtomicCheckpointIO
+from lit_cnn.checkpoint.diff import differences
+from lit_cnn.checkpoint.io import AtomicCheckpointIO
+from lit_cnn.checkpoint.record import DamagedCheckpointError, load_verified, read_record
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
-from lit_cnn.state import differences
 from tests.conftest import TINY, state_differences
 
 from .harness import KillAt, last, run, scalars, terminal

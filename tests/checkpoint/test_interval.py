@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from lit_cnn.checkpoint.interval import Every
 from lit_cnn.errors import UserError
-from lit_cnn.every import Every
 
 
 @pytest.mark.parametrize(

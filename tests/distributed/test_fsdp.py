@@ -15,10 +15,10 @@ from lightning.pytorch import Callback
 
 from lit_cnn import app
 from lit_cnn.arguments import parse
-from lit_cnn.callbacks.peers import Peers
 from lit_cnn.cli import main
+from lit_cnn.distributed.watchdog import Peers
 from tests.conftest import TINY, load, state_differences
-from tests.pair import run_pair
+from tests.distributed.pair import run_pair
 
 # everything on that could treat divided weights otherwise: batch normalisation, dropout, accumulation, clipping
 RUN = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn.state import content_hash, differences, leaves
+from lit_cnn.checkpoint.diff import content_hash, differences, leaves
 
 STATE = {
     "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros((), dtype=torch.bfloat16)},

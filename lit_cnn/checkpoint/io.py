@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from lit_cnn.checkpoint import HASH, KEY, load_verified
+from lit_cnn.checkpoint.diff import content_hash
+from lit_cnn.checkpoint.record import HASH, KEY, load_verified
 from lit_cnn.errors import UserError
-from lit_cnn.state import content_hash
 
 PARTIAL = ".partial"  # ends the hidden names of files that are being written
 

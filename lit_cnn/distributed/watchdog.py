@@ -23,8 +23,8 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from lit_cnn.callbacks.last_checkpoint import Stopped
 from lit_cnn.cli import terminate
+from lit_cnn.distributed.connections import LOST, Link
 from lit_cnn.errors import UserError
-from lit_cnn.link import LOST, Link
 
 GRACE = 5.0  # seconds for a process to end by itself once another one is gone
 LAST_STEPS = 12.0  # seconds for a process that is ending to be gone
@@ -41,7 +41,7 @@ class Peers(Callback):
     """Watch the run's other processes, and end this one when one of them is gone.
 
     The first process knows how the processes that it launched ended. Those elsewhere, and the first one itself, are
-    watched through a :class:`~lit_cnn.link.Link`, which hears of any death at once. A process in a collective with a
+    watched through a :class:`~lit_cnn.distributed.connections.Link`, which hears of any death at once. A process in a collective with a
     dead one may hang for ever, so a thread ends it if it has not ended by itself after :data:`GRACE` seconds.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_cnn.checkpoint_io import AtomicCheckpointIO
+from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.errors import UserError
 
 OLD, NEW = {"weight": torch.zeros(1000), "epoch": 1}, {"weight": torch.ones(1000), "epoch": 2}

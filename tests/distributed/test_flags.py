@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from lit_cnn import app
 from lit_cnn.arguments import parse
 from tests.conftest import TINY
-from tests.pair import run_pair
+from tests.distributed.pair import run_pair
 
 
 class Messages(Callback):

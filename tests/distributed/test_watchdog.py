@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lit_cnn.callbacks.peers import Peers, is_connection_error
+from lit_cnn.distributed.watchdog import Peers, is_connection_error
 from lit_cnn.errors import UserError
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lit_cnn.link import LOST, Link
+from lit_cnn.distributed.connections import LOST, Link
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from lit_cnn.checkpoint.diff import content_hash
 from lit_cnn.errors import UserError
-from lit_cnn.state import content_hash
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
 HASH = "content_hash"  # in that part: of everything else in the file

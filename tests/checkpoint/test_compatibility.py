@@ -10,10 +10,9 @@ import pytest
 from lit_cnn import app
 from lit_cnn.arguments import parse
 from lit_cnn.cli import main
-
-from .callbacks.test_last_checkpoint import Fail
-from .conftest import TINY, load, write_pictures
-from .faults.harness import last
+from tests.callbacks.test_last_checkpoint import Fail
+from tests.conftest import TINY, load, write_pictures
+from tests.faults.harness import last
 
 WORDS = ["fit", *TINY, "--epochs=3"]
 
