@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.turns import CLOCKS, timed, write
 from lit_cnn import app
 from lit_cnn.arguments import parse
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
 
 PEER = {"accuracy": 0.907, "pflop": 0.29, "seconds": 1250.0}  # airbench94 (Muon) in bf16 on two cores, with averaging
 COPIES = {"none": 1, "flip": 2, "flip_shift": 6}  # forward passes for one image

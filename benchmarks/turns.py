@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_cnn.data import FashionMNIST
-from lit_cnn.muon import Muon
+from lit_cnn.optim.muon import Muon
 
 
 def images(count: int) -> tuple[Tensor, Tensor]:

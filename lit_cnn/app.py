@@ -19,9 +19,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import batch_size, checks, imports, lr_range, precision, run_folder, settings, start
+from lit_cnn import checks, imports, run_folder, settings, start
 from lit_cnn import data as data_package
-from lit_cnn.agreement import AUTO
 from lit_cnn.arguments import Arguments
 from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
@@ -42,7 +41,9 @@ from lit_cnn.distributed.watchdog import Peers
 from lit_cnn.errors import UserError
 from lit_cnn.execute import execute, how_to_go_on, interruption_told
 from lit_cnn.explain import explain
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tuner import batch_size, lr_finder, precision
+from lit_cnn.tuner.auto import AUTO
 from lit_cnn.unprofiled import Unprofiled
 from lit_cnn.utils import allocator, memory
 
@@ -214,7 +215,7 @@ class LitCLI(LightningCLI):
         if command == "fit":
             fsdp.check(config)
         batch_size.settle(config, self.record)  # its search trains at the run's precision
-        lr_range.settle(config, self.record)  # on the run's batches
+        lr_finder.settle(config, self.record)  # on the run's batches
         data = config.data.init_args
         if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are

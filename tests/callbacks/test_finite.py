@@ -11,7 +11,7 @@ from lit_cnn import app
 from lit_cnn.arguments import parse
 from lit_cnn.checkpoint.record import load_verified
 from lit_cnn.cli import main
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
 from tests.callbacks.test_last_checkpoint import Fail
 from tests.conftest import TINY, state_differences
 from tests.faults.harness import last

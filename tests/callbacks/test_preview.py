@@ -11,7 +11,7 @@ from lit_cnn.callbacks.preview import Preview
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.data import Digits
 from lit_cnn.data.loader import BatchLoader
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
 
 LINE = re.compile(
     r"first (\d+) steps: ([\d,]+) img/s, about ([\d.]+) s to go, peak memory [\d.]+ [MG]iB, waiting for data (\d+)%(.*)"

@@ -29,7 +29,7 @@ FAULTY_RUN = """
 import os, signal, threading
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
 
 fault, rank = os.environ["FAULT"].split()
 training_step = ImageClassifier.training_step

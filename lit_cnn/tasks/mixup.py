@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.losses import soft_targets
+from lit_cnn.tasks.losses import soft_targets
 
 
 class Mixer:

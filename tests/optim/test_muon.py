@@ -8,10 +8,9 @@ from torch import nn
 
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
-from lit_cnn.muon import Muon, orthogonalized
-from lit_cnn.optim import build_optimizer
-
-from .conftest import EVERY_STEP, TINY, load, state_differences
+from lit_cnn.optim.factory import build_optimizer
+from lit_cnn.optim.muon import Muon, orthogonalized
+from tests.conftest import EVERY_STEP, TINY, load, state_differences
 
 
 def model():

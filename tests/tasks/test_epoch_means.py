@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn.epoch_means import EpochMeans
+from lit_cnn.tasks.epoch_means import EpochMeans
 
 TARGET = torch.tensor([0, 1, 2, 2])
 LOGITS = torch.eye(3)[torch.tensor([0, 1, 1, 2])]  # three of four right

@@ -12,10 +12,10 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lit_cnn.agreement import AUTO
 from lit_cnn.data import ImageDataModule
 from lit_cnn.errors import UserError
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tuner.auto import AUTO
 
 T = TypeVar("T")
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from lit_cnn import lr_range, trial
 from lit_cnn.cli import main
 from lit_cnn.errors import UserError
-from lit_cnn.lr_range import RangeTest, suggested
-from lit_cnn.task import ImageClassifier
-
-from .conftest import TINY, load, state_differences
+from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tuner import lr_finder, trial
+from lit_cnn.tuner.lr_finder import RangeTest, suggested
+from tests.conftest import TINY, load, state_differences
 
 RUN = [*(word for word in TINY if not word.startswith("--lr=")), "--epochs=1"]
 RATES = np.geomspace(1e-6, 10, 100)
@@ -69,11 +68,11 @@ def search(monkeypatch, *words):
 
 
 def test_learning_rates_rise_in_equal_factors_and_little_data_is_repeated(workdir, monkeypatch):
-    monkeypatch.setattr(lr_range, "STEPS", 22)
+    monkeypatch.setattr(lr_finder, "STEPS", 22)
     test, trainer = search(monkeypatch, "--trainer.limit_train_batches=5", "--model.optimizer=sgd")
     factors = np.diff(np.log(test.rates))
-    assert np.allclose(factors, math.log(lr_range.HIGHEST / lr_range.LOWEST) / (lr_range.STEPS - 1))
-    assert test.rates[0] == lr_range.LOWEST
+    assert np.allclose(factors, math.log(lr_finder.HIGHEST / lr_finder.LOWEST) / (lr_finder.STEPS - 1))
+    assert test.rates[0] == lr_finder.LOWEST
     assert trainer.current_epoch == (len(test.rates) - 1) // 5
 
 
@@ -84,7 +83,7 @@ def test_what_has_a_learning_rate_of_its_own_stands_still(workdir, monkeypatch):
         seen.append({group["kind"]: group["lr"] for group in optimizer.param_groups})
 
     monkeypatch.setattr(RangeTest, "on_before_optimizer_step", look)
-    monkeypatch.setattr(lr_range, "STEPS", 3)
+    monkeypatch.setattr(lr_finder, "STEPS", 3)
     search(monkeypatch, "--model.optimizer=muon", "--model.optimizer_args.head_lr=0.3")
     assert [lrs["muon"] for lrs in seen[:3]] == pytest.approx([1.23e-6, 3.5e-3, 10.0], rel=0.01)
     assert [lrs["sgd"] for lrs in seen[:3]] == [0.0, 0.0, 0.0]
@@ -93,8 +92,8 @@ def test_what_has_a_learning_rate_of_its_own_stands_still(workdir, monkeypatch):
 def test_a_step_takes_as_many_images_as_one_of_the_run(workdir, monkeypatch):
     real = trial.layout
     monkeypatch.setattr(trial, "layout", lambda *given: (real(*given)[0], 3))
-    monkeypatch.setattr(lr_range, "STEPS", 5)
-    monkeypatch.setattr(lr_range, "HIGHEST", 1e-5)
+    monkeypatch.setattr(lr_finder, "STEPS", 5)
+    monkeypatch.setattr(lr_finder, "HIGHEST", 1e-5)
     words = ["--trainer.accumulate_grad_batches=2", "--batch-size=16", "--trainer.limit_train_batches=15"]
     test, trainer = search(monkeypatch, *words)
     assert trainer.accumulate_grad_batches == 6
@@ -122,7 +121,7 @@ def test_the_run_has_the_bits_of_one_that_was_given_the_number(workdir, capsys, 
     assert load(last[0])["lit_cnn"]["config"]["model"]["lr"] == lr
     assert yaml.safe_load((found / "config.yaml").read_text())["model"]["lr"] == lr
 
-    monkeypatch.setattr(lr_range, "_search", None)  # with a checkpoint there is nothing to try
+    monkeypatch.setattr(lr_finder, "_search", None)  # with a checkpoint there is nothing to try
     main(["fit", "--resume", str(found), "--epochs=2", "--lr=auto"])
     assert f"lr auto: {lr} (that of " in capsys.readouterr().out
 
@@ -150,15 +149,15 @@ def test_what_cannot_work_is_one_line(workdir, fails, monkeypatch):
     assert "--model.lr auto works with one device and with ddp only" in fails(
         "fit", *RUN, "--lr=auto", "--trainer.strategy=fsdp"
     )
-    monkeypatch.setattr(lr_range, "_search", lambda config: (0.004, "tried"))
+    monkeypatch.setattr(lr_finder, "_search", lambda config: (0.004, "tried"))
     line = fails("fit", *RUN, "--lr=auto", "--model.lr_min=0.01")
     assert line.startswith("model.lr_min 0.01 is above the learning rate 0.004 that auto found")
     assert not list(workdir.glob("lightning_logs/*"))
 
 
 def test_where_nothing_is_learned_a_number_is_asked_for(workdir, fails, monkeypatch):
-    monkeypatch.setattr(lr_range, "HIGHEST", 2e-6)
-    monkeypatch.setattr(lr_range, "STEPS", 20)
+    monkeypatch.setattr(lr_finder, "HIGHEST", 2e-6)
+    monkeypatch.setattr(lr_finder, "STEPS", 20)
     line = fails("fit", *RUN, "--lr=auto", "--trainer.limit_train_batches=4")
     assert line.startswith("--model.lr auto: the loss came down at no learning rate from 1e-06 to 2e-06 (it was 2.")
     assert line.endswith("give --lr a number")

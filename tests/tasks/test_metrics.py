@@ -2,7 +2,7 @@ import torch
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from lit_cnn.metrics import ExactMean, accuracies, confusion_matrix
+from lit_cnn.tasks.metrics import ExactMean, accuracies, confusion_matrix
 
 GEN = torch.Generator().manual_seed(1)
 LOGITS = torch.randn(200, 10, generator=GEN)

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from lit_cnn.cli import main
-from lit_cnn.tta import averaged
-
-from .conftest import load
+from lit_cnn.tasks.tta import averaged
+from tests.conftest import load
 
 IMAGE = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(4, 3 * 5 * 6, generator=torch.Generator().manual_seed(1))

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.optim import build_optimizer, match_layouts, scale_rates
+from lit_cnn.optim.factory import build_optimizer, match_layouts, scale_rates
 
 
 def model():

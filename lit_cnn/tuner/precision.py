@@ -16,9 +16,9 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint.record import Record
 from lit_cnn.distributed import fsdp
+from lit_cnn.tuner.auto import AUTO, settled
 
 FLOAT32 = "32-true"
 GAIN = 1.1  # bfloat16 must be faster by this factor: less is noise, and exactness is worth more
@@ -38,7 +38,7 @@ class AutoTrainer(Trainer):
 
     def __init__(self, *args: Any, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
         if precision == "auto":
-            raise ValueError("precision auto is settled by lit_cnn.precision.settle, before a trainer is built")
+            raise ValueError("precision auto is settled by lit_cnn.tuner.precision.settle, before a trainer is built")
         super().__init__(*args, precision=precision, **kwargs)
 
 

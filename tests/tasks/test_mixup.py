@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_cnn.errors import UserError
-from lit_cnn.mixing import Mixer
+from lit_cnn.tasks.mixup import Mixer
 
 N, CLASSES = 64, 5
 TARGET = torch.arange(N) % CLASSES

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from lit_cnn.schedule import Schedule
+from lit_cnn.optim.lr_schedule import Schedule
 
 STEPS = 40
 

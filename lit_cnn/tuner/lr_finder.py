@@ -17,11 +17,11 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_cnn import trial
-from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint.record import Record
 from lit_cnn.data import Batch
 from lit_cnn.errors import UserError
+from lit_cnn.tuner import trial
+from lit_cnn.tuner.auto import AUTO, settled
 from lit_cnn.utils import memory, terminal
 from lit_cnn.utils.console import Display
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lit_cnn.metrics import ExactMean
+from lit_cnn.tasks.metrics import ExactMean
 
 
 class EpochMeans(nn.ModuleDict):

@@ -12,12 +12,12 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from lit_cnn import trial
-from lit_cnn.agreement import AUTO, settled
 from lit_cnn.checkpoint.record import Record
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
-from lit_cnn.trial import Enough, without_trace
+from lit_cnn.tuner import trial
+from lit_cnn.tuner.auto import AUTO, settled
+from lit_cnn.tuner.trial import Enough, without_trace
 from lit_cnn.utils import memory
 
 MOST = 1024  # beyond it, larger batches are hardly faster

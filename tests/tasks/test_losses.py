@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from lit_cnn.errors import UserError
-from lit_cnn.losses import ClassificationLoss, split_outputs
+from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 
 GEN = torch.Generator().manual_seed(0)
 LOGITS, AUX1, AUX2 = (torch.randn(6, 4, generator=GEN) for _ in range(3))

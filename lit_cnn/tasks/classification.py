@@ -13,18 +13,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
-from lit_cnn.epoch_means import EpochMeans
 from lit_cnn.errors import UserError
-from lit_cnn.losses import ClassificationLoss, LossName, split_outputs
-from lit_cnn.metrics import ExactMean, accuracies, confusion_matrix
-from lit_cnn.mixing import Mixer
 from lit_cnn.models import explain, get_model
 from lit_cnn.models.freeze import Frozen
 from lit_cnn.models.freeze import freeze as freeze_layers
 from lit_cnn.models.weights import load_weights
-from lit_cnn.optim import build_optimizer, match_layouts, scale_rates
-from lit_cnn.schedule import ScheduleName, build_scheduler, check_rates, group_settings, restore_settings
-from lit_cnn.tta import TTAName, averaged
+from lit_cnn.optim.factory import build_optimizer, match_layouts, scale_rates
+from lit_cnn.optim.lr_schedule import ScheduleName, build_scheduler, check_rates, group_settings, restore_settings
+from lit_cnn.tasks.epoch_means import EpochMeans
+from lit_cnn.tasks.losses import ClassificationLoss, LossName, split_outputs
+from lit_cnn.tasks.metrics import ExactMean, accuracies, confusion_matrix
+from lit_cnn.tasks.mixup import Mixer
+from lit_cnn.tasks.tta import TTAName, averaged
 from lit_cnn.utils.random import seed_generators, step_seed
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.muon import Muon
+from lit_cnn.optim.muon import Muon
 
 # What people mean by these two names. Every other name is taken from torch.optim with torch's own defaults.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -4,11 +4,10 @@ import pytest
 import torch
 import yaml
 
-from lit_cnn import precision
 from lit_cnn.cli import main
-from lit_cnn.precision import Outcome, choose
-
-from .conftest import TINY, load, state_differences
+from lit_cnn.tuner import precision
+from lit_cnn.tuner.precision import Outcome, choose
+from tests.conftest import TINY, load, state_differences
 
 CPU = torch.device("cpu")
 

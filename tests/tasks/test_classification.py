@@ -12,10 +12,9 @@ from lit_cnn.cli import main
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
-from lit_cnn.task import ImageClassifier
+from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.random import step_seed
-
-from .conftest import EVERY_STEP, TINY, load
+from tests.conftest import EVERY_STEP, TINY, load
 
 CHECKPOINTS = Path("lightning_logs") / "version_0" / "checkpoints"
 
