@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from tiny_run import Batch, TinyData, TinyModel, tiny_trainer
+from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import EvaluationReport, Progress
 from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion

@@ -12,7 +12,7 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from tiny_run import TinyData, TinyModel, tiny_trainer
+from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import MetricsCSV
 from lit_cnn.callbacks.metrics_csv import read_metrics

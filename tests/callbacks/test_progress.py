@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
-from tiny_run import TinyData, TinyModel, tiny_trainer
+from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import Progress
 from lit_cnn.utils.console import Display
