@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from lit_cnn.checkpoint.diff import differences
-from lit_cnn.cli import main
-from lit_cnn.verify import state_of
+from lit_cnn.cli.commands.verify_resume import state_of
+from lit_cnn.cli.main import main
 
 # Small enough for a second, with everything on that could break an exact resume.
 TINY = [

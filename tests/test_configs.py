@@ -10,7 +10,7 @@ import torch
 import torchvision
 import yaml
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import CIFAR10, FashionMNIST
 
 from .conftest import write_pictures

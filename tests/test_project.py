@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from lit_cnn import arguments
+from lit_cnn.cli import argv
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ COMMANDS = re.findall(r"^(?:.*\.venv/bin/)?lit-cnn (.+)$", README, re.MULTILINE)
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(("models", "inspect"))])
 def test_commands_in_the_readme_are_understood_and_name_configs_that_exist(command):
-    parsed = arguments.parse(shlex.split(command))
+    parsed = argv.parse(shlex.split(command))
     assert all((ROOT / config).is_file() for config in parsed.configs)
 
 

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from lit_cnn.callbacks.last_checkpoint import Stopped
-from lit_cnn.cli import terminate
+from lit_cnn.cli.main import terminate
 from lit_cnn.distributed.connections import LOST, Link
 from lit_cnn.errors import UserError
 
@@ -41,8 +41,9 @@ class Peers(Callback):
     """Watch the run's other processes, and end this one when one of them is gone.
 
     The first process knows how the processes that it launched ended. Those elsewhere, and the first one itself, are
-    watched through a :class:`~lit_cnn.distributed.connections.Link`, which hears of any death at once. A process in a collective with a
-    dead one may hang for ever, so a thread ends it if it has not ended by itself after :data:`GRACE` seconds.
+    watched through a :class:`~lit_cnn.distributed.connections.Link`, which hears of any death at once. A process in a
+    collective with a dead one may hang for ever, so a thread ends it if it has not ended by itself after
+    :data:`GRACE` seconds.
 
     Args:
         advice: called when the run ended because a process is gone; returns how to go on, or ``""``.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import Curves, MetricsCSV, curves, plot_curves
 from lit_cnn.callbacks.curves import _epochs_done, _mark_best
+from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 
 def is_picture(path: Path) -> bool:

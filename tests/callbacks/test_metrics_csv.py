@@ -12,10 +12,10 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import MetricsCSV
 from lit_cnn.callbacks.metrics_csv import read_metrics
+from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 
 class TellLoggers(Callback):

@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
-from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 from lit_cnn.callbacks import Progress
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.throughput import Meter, clock, number, speed
+from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn import app
-from lit_cnn.arguments import parse
-from lit_cnn.cli import main
+from lit_cnn.cli import lightning_cli
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.main import main
 from tests.callbacks.test_last_checkpoint import Fail
 from tests.conftest import TINY, load, write_pictures
 from tests.faults.harness import last
@@ -22,7 +22,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a run stopped in the middle of its second epoch, after 14 of 30 steps; not to be changed."""
     root = tmp_path_factory.mktemp("stopped")
     with pytest.raises(RuntimeError):
-        app.run(parse([*WORDS, f"--trainer.default_root_dir={root}"]), callbacks=[Fail(14, "on_before_backward")])
+        lightning_cli.run(
+            parse([*WORDS, f"--trainer.default_root_dir={root}"]), callbacks=[Fail(14, "on_before_backward")]
+        )
     return root
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import ImageDataModule, ImageFolder, Stream
 from lit_cnn.data.places import Remote
 from lit_cnn.data.shards import MANIFEST, write_shards

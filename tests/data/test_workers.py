@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import Digits, ImageFolder
 from lit_cnn.data import workers as threads
 from lit_cnn.errors import UserError

@@ -13,9 +13,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lit_cnn import app
-from lit_cnn.arguments import parse
-from lit_cnn.cli import main
+from lit_cnn.cli import lightning_cli
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.main import main
 from lit_cnn.distributed.watchdog import Peers
 from tests.conftest import TINY, load, state_differences
 from tests.distributed.pair import run_pair
@@ -60,7 +60,7 @@ def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
         held = Held()
-        app.run(
+        lightning_cli.run(
             parse(["fit", *RUN, f"--trainer.strategy={name}", f"--trainer.default_root_dir={name}"]), callbacks=[held]
         )
         counts[name] = [held.weights, held.state]
@@ -68,7 +68,7 @@ def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
         checkpoints("resumed").mkdir(parents=True)
         shutil.copy(checkpoints("fsdp") / "previous.ckpt", checkpoints("resumed"))
     torch.distributed.barrier()
-    app.run(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
+    lightning_cli.run(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
     return counts
 
 

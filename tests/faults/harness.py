@@ -17,10 +17,10 @@ from typing import Any
 from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lit_cnn.verify import KillAt
+from lit_cnn.cli.commands.verify_resume import KillAt
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.app"])
+CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.cli.lightning_cli"])
 
 
 class KillWithin(Callback):
@@ -72,12 +72,12 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
     sys.stdout = sys.stderr = file
-    from lit_cnn import app
-    from lit_cnn.arguments import parse
-    from lit_cnn.cli import reported
+    from lit_cnn.cli import lightning_cli
+    from lit_cnn.cli.argv import parse
+    from lit_cnn.cli.main import reported
 
     with reported(debug=False):
-        app.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
+        lightning_cli.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
 __all__ = ["KillAt", "KillWithin", "last", "run", "scalars", "terminal"]

@@ -21,7 +21,7 @@ from lightning.pytorch import Callback
 from lit_cnn.checkpoint.diff import differences
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import DamagedCheckpointError, load_verified, read_record
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from tests.conftest import TINY, state_differences
 
@@ -234,7 +234,7 @@ def test_two_whole_checkpoints_have_names_at_every_moment_after_the_second_save(
 
 CHILD = """
 import resource, sys
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 {limit}
 main(sys.argv[1:])
 """
@@ -273,7 +273,7 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_
 
 
 def test_a_full_disk_is_told_in_one_line_too_when_a_table_or_a_picture_does_not_fit(tmp_path) -> None:
-    limit = "import lit_cnn.app; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
+    limit = "import lit_cnn.cli.lightning_cli; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
     words = ["--epochs=2", "--trainer.enable_checkpointing=false", f"--trainer.default_root_dir={tmp_path}"]
     done = limited(limit, "fit", *TINY, *words)
     assert done.returncode == 2, done.stderr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import decode, scan
 from tests.conftest import write_pictures
 
@@ -277,7 +277,7 @@ def test_a_scan_short_of_memory_or_files_stops_and_calls_no_image_broken(workdir
 
 CRASHING = """
 import ctypes, sys
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import decode
 
 real = getattr(decode, sys.argv[1])
@@ -311,7 +311,7 @@ def test_a_segmentation_fault_in_a_decoder_names_the_file(function, words, workd
 SLOW = """
 import sys, time
 from pathlib import Path
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import scan
 
 real, seen = scan.check_image, []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn.start import by_progress
+from lit_cnn.cli.checkpoint_argument import by_progress
 from tests.conftest import state_differences
 
 from .harness import KillAt, KillWithin, last, run, terminal

@@ -12,7 +12,7 @@ from tests.conftest import TINY
 LIMITED = """
 import resource, sys
 from lit_cnn import app
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.utils.memory import numbers, Path
 
 limit = numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20

@@ -27,7 +27,7 @@ CPU = "--trainer.accelerator=cpu"
 # collectives do when a process is dead. A signal and an error leave the others alone.
 FAULTY_RUN = """
 import os, signal, threading
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 

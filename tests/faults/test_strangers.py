@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
+from tests.cli.test_import_allowlist import CANARY
 from tests.conftest import TINY, load, write_pictures
-from tests.test_imports import CANARY
 
 WAYS = {
     "test": ["test", "--ckpt_path=bad.ckpt"],

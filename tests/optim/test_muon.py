@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.optim.factory import build_optimizer
 from lit_cnn.optim.muon import Muon, orthogonalized

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.tasks.tta import averaged
 from tests.conftest import load
 

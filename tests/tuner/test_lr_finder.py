@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import lr_finder, trial

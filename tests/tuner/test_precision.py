@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.tuner import precision
 from lit_cnn.tuner.precision import Outcome, choose
 from tests.conftest import TINY, load, state_differences

@@ -11,7 +11,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from lit_cnn.cli import main
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import auto, batch_size

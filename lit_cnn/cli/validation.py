@@ -9,9 +9,9 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lit_cnn.arguments import Arguments
 from lit_cnn.checkpoint.interval import Every
 from lit_cnn.checkpoint.record import Record
+from lit_cnn.cli.argv import Arguments
 from lit_cnn.errors import UserError, nearest
 
 DEFAULT_EPOCHS = 10

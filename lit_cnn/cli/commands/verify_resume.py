@@ -16,10 +16,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_cnn import settings
-from lit_cnn.arguments import Arguments, parse
 from lit_cnn.checkpoint.diff import content_hash, differences
 from lit_cnn.checkpoint.record import HASH, KEY, load_verified
+from lit_cnn.cli.argv import Arguments, parse
+from lit_cnn.cli.config import flatten, read_config
 from lit_cnn.errors import UserError
 
 EVERY = 2  # steps between two saves; the kills fall between, so that steps are lost and done again
@@ -95,7 +95,14 @@ def verify_resume(words: Sequence[str], arguments: Arguments, steps: int) -> Non
 
 def _train(words: list[str], root: Path, kill_at: int = 0) -> Path:
     """Run one training process to its end or its death; returns its run folder."""
-    command = [sys.executable, "-m", "lit_cnn.verify", str(kill_at), *words, f"--trainer.default_root_dir={root}"]
+    command = [
+        sys.executable,
+        "-m",
+        "lit_cnn.cli.commands.verify_resume",
+        str(kill_at),
+        *words,
+        f"--trainer.default_root_dir={root}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if kill_at and done.returncode == 0:
         raise UserError(
@@ -140,7 +147,7 @@ def _last(run: Path) -> Path:
 def _accumulated(arguments: Arguments) -> int:
     """Batches per optimizer step that the user asked for."""
     name = "trainer.accumulate_grad_batches"
-    said = [settings.flatten(settings.read_config(config)).get(name) for config in arguments.configs]
+    said = [flatten(read_config(config)).get(name) for config in arguments.configs]
     said += [value for flag, value in arguments.flags if flag == f"--{name}"]
     last = str(next((value for value in reversed(said) if value), 1))
     return max(1, int(last)) if last.isdigit() else 1
@@ -156,14 +163,14 @@ def _given(words: Sequence[str], flag: str) -> list[str]:
 
 
 def main() -> None:
-    """One run of a comparison: ``python -m lit_cnn.verify STEP fit …`` dies after STEP steps; 0 lives on."""
-    from lit_cnn.cli import reported
+    """One run of a comparison: ``python -m lit_cnn.cli.commands.verify_resume STEP fit …``; 0 is never killed."""
+    from lit_cnn.cli.main import reported
 
     with reported(debug=False):
-        from lit_cnn import app
+        from lit_cnn.cli import lightning_cli
 
         step = int(sys.argv[1])
-        app.run(parse(sys.argv[2:]), callbacks=[KillAt(step)] if step else [])
+        lightning_cli.run(parse(sys.argv[2:]), callbacks=[KillAt(step)] if step else [])
 
 
 if __name__ == "__main__":

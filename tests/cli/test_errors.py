@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn import cli
-from lit_cnn.cli import main
-
-from .conftest import TINY, write_pictures
+from lit_cnn.cli.main import main
+from tests.conftest import TINY, write_pictures
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(kind, traine
 
 
 def test_debug_shows_the_traceback(workdir):
-    with pytest.raises(cli.UserError, match="unknown model"):
+    with pytest.raises(main.UserError, match="unknown model"):
         main(["fit", *TINY, "--model.backbone=resnet19", "--debug"])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_cnn.arguments import parse
+from lit_cnn.cli.argv import parse
 from lit_cnn.errors import UserError
 
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from lit_cnn import run_folder, start
+from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.last_checkpoint import Stopped
-from lit_cnn.cli import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lit_cnn.cli import checkpoint_argument
+from lit_cnn.cli.main import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 
 if TYPE_CHECKING:
-    from lit_cnn.app import LitCLI
+    from lit_cnn.cli.lightning_cli import LitCLI
 
 
 def execute(cli: LitCLI) -> None:
@@ -32,13 +33,13 @@ def execute(cli: LitCLI) -> None:
             _tell_result(cli)
             return
         _note_changed_data(cli)
-        if start.is_first_process():
+        if checkpoint_argument.is_first_process():
             cli.report.out_dir = _results_folder(cli)
         evaluate = getattr(trainer, command)
         quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
     except BaseException:
-        if start.is_first_process():
+        if checkpoint_argument.is_first_process():
             _remove_empty(cli)
         raise
 
@@ -54,7 +55,7 @@ def _remove_empty(cli: LitCLI) -> None:
 
 def _note_changed_data(cli: LitCLI) -> None:
     """Say when the images are not those that the checkpoint's run saw: its split may not be theirs."""
-    if cli.record is None or not start.is_first_process():
+    if cli.record is None or not checkpoint_argument.is_first_process():
         return
     before, now = cli.record.config["data"], cli.plain_config["data"]
     place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
@@ -99,7 +100,7 @@ def _best(cli: LitCLI) -> BestCheckpoint | None:
 
 def _tell_result(cli: LitCLI) -> None:
     checkpoint = _best(cli)
-    if not start.is_first_process() or checkpoint is None:
+    if not checkpoint_argument.is_first_process() or checkpoint is None:
         return
     best, score = checkpoint.best_model_path, checkpoint.best_model_score
     if best and score is not None:
@@ -115,18 +116,20 @@ def interruption_told(cli: LitCLI) -> Iterator[None]:
     try:
         yield
     except Stopped:
-        if start.is_first_process() and cli.run_dir is not None:
+        if checkpoint_argument.is_first_process() and cli.run_dir is not None:
             print(f"saved; {how_to_go_on(cli)}", file=sys.stderr)
         raise
     except Exception as error:
         done, advice = cli.trainer.global_step, how_to_go_on(cli)
-        if start.is_first_process() and done and advice and not is_connection_error(error):  # that one Peers tells
+        if (
+            checkpoint_argument.is_first_process() and done and advice and not is_connection_error(error)
+        ):  # that one Peers tells
             print(f"the run stopped after step {done}; {advice}", file=sys.stderr)
         raise
     except SystemExit as error:
         # Lightning turns a Ctrl-C outside of training into exit status 1
         if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
-        if start.is_first_process():
+        if checkpoint_argument.is_first_process():
             print("stopped", file=sys.stderr)
         raise SystemExit(EXIT_TERMINATED if error.code == EXIT_TERMINATED else EXIT_INTERRUPTED) from error

@@ -16,7 +16,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from lit_cnn import __version__, arguments
+from lit_cnn import __version__
+from lit_cnn.cli import argv
 from lit_cnn.errors import UserError
 
 HELP = """\
@@ -133,33 +134,33 @@ def reported(debug: bool) -> Iterator[None]:
 
 
 def _dispatch(words: list[str], debug: bool) -> None:
-    command = arguments.COMMAND_ALIASES.get(words[0], words[0])
+    command = argv.COMMAND_ALIASES.get(words[0], words[0])
     if command == "models":
         with _no_garbage_collection():
-            from lit_cnn.analysis.models_command import main as list_models
+            from lit_cnn.cli.commands.models import main as list_models
 
             list_models(words[1:])
     elif command == "inspect":
-        from lit_cnn.analysis.inspect_command import main as inspect
+        from lit_cnn.cli.commands.inspect import main as inspect
 
         inspect(words[1:])
     elif command == "prepare":
-        parsed = arguments.parse(words)
+        parsed = argv.parse(words)
         with _no_garbage_collection():
-            from lit_cnn import prepare
+            from lit_cnn.cli.commands import prepare
 
         prepare.run(parsed)
     else:
-        parsed = arguments.parse(words)
+        parsed = argv.parse(words)
         if parsed.verify_resume is not None:
-            from lit_cnn.verify import verify_resume
+            from lit_cnn.cli.commands.verify_resume import verify_resume
 
-            verify_resume(arguments.without_verify(words), parsed, parsed.verify_resume)
+            verify_resume(argv.without_verify(words), parsed, parsed.verify_resume)
             return
         with _no_garbage_collection():
-            from lit_cnn import app
+            from lit_cnn.cli import lightning_cli
 
-        app.run(parsed, debug)
+        lightning_cli.run(parsed, debug)
 
 
 @contextlib.contextmanager

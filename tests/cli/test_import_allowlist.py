@@ -7,11 +7,10 @@ import sys
 import pytest
 import yaml
 
-from lit_cnn import imports
-from lit_cnn.cli import main
+from lit_cnn.cli import import_allowlist
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 CANARY = """
 from pathlib import Path
@@ -52,11 +51,11 @@ def callback(path: str, **init_args: str) -> dict:
         (callback("canary.Sings"), "trainer.callbacks", "canary.Sings"),
         (callback("torch.hub.load"), "trainer.callbacks", "torch.hub.load"),
         # through an allowed module into another one
-        (callback("lit_cnn.cli.sys.exit"), "trainer.callbacks", "lit_cnn.cli.sys.exit"),
+        (callback("lit_cnn.cli.main.sys.exit"), "trainer.callbacks", "lit_cnn.cli.main.sys.exit"),
         (callback("torchvision.extension.os.system"), "trainer.callbacks", "which is posix.system"),
         (callback("lightning.pytorch.callbacks.timer.logging.FileHandler"), "trainer.callbacks", "FileHandler"),
         # a function, even an allowed package's own
-        (callback("lit_cnn.cli.main"), "trainer.callbacks", "lit_cnn.cli.main, which is no class"),
+        (callback("lit_cnn.cli.main.main"), "trainer.callbacks", "lit_cnn.cli.main.main, which is no class"),
         # a setting that takes a function as text
         (
             callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="canary.run"),
@@ -64,14 +63,14 @@ def callback(path: str, **init_args: str) -> dict:
             "canary.run",
         ),
         (
-            callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="lit_cnn.cli.sys.exit"),
+            callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="lit_cnn.cli.main.sys.exit"),
             "trainer.callbacks.on_fit_start",
             "sys.exit",
         ),
         (
-            callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="lit_cnn.cli.main"),
+            callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="lit_cnn.cli.main.main"),
             "trainer.callbacks.on_fit_start",
-            "lit_cnn.cli.main, which is no class",
+            "lit_cnn.cli.main.main, which is no class",
         ),
         ({"trainer": {"logger": {"class_path": "canary.run"}}}, "trainer.logger", "canary.run"),
         ({"trainer": {"strategy": "canary.run"}}, "trainer.strategy", "canary.run"),
@@ -120,7 +119,7 @@ def test_a_flag_that_names_what_is_not_allowed_is_refused_before_anything_runs(f
     assert [p.name for p in canary.iterdir()] == ["site"]
 
 
-@pytest.mark.parametrize("path", ["canary.run", "lit_cnn.cli.main"])
+@pytest.mark.parametrize("path", ["canary.run", "lit_cnn.cli.main.main"])
 def test_a_config_inside_a_config_is_refused_too(path, canary, fails):
     inner = callback("lightning.pytorch.callbacks.LambdaCallback", on_fit_start=path)
     (canary / "inner.yaml").write_text(yaml.safe_dump(inner["trainer"]["callbacks"]))
@@ -191,14 +190,14 @@ def test_short_names_and_full_paths_of_what_is_allowed_work(workdir, capsys):
     assert list(workdir.glob("logs/**/metrics.csv"))
 
 
-@pytest.mark.parametrize("package", imports.ALLOWED)
+@pytest.mark.parametrize("package", import_allowlist.ALLOWED)
 def test_every_class_that_an_allowed_package_shows_is_allowed(package):
-    with imports.only_allowed([]):
+    with import_allowlist.only_allowed([]):
         module = pytest.importorskip(package)
         names = [n for n in getattr(module, "__all__", []) if isinstance(getattr(module, n), type)]
-        imports.check({"": [{"class_path": f"{package}.{name}"} for name in names]}, [])
+        import_allowlist.check({"": [{"class_path": f"{package}.{name}"} for name in names]}, [])
 
 
 def test_a_class_from_elsewhere_is_refused_under_an_allowed_name():
     with pytest.raises(UserError, match="which is collections"):
-        imports.check({"a.yaml": {"class_path": "torch.optim.optimizer.defaultdict"}}, [])
+        import_allowlist.check({"a.yaml": {"class_path": "torch.optim.optimizer.defaultdict"}}, [])

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import yaml
 from jsonargparse import set_parsing_settings
 
-from lit_cnn.arguments import Arguments
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.config import read_config
 from lit_cnn.errors import UserError
-from lit_cnn.settings import read_config
 
 # As narrow as what the Trainer takes needs: torch as a whole, for one, has functions that run code from files.
 ALLOWED = (

@@ -8,8 +8,8 @@ import pytest
 
 from lit_cnn.analysis import measure, zoos
 from lit_cnn.analysis.measured import MEASURED
-from lit_cnn.analysis.models_command import main, print_models
 from lit_cnn.analysis.tables import giga
+from lit_cnn.cli.commands.models import main, print_models
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS
 from lit_cnn.models.sizes import output_shape
@@ -94,9 +94,8 @@ def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
     [("resnet*", "resnet152"), ("torchvision/*", "torchvision/vit_b_16"), ("timm/*", "timm/xcit_nano")],
 )
 def test_the_list_imports_neither_torch_nor_the_zoos(pattern: str, name: str) -> None:
-    code = (
-        f"import sys; from lit_cnn.cli import main; main(['models', {pattern!r}]); print(*sys.modules, file=sys.stderr)"
-    )
+    code = f"from lit_cnn.cli.main import main; main(['models', {pattern!r}])"
+    code += "; import sys; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert name in done.stdout
     assert not {"torch", "torchvision", "timm", "lightning", "matplotlib"} & set(done.stderr.split())

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from torch import Tensor, nn
 
-from lit_cnn.analysis.inspect_command import _verdict, main
 from lit_cnn.analysis.measured import MEASURED
+from lit_cnn.cli.commands.inspect import _verdict, main
 from lit_cnn.errors import UserError
 from lit_cnn.models.inspect import dilated_stacks, inspect_layers
 

@@ -15,9 +15,8 @@ import torch
 import yaml
 
 from lit_cnn import __version__
-from lit_cnn.cli import main
-
-from .conftest import EVERY_STEP, TINY, load, state_differences, write_pictures
+from lit_cnn.cli.main import main
+from tests.conftest import EVERY_STEP, TINY, load, state_differences, write_pictures
 
 QUIET = "--trainer.enable_progress_bar=false"
 
@@ -37,7 +36,7 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 def test_help_and_version_do_not_import_torch_or_lightning():
     code = (
-        "import sys; from lit_cnn.cli import main\n"
+        "import sys; from lit_cnn.cli.main import main\n"
         "for words in (['--help'], ['--version'], []): main(words)\n"
         "heavy = {'torch', 'lightning', 'jsonargparse', 'numpy', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Callback
 
-from lit_cnn import verify
-from lit_cnn.cli import main
-
-from .conftest import TINY
-from .faults import harness
+from lit_cnn.cli.commands import verify_resume
+from lit_cnn.cli.main import main
+from tests.conftest import TINY
+from tests.faults import harness
 
 WORDS = ["fit", *TINY, "--model.ema_decay=0.9", "--trainer.accumulate_grad_batches=2", "--verify_resume"]
 
@@ -40,15 +39,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Callback]:
             self.returncode = status
 
     def run(command, **kwargs):
-        assert command[:3] == [sys.executable, "-m", "lit_cnn.verify"]
+        assert command[:3] == [sys.executable, "-m", "lit_cnn.cli.commands.verify_resume"]
         *words, root = command[4:]
-        kill = (verify.KillAt(int(command[3])),) if int(command[3]) else ()
+        kill = (verify_resume.KillAt(int(command[3])),) if int(command[3]) else ()
         root = Path(root.removeprefix("--trainer.default_root_dir="))
         done = Done(harness.run(*words, root=root, callbacks=(*callbacks, *kill), check=False))
         done.stderr = harness.terminal(root)
         return done
 
-    monkeypatch.setattr(verify.subprocess, "run", run)
+    monkeypatch.setattr(verify_resume.subprocess, "run", run)
     return callbacks
 
 

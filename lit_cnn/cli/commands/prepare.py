@@ -14,16 +14,16 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 from rich.text import Text
 
-from lit_cnn import checks
-from lit_cnn.app import DATASETS, data_settings, mistakes_told
-from lit_cnn.arguments import Arguments
+from lit_cnn.cli import validation
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.config import read_config
+from lit_cnn.cli.lightning_cli import DATASETS, data_settings, mistakes_told
+from lit_cnn.cli.parser_errors import explain
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.files import FileSource
 from lit_cnn.data.images import PictureDataModule
 from lit_cnn.data.shards import webdataset, write_shards
 from lit_cnn.errors import UserError
-from lit_cnn.explain import explain
-from lit_cnn.settings import read_config
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.terminal import console
 
@@ -70,7 +70,7 @@ def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
 
 
 def _data_module(arguments: Arguments) -> ImageDataModule:
-    checks.check_flags(arguments, None)
+    validation.check_flags(arguments, None)
     for name in sorted(arguments.names()):
         if name.partition(".")[0] != "data":
             raise UserError(f"--{name} has no effect on prepare: leave it out")

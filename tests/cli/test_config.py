@@ -1,7 +1,7 @@
 import pytest
 
+from lit_cnn.cli.config import Difference, differences, flatten, print_differences, read_config
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.settings import Difference, differences, flatten, print_differences, read_config
 
 
 def test_flatten_leaves_class_path_and_init_args_out_of_the_names():

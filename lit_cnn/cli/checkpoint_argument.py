@@ -9,9 +9,10 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_cnn import run_folder, settings
-from lit_cnn.arguments import Arguments
+from lit_cnn import run_folder
 from lit_cnn.checkpoint.record import DamagedCheckpointError, Record, read_progress, read_record
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.config import flatten, read_config
 from lit_cnn.errors import UserError
 
 
@@ -96,7 +97,7 @@ def _say(line: str, path: Path, wanted: str) -> None:
 def root_folder(arguments: Arguments) -> Path:
     """The folder that holds lightning_logs: a flag's, else the last config's that names one, else this one."""
     name = "trainer.default_root_dir"
-    named = [settings.flatten(settings.read_config(config)).get(name) for config in arguments.configs]
+    named = [flatten(read_config(config)).get(name) for config in arguments.configs]
     named += [value for flag, value in arguments.flags if flag == f"--{name}"]
     return Path(next((root for root in reversed(named) if root), "."))
 

@@ -19,9 +19,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import checks, imports, run_folder, settings, start
 from lit_cnn import data as data_package
-from lit_cnn.arguments import Arguments
+from lit_cnn import run_folder
 from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.curves import Curves
@@ -35,16 +34,19 @@ from lit_cnn.callbacks.run_record import RunRecord
 from lit_cnn.checkpoint.interval import Every
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import Record, base_config
+from lit_cnn.cli import checkpoint_argument, import_allowlist, validation
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.commands.run import execute, how_to_go_on, interruption_told
+from lit_cnn.cli.config import differences, drop, flatten, print_differences, read_config
+from lit_cnn.cli.parser_errors import explain
+from lit_cnn.cli.unprofiled import Unprofiled
 from lit_cnn.data import ImageDataModule, Images
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import Peers
 from lit_cnn.errors import UserError
-from lit_cnn.execute import execute, how_to_go_on, interruption_told
-from lit_cnn.explain import explain
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
-from lit_cnn.unprofiled import Unprofiled
 from lit_cnn.utils import allocator, memory
 
 DATASETS = sorted(
@@ -79,8 +81,8 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
     if not debug:
         _quiet()
     allocator.keep_freed()
-    record = start.find_record(arguments, start.root_folder(arguments))
-    checks.check_flags(arguments, record)
+    record = checkpoint_argument.find_record(arguments, checkpoint_argument.root_folder(arguments))
+    validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
     if record is not None:
@@ -88,17 +90,17 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
         if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
             base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
-            base["data"] = start.pictures_config(record, arguments.images)
+            base["data"] = checkpoint_argument.pictures_config(record, arguments.images)
         for flag, _ in arguments.flags:
             if flag.endswith("+"):  # the same command given again appends to nothing
-                settings.drop(base, flag.strip("-+"))
+                drop(base, flag.strip("-+"))
         words += ["--config", json.dumps(base)]
     for config in arguments.configs:
-        settings.read_config(config)  # for its error messages
+        read_config(config)  # for its error messages
         words += ["--config", config]
     words += [word for flag in arguments.flags for word in flag]
     words += arguments.bare
-    with imports.only_allowed(arguments.allow_import):
+    with import_allowlist.only_allowed(arguments.allow_import):
         cli = LitCLI(arguments, record, base, words, callbacks)
         scarce = memory.out_of_memory_told(arguments.command, cli.config[arguments.command], record is not None)
         with cli.peers.together(), interruption_told(cli), scarce:
@@ -136,7 +138,7 @@ class LitCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # would store a class to import in every checkpoint
             trainer_defaults={
-                "max_epochs": checks.DEFAULT_EPOCHS,
+                "max_epochs": validation.DEFAULT_EPOCHS,
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
             },
@@ -183,15 +185,15 @@ class LitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; a parser's complaint becomes one line, and what settings may not name is never imported."""
         extra = self.arguments.allow_import
-        sources = imports.sources(self.arguments, self.base, self.record.path if self.record else None)
-        imports.check(sources, extra)
+        sources = import_allowlist.sources(self.arguments, self.base, self.record.path if self.record else None)
+        import_allowlist.check(sources, extra)
         try:
             self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]  # always words here
         except ArgumentError as error:
-            if denied := imports.explain_denied(str(error), sources, extra):
+            if denied := import_allowlist.explain_denied(str(error), sources, extra):
                 raise denied from error
             raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
-        imports.check_parsed(self.config[self.arguments.command].as_dict(), sources, extra)
+        import_allowlist.check_parsed(self.config[self.arguments.command].as_dict(), sources, extra)
 
     def _known_settings(self) -> list[str]:
         names = [a.dest for a in self._parser(self.arguments.command)._actions]
@@ -205,12 +207,12 @@ class LitCLI(LightningCLI):
         """Refuse what cannot work before anything is built, then show what differs."""
         command = self.arguments.command
         config = self.config[command]
-        checks.check_devices(config.trainer)
-        checks.check_strategy(config.trainer)
-        sought = settings.flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
+        validation.check_devices(config.trainer)
+        validation.check_strategy(config.trainer)
+        sought = flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
         if command == "fit":
             self._let_steps_decide(config.trainer)
-            checks.check_training(config, self.record)
+            validation.check_training(config, self.record)
         precision.settle(config, self.record)
         if command == "fit":
             fsdp.check(config)
@@ -221,8 +223,8 @@ class LitCLI(LightningCLI):
             data.eval_batch_size = data.batch_size  # the only batches there are
         self.plain_config = self._plain(config)
         if self.record is not None:
-            checks.check_model(self.plain_config["model"], self.record, command)
-        if start.is_first_process():
+            validation.check_model(self.plain_config["model"], self.record, command)
+        if checkpoint_argument.is_first_process():
             self._show_settings({name for name, value in sought.items() if value == AUTO})
             if command == "fit" and config.trainer.deterministic:
                 print(
@@ -238,7 +240,7 @@ class LitCLI(LightningCLI):
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """Settings of every config file, flat."""
-        return {path: settings.flatten(settings.read_config(path)) for path in self.arguments.configs}
+        return {path: flatten(read_config(path)) for path in self.arguments.configs}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
@@ -253,16 +255,16 @@ class LitCLI(LightningCLI):
             reference = parser.parse_object(self.base)
         else:
             reference = parser.parse_object({"data": self.plain_config["data"]["class_path"]})
-        before = settings.flatten(self._plain(reference))
+        before = flatten(self._plain(reference))
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
-        rows = settings.differences(
-            settings.flatten(self.plain_config),
+        rows = differences(
+            flatten(self.plain_config),
             before,
             self.arguments.names() - found,
             {**self._configs(), AUTO: found},
         )
-        settings.print_differences(rows, str(self.record.path) if self.record else "the defaults")
+        print_differences(rows, str(self.record.path) if self.record else "the defaults")
 
     # -- building ---------------------------------------------------------------------------------------------------
 
@@ -290,7 +292,7 @@ class LitCLI(LightningCLI):
         elif self.arguments.command == "fit":
             # made now, so that two runs that start together cannot both take the same number
             self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
-            if start.is_first_process():
+            if checkpoint_argument.is_first_process():
                 run_folder.hold(self.run_dir)
             self.config_init["fit"]["checkpoint"].dirpath = str((self.run_dir / "checkpoints").resolve())
             record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
@@ -326,7 +328,7 @@ class LitCLI(LightningCLI):
     def _run_folder(self, root: Path) -> Path:
         if self.record is not None and (folder := run_folder.run_folder_of(self.record.path)) is not None:
             return folder  # a resumed run goes on in its own folder
-        if not start.is_first_process():
+        if not checkpoint_argument.is_first_process():
             return (
                 root / run_folder.LOGS / "unknown"
             )  # the first process writes there, and tells where the checkpoints are
@@ -341,7 +343,7 @@ class LitCLI(LightningCLI):
         return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Off: :func:`lit_cnn.execute.execute` does it, when the caller is ready to tell an interruption."""
+        """Off: :func:`lit_cnn.cli.commands.run.execute` does it, when the caller is ready to tell an interruption."""
 
 
 @contextlib.contextmanager
