@@ -34,8 +34,8 @@ from torchvision import datasets, transforms
 from benchmarks.turns import write
 from lit_cnn.data import Augment, BatchLoader, ImageFolder
 from lit_cnn.data.arrays import SHIFT_AND_FLIP, ArraySource
-from lit_cnn.data.augment import augment_batch
-from lit_cnn.data.files import pictures
+from lit_cnn.data.decoding.source import pictures
+from lit_cnn.data.transforms.augment import augment_batch
 from lit_cnn.utils import allocator
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -25,20 +25,20 @@ import numpy as np
 import torch
 
 from benchmarks.turns import write
-from lit_cnn.data import store
-from lit_cnn.data.draws import permutation
+from lit_cnn.data.cache import pixel_store
+from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.utils import memory
 
 FACTORS = (1, 2, 4, 8)
 
 
-def recipe(count: int, side: int) -> store.Recipe:
+def recipe(count: int, side: int) -> pixel_store.Recipe:
     """Pictures of noise: ``count`` of ``side`` x ``side`` pixels."""
 
     def decode(path: Path) -> np.ndarray:
         return np.random.default_rng(int(path.name)).integers(0, 256, (side, side, 3), np.uint8)
 
-    return store.Recipe(Path(), [str(i) for i in range(count)], decode, f"noise {side}", 1, None)
+    return pixel_store.Recipe(Path(), [str(i) for i in range(count)], decode, f"noise {side}", 1, None)
 
 
 def smaps() -> dict[str, int]:
@@ -54,7 +54,7 @@ def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers:
     if budget:
         data = memory.numbers(Path("/proc/self/status"))["VmData"]
         resource.setrlimit(resource.RLIMIT_DATA, (data + budget * 2**20, resource.RLIM_INFINITY))
-    found = store.on_disk(recipe(count, side), Path(folder), "noise")
+    found = pixel_store.on_disk(recipe(count, side), Path(folder), "noise")
     barrier.wait()
     start, total = time.perf_counter(), 0
     for i in permutation(0, 0, count).tolist():
@@ -98,7 +98,7 @@ def main(args: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             count = factor * given.unit
             start = time.perf_counter()
-            store.on_disk(recipe(count, given.side), Path(folder), "noise")
+            pixel_store.on_disk(recipe(count, given.side), Path(folder), "noise")
             built = time.perf_counter() - start
             found = measure(folder, count, given.side, processes, given.budget)
             rows.append({"factor": factor, **found, "build_seconds": built})

@@ -35,8 +35,8 @@ from torchvision import datasets, transforms
 from benchmarks.feed import MEAN, STD, Epoch, count, measure, ours, peer, table
 from benchmarks.turns import write
 from lit_cnn.data import Augment, ImageDataModule, ImageFolder, Stream
-from lit_cnn.data.files import FileSource, pictures
-from lit_cnn.data.shards import write_shards
+from lit_cnn.data.decoding.source import FileSource, pictures
+from lit_cnn.data.shards.format import write_shards
 
 Sample = tuple[bytes, int]
 

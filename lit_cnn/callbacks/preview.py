@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_cnn.data.workers import cores
+from lit_cnn.data.loading.threads import cores
 from lit_cnn.utils import memory
 from lit_cnn.utils.throughput import Meter, clock, speed, time_left
 

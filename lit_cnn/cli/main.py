@@ -86,7 +86,9 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"lit-cnn {__version__}")
         return
     if sys.__stderr__ is not None and not faulthandler.is_enabled():
-        faulthandler.enable(sys.__stderr__, all_threads=False)  # with lit_cnn.data.crashes, names a file that kills
+        faulthandler.enable(
+            sys.__stderr__, all_threads=False
+        )  # with lit_cnn.data.decoding.crash_report, names a file that kills
     with termination_answered(), reported(debug):
         _dispatch(words, debug)
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_cnn.data import formats
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.base import ImageDataModule, Part
-from lit_cnn.data.draws import digest
-from lit_cnn.data.loader import gather
+from lit_cnn.data import mnist_cifar_files
+from lit_cnn.data.datamodule import ImageDataModule, Part
+from lit_cnn.data.loading.loader import gather
 from lit_cnn.data.split import cut
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import fetch
 
@@ -206,7 +206,9 @@ class MNIST(ArrayDataModule):
     CLASSES = tuple("0123456789")
     SHAPE = (28, 1)
     MEAN, STD = (0.1307,), (0.3081,)  # of the 60,000 training images, as in pytorch/examples/mnist
-    FILES: ClassVar[dict[str, tuple[formats.IdxFile, formats.IdxFile]]] = formats.MNIST_FILES
+    FILES: ClassVar[dict[str, tuple[mnist_cifar_files.IdxFile, mnist_cifar_files.IdxFile]]] = (
+        mnist_cifar_files.MNIST_FILES
+    )
     FOLDERS: ClassVar[tuple[str, ...]] = (".", "MNIST/raw", "MNIST", "raw", "mnist")
 
     def __init__(self, augment: Augment = SHIFT, **kwargs: Any) -> None:
@@ -219,11 +221,11 @@ class MNIST(ArrayDataModule):
         """Download what is missing, if that was asked for."""
         if self.download:
             for file in (file for pair in self.FILES.values() for file in pair):
-                if formats.find_idx(file.remote.name, self._folders()) is None:
+                if mnist_cifar_files.find_idx(file.remote.name, self._folders()) is None:
                     fetch(file.remote, Path(self.data_dir))
 
-    def _find(self, file: formats.IdxFile) -> Path:
-        path = formats.find_idx(file.remote.name, self._folders())
+    def _find(self, file: mnist_cifar_files.IdxFile) -> Path:
+        path = mnist_cifar_files.find_idx(file.remote.name, self._folders())
         if path is None:
             raise UserError(
                 f"{type(self).__name__}: no {file.remote.name} in {', '.join(map(str, self._folders()))}; point "
@@ -233,8 +235,8 @@ class MNIST(ArrayDataModule):
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
         image_file, label_file = self.FILES[part]
-        images = formats.read_idx(self._find(image_file), image_file.sha256, dims=3)
-        labels = formats.read_idx(self._find(label_file), label_file.sha256, dims=1)
+        images = mnist_cifar_files.read_idx(self._find(image_file), image_file.sha256, dims=3)
+        labels = mnist_cifar_files.read_idx(self._find(label_file), label_file.sha256, dims=1)
         return torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64))
 
     def fingerprint(self) -> str:
@@ -250,7 +252,7 @@ class FashionMNIST(MNIST):
 
     CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
     MEAN, STD = (0.2860,), (0.3530,)  # of the 60,000 training images, computed
-    FILES = formats.FASHION_MNIST_FILES
+    FILES = mnist_cifar_files.FASHION_MNIST_FILES
     FOLDERS = (
         ".",
         "FashionMNIST/raw",
@@ -278,20 +280,20 @@ class CIFAR10(ArrayDataModule):
 
     def prepare_data(self) -> None:
         """Download the archive, if that was asked for and nothing is there."""
-        if self.download and formats.find_cifar(self._folders()) is None:
-            fetch(formats.CIFAR_ARCHIVE, Path(self.data_dir))
+        if self.download and mnist_cifar_files.find_cifar(self._folders()) is None:
+            fetch(mnist_cifar_files.CIFAR_ARCHIVE, Path(self.data_dir))
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        path = formats.find_cifar(self._folders())
+        path = mnist_cifar_files.find_cifar(self._folders())
         if path is None:
             raise UserError(
-                f"CIFAR10: no {formats.CIFAR_ARCHIVE.name} or cifar-10-batches-py in "
+                f"CIFAR10: no {mnist_cifar_files.CIFAR_ARCHIVE.name} or cifar-10-batches-py in "
                 f"{', '.join(map(str, self._folders()))}; point --data.data_dir at it, or add --data.download true to "
                 f"fetch it; pictures in class folders: --data ImageFolder; offline: --data Digits"
             )
-        images, labels = formats.read_cifar(path, part)
+        images, labels = mnist_cifar_files.read_cifar(path, part)
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def fingerprint(self) -> str:
         """Return a hash of the official sums, which ``_read`` has verified."""
-        return digest(type(self).__name__, *formats.CIFAR_BATCHES.values())
+        return digest(type(self).__name__, *mnist_cifar_files.CIFAR_BATCHES.values())

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.base import Part, log
-from lit_cnn.data.draws import digest
-from lit_cnn.data.files import FileSource, PictureFile, file_size, pictures, visible_folders
-from lit_cnn.data.images import KINDS, PictureDataModule
+from lit_cnn.data.datamodule import Part, log
+from lit_cnn.data.decoding.source import FileSource, PictureFile, file_size, pictures, visible_folders
+from lit_cnn.data.image_files import KINDS, PictureDataModule
 from lit_cnn.data.split import cut
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import Remote, extract, fetch, verify
 

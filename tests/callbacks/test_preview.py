@@ -10,7 +10,7 @@ from lit_cnn.callbacks import preview
 from lit_cnn.callbacks.preview import Preview
 from lit_cnn.callbacks.progress import Progress
 from lit_cnn.data import Digits
-from lit_cnn.data.loader import BatchLoader
+from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.tasks.classification import ImageClassifier
 
 LINE = re.compile(

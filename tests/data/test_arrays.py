@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, arrays, formats
+from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, arrays, mnist_cifar_files
 from lit_cnn.data.arrays import ArraySource, to_shape
-from lit_cnn.data.augment import augment_batch
-from lit_cnn.data.draws import permutation
+from lit_cnn.data.transforms.augment import augment_batch
+from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import Remote
 
@@ -36,7 +36,7 @@ def idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.n
     """Write a tiny set in MNIST's format, gzipped, and make its sums the published ones."""
     rng = np.random.default_rng(0)
     arrays_: dict[str, np.ndarray] = {}
-    files: dict[str, tuple[formats.IdxFile, formats.IdxFile]] = {}
+    files: dict[str, tuple[mnist_cifar_files.IdxFile, mnist_cifar_files.IdxFile]] = {}
     for part, prefix, n in (("train", "train", 60), ("test", "t10k", 20)):
         contents = {
             f"{prefix}-images-idx3-ubyte.gz": rng.integers(0, 256, (n, 28, 28), dtype=np.uint8),
@@ -46,7 +46,7 @@ def idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.n
         for name, array in contents.items():
             arrays_[name] = array
             (tmp_path / name).write_bytes(gzip.compress(_idx(array)))
-            pair.append(formats.IdxFile(Remote(name, ()), hashlib.sha256(_idx(array)).hexdigest()))
+            pair.append(mnist_cifar_files.IdxFile(Remote(name, ()), hashlib.sha256(_idx(array)).hexdigest()))
         files[part] = (pair[0], pair[1])
     monkeypatch.setattr(MNIST, "FILES", files)
     monkeypatch.setattr(FashionMNIST, "FILES", files)
@@ -108,7 +108,7 @@ def test_idx_files_that_are_altered_or_damaged_are_refused_by_name(
     short = _idx(altered)[:-1]
     path.write_bytes(gzip.compress(short))
     with pytest.raises(UserError, match="no complete idx file"):
-        formats.read_idx(path, hashlib.sha256(short).hexdigest(), dims=3)
+        mnist_cifar_files.read_idx(path, hashlib.sha256(short).hexdigest(), dims=3)
 
 
 def test_missing_files_say_where_they_were_looked_for_and_what_works_offline(tmp_path: Path) -> None:
@@ -136,17 +136,17 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "folder" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     sums = {}
-    for i, name in enumerate(formats.CIFAR_BATCHES):
+    for i, name in enumerate(mnist_cifar_files.CIFAR_BATCHES):
         content = pickle.dumps(_cifar_batch(i), protocol=3)
         (folder / name).write_bytes(content)
         sums[name] = hashlib.md5(content).hexdigest()
-    archive = tmp_path / "archive" / formats.CIFAR_ARCHIVE.name
+    archive = tmp_path / "archive" / mnist_cifar_files.CIFAR_ARCHIVE.name
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, "cifar-10-batches-py")
-    monkeypatch.setattr(formats, "CIFAR_BATCHES", sums)
+    monkeypatch.setattr(mnist_cifar_files, "CIFAR_BATCHES", sums)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(formats, "CIFAR_ARCHIVE", Remote(archive.name, ("http://x",), md5=md5))
+    monkeypatch.setattr(mnist_cifar_files, "CIFAR_ARCHIVE", Remote(archive.name, ("http://x",), md5=md5))
     return tmp_path
 
 
@@ -183,9 +183,14 @@ def test_a_cifar_file_with_a_wrong_sum_is_named_and_never_unpickled(cifar: Path)
     path.write_bytes(evil)
     with pytest.raises(UserError) as caught:
         CIFAR10(data_dir=str(cifar / "folder")).setup("fit")
-    for part in (str(path), hashlib.md5(evil).hexdigest(), formats.CIFAR_BATCHES["data_batch_3"], "--data ImageFolder"):
+    for part in (
+        str(path),
+        hashlib.md5(evil).hexdigest(),
+        mnist_cifar_files.CIFAR_BATCHES["data_batch_3"],
+        "--data ImageFolder",
+    ):
         assert part in str(caught.value)
-    archive = cifar / "archive" / formats.CIFAR_ARCHIVE.name
+    archive = cifar / "archive" / mnist_cifar_files.CIFAR_ARCHIVE.name
     archive.write_bytes(archive.read_bytes() + b"x")
     with pytest.raises(UserError, match=r"cifar-10-python.tar.gz is not the published CIFAR-10 file"):
         CIFAR10(data_dir=str(cifar / "archive")).setup("fit")
@@ -196,7 +201,7 @@ def test_even_with_a_right_sum_a_pickle_may_only_build_arrays(cifar: Path, monke
     canary = cifar / "canary"
     evil = pickle.dumps({b"data": _Bomb(canary), b"labels": []})
     (cifar / "folder" / "cifar-10-batches-py" / "test_batch").write_bytes(evil)
-    monkeypatch.setitem(formats.CIFAR_BATCHES, "test_batch", hashlib.md5(evil).hexdigest())
+    monkeypatch.setitem(mnist_cifar_files.CIFAR_BATCHES, "test_batch", hashlib.md5(evil).hexdigest())
     with pytest.raises(UserError, match=r"test_batch does not hold CIFAR-10 images: it asks for builtins.exec"):
         CIFAR10(data_dir=str(cifar / "folder")).setup("test")
     assert not canary.exists()
@@ -214,7 +219,7 @@ def test_the_unpickler_reads_arrays_as_python_2_wrote_them() -> None:
             content[position : position + 1] = old
     python2 = bytes(content).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert python2.count(b"numpy.core.multiarray") == 1
-    loaded = formats._ArrayUnpickler(io.BytesIO(python2), encoding="bytes").load()
+    loaded = mnist_cifar_files._ArrayUnpickler(io.BytesIO(python2), encoding="bytes").load()
     assert loaded[b"labels"] == [1, 2]
     assert np.array_equal(loaded[b"data"], array)
 

@@ -17,8 +17,9 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
-from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles, decode, scan
-from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform
+from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles
+from lit_cnn.data.decoding import decode, verify
+from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, hash_uniform
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 
@@ -247,13 +248,13 @@ def test_verdicts_are_kept_until_a_file_changes(
     bad = root / "cat" / "bad.png"
     bad.write_bytes(b"no picture")
     checked: list[str] = []
-    check = scan.check_image
+    check = verify.check_image
 
     def spy(path: Path, max_pixels: int) -> tuple[str | None, bool]:
         checked.append(Path(path).name)
         return check(path, max_pixels)
 
-    monkeypatch.setattr(scan, "check_image", spy)
+    monkeypatch.setattr(verify, "check_image", spy)
     _folder(root, on_bad_image="skip").setup("fit")
     assert len(checked) == 11
     checked.clear()
@@ -265,7 +266,7 @@ def test_verdicts_are_kept_until_a_file_changes(
     assert checked == ["bad.png"]
     assert not caplog.records
     checked.clear()
-    cache = next(scan.cache_folder().rglob("*.json"))
+    cache = next(verify.cache_folder().rglob("*.json"))
     cache.write_text(cache.read_text()[:50])  # a torn cache is worth nothing and does no harm
     _folder(root, on_bad_image="skip").setup("fit")
     assert len(checked) == 11
@@ -304,13 +305,13 @@ def test_a_long_scan_shows_a_bar_on_a_terminal_and_nothing_elsewhere(
     root = make_folder({"cat": 9})
     (root / "cat" / "004.png").write_bytes(b"")
     clock = itertools.count()
-    monkeypatch.setattr(scan.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(verify.time, "monotonic", lambda: float(next(clock)))
     names = sorted(f"cat/{path.name}" for path in (root / "cat").iterdir())
     for terminal in (True, False):
-        shutil.rmtree(scan.cache_folder(), ignore_errors=True)
+        shutil.rmtree(verify.cache_folder(), ignore_errors=True)
         out = io.StringIO()
         display = Display(Console(file=out, force_terminal=terminal, width=100, color_system=None))
-        scan.find_broken(root, names, 10**6, 2, display)
+        verify.find_broken(root, names, 10**6, 2, display)
         if terminal:
             assert "checking images" in out.getvalue()
             assert "9/9 1 cannot be read" in out.getvalue()
@@ -377,9 +378,9 @@ def test_a_class_may_be_called_train(make_folder: Make) -> None:
 def test_broken_images_are_looked_for_before_other_processes_start(make_folder: Make) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     _folder(root).prepare_data()
-    assert not list(scan.cache_folder().rglob("*.json"))
+    assert not list(verify.cache_folder().rglob("*.json"))
     _folder(root, on_bad_image="skip").prepare_data()
-    assert len(list(scan.cache_folder().rglob("*.json"))) == 1
+    assert len(list(verify.cache_folder().rglob("*.json"))) == 1
 
 
 def test_flowers_knows_its_classes_before_any_file_is_there_and_is_found_one_level_down(

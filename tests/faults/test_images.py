@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lit_cnn.cli.main import main
-from lit_cnn.data import decode, scan
+from lit_cnn.data.decoding import decode, verify
 from tests.conftest import write_pictures
 
 from .children import start_python, wait_for
@@ -214,8 +214,8 @@ def test_prepare_refuses_settings_that_are_not_the_datas(workdir, fails):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from lit_cnn.data.decode import Geometry, check_image, read_image
-from lit_cnn.data.pictures import MAX_PIXELS
+from lit_cnn.data.decoding.decode import Geometry, check_image, read_image
+from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.errors import UserError
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -340,8 +340,8 @@ def test_ctrl_c_during_the_scan_keeps_the_verdicts_so_far(command, workdir, monk
     assert child.returncode == 130, error
     assert "Traceback" not in error
     again: list[str] = []
-    real = scan.check_image
-    monkeypatch.setattr(scan, "check_image", lambda path, limit: (again.append(str(path)), real(path, limit))[1])
+    real = verify.check_image
+    monkeypatch.setattr(verify, "check_image", lambda path, limit: (again.append(str(path)), real(path, limit))[1])
     main(["prepare", *DATA, "--data.on_bad_image=skip"])
     assert 0 < len(again) <= 53 - 18  # two threads may not have handed in what they had
     assert "1 of 53 images cannot be read" in capsys.readouterr().out
@@ -350,7 +350,7 @@ def test_ctrl_c_during_the_scan_keeps_the_verdicts_so_far(command, workdir, monk
 TORN = """
 import os, sys, time
 from pathlib import Path
-from lit_cnn.data.scan import find_broken
+from lit_cnn.data.decoding.verify import find_broken
 
 def wait(part, store):
     Path("waiting").touch()
@@ -369,6 +369,6 @@ def test_verdicts_killed_while_written_are_not_used(workdir, monkeypatch):
     child.kill()
     child.communicate(timeout=30)
     paths = ["cat/00.jpg", "cat/bad.jpg"]
-    assert list(scan.find_broken(Path("set"), paths, 10**6, 1)) == ["cat/bad.jpg"]
-    monkeypatch.setattr(scan, "check_image", None)
-    assert list(scan.find_broken(Path("set"), paths, 10**6, 1)) == ["cat/bad.jpg"]  # now they are there
+    assert list(verify.find_broken(Path("set"), paths, 10**6, 1)) == ["cat/bad.jpg"]
+    monkeypatch.setattr(verify, "check_image", None)
+    assert list(verify.find_broken(Path("set"), paths, 10**6, 1)) == ["cat/bad.jpg"]  # now they are there

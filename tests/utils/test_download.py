@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn.data import CIFAR10, MNIST, FashionMNIST, Flowers, formats
+from lit_cnn.data import CIFAR10, MNIST, FashionMNIST, Flowers, mnist_cifar_files
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import Remote, extract, fetch, file_sum, locked, verify
 
@@ -127,7 +127,7 @@ def test_without_download_the_network_is_never_used(
 
 
 def test_download_asks_for_the_published_files_only(server: _Server, tmp_path: Path) -> None:
-    for remote in (formats.CIFAR_ARCHIVE, Flowers.ARCHIVE):
+    for remote in (mnist_cifar_files.CIFAR_ARCHIVE, Flowers.ARCHIVE):
         assert all(url.startswith("https://") for url in remote.urls)
         assert len(remote.sum) == (64 if remote.algorithm == "sha256" else 32)
 

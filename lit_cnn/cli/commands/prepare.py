@@ -20,9 +20,9 @@ from lit_cnn.cli.config import read_config
 from lit_cnn.cli.lightning_cli import DATASETS, data_settings, mistakes_told
 from lit_cnn.cli.parser_errors import explain
 from lit_cnn.data import ImageDataModule, ImageFolder
-from lit_cnn.data.files import FileSource
-from lit_cnn.data.images import PictureDataModule
-from lit_cnn.data.shards import webdataset, write_shards
+from lit_cnn.data.decoding.source import FileSource
+from lit_cnn.data.image_files import PictureDataModule
+from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.terminal import console

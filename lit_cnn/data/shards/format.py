@@ -27,10 +27,10 @@ import numpy as np
 import torch
 
 from lit_cnn.checkpoint.io import sync_folder
-from lit_cnn.data.base import Part
-from lit_cnn.data.decode import why
-from lit_cnn.data.draws import permutation
-from lit_cnn.data.files import FileSource
+from lit_cnn.data.datamodule import Part
+from lit_cnn.data.decoding.decode import why
+from lit_cnn.data.decoding.source import FileSource
+from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.download import file_sum, locked

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.base import Part
-from lit_cnn.data.decode import Geometry, check_image
-from lit_cnn.data.draws import digest, shard_order, windowed_permutation
-from lit_cnn.data.files import FileSource
+from lit_cnn.data.datamodule import Part
+from lit_cnn.data.decoding.decode import Geometry, check_image
+from lit_cnn.data.decoding.formats import Encoded
+from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.folders import CROP_AND_FLIP
-from lit_cnn.data.images import PictureDataModule
-from lit_cnn.data.pictures import Encoded
-from lit_cnn.data.places import Place, place
-from lit_cnn.data.shards import INDEX, MANIFEST, PARTS, Index, Manifest, Shard
+from lit_cnn.data.image_files import PictureDataModule
+from lit_cnn.data.shards.format import INDEX, MANIFEST, PARTS, Index, Manifest, Shard
+from lit_cnn.data.shards.storage import Place, place
 from lit_cnn.data.split import cut
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import digest, shard_order, windowed_permutation
 from lit_cnn.errors import UserError
 
 

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lit_cnn.data import augment as ops
-from lit_cnn.data import statistics
-from lit_cnn.data import workers as threads
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.draws import permutation
-from lit_cnn.data.loader import Batch, BatchLoader, Source, shuffled
-from lit_cnn.data.settings import check_settings
+from lit_cnn.data import normalization
+from lit_cnn.data.loading import threads
+from lit_cnn.data.loading.loader import Batch, BatchLoader, Source, shuffled
+from lit_cnn.data.transforms import augment as ops
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import permutation
+from lit_cnn.data.validation import check_settings
 from lit_cnn.errors import UserError
 from lit_cnn.utils import memory
 
@@ -288,7 +288,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self._statistics = self._given_statistics()
         if self._statistics is None:
             part = self._part("train")
-            self._statistics = statistics.compute(
+            self._statistics = normalization.compute(
                 BatchLoader(part.source, self._in_reading_order(part.rows), batch_size=256, workers=self._workers())
             )
         return self._statistics
@@ -297,13 +297,13 @@ class ImageDataModule(LightningDataModule, ABC):
         if self.mean is not None and self.std is not None:
             return list(self.mean), list(self.std)
         if self.normalize == "imagenet":
-            return statistics.imagenet(self.channels)
+            return normalization.imagenet(self.channels)
         if self.normalize == "computed":
             return None
         own = self._own_statistics()
         if own is None:
             raise UserError(f"{type(self).__name__} has no published mean and std: set --data.normalize computed")
-        return statistics.of_channels(own, self.channels)
+        return normalization.of_channels(own, self.channels)
 
     def _device_augment(self) -> Augment:
         """Return the operations left to do on the device."""

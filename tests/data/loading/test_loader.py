@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.data import Batch, BatchLoader
-from lit_cnn.data.draws import permutation
+from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 
 

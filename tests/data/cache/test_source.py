@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_cnn.data import Augment, Batch, ImageFolder, cached
-from lit_cnn.data.cached import CachedSource
-from lit_cnn.data.scan import cache_folder
+from lit_cnn.data import Augment, Batch, ImageFolder
+from lit_cnn.data.cache import source
+from lit_cnn.data.cache.source import CachedSource
+from lit_cnn.data.decoding.verify import cache_folder
 from lit_cnn.errors import UserError
-
-from .helpers import Recorder, make_trainer, pixels
+from tests.data.helpers import Recorder, make_trainer, pixels
 
 CROPS = Augment(crop_scale=(0.2, 1.0), flip=0.5)
 FLIPS = Augment(flip=0.5)
@@ -53,13 +53,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the pictures that were decoded for a cache."""
     names: list[str] = []
     for function in ("read_bounded", "read_image"):
-        real = getattr(cached, function)
+        real = getattr(source, function)
 
         def spy(path: Path, *args: object, real: Callable = real) -> object:
             names.append(path.name)
             return real(path, *args)
 
-        monkeypatch.setattr(cached, function, spy)
+        monkeypatch.setattr(source, function, spy)
     return names
 
 
@@ -148,7 +148,7 @@ def test_another_decoder_or_size_is_another_store(
     _fed(_data(root, "disk", cache_size=15))
     assert len(decoded) > count
     decoded.clear()
-    monkeypatch.setattr(cached, "DECODER", "another")
+    monkeypatch.setattr(source, "DECODER", "another")
     _fed(_data(root, "disk"))
     assert len(decoded) == count
 

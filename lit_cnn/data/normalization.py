@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from lit_cnn.data.loader import Batch
+from lit_cnn.data.loading.loader import Batch
 from lit_cnn.errors import UserError
 
 # Of the ImageNet training images, as torchvision's and timm's pretrained models expect them.

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from torch import Tensor
 
-from lit_cnn.data import store
-from lit_cnn.data.decode import crop_resized, read_bounded, read_image
-from lit_cnn.data.draws import CROP_OPS, crop_boxes, digest, hash_uniform
-from lit_cnn.data.files import FileSource
-from lit_cnn.data.loader import gather
+from lit_cnn.data.cache import pixel_store
+from lit_cnn.data.decoding.decode import crop_resized, read_bounded, read_image
+from lit_cnn.data.decoding.source import FileSource
+from lit_cnn.data.loading.loader import gather
+from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, digest, hash_uniform
 from lit_cnn.utils.console import Display
 
 DECODER = f"3, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
@@ -62,7 +62,7 @@ class CachedSource:
         return self.files.name(row)
 
     @cached_property
-    def store(self) -> store.Store:
+    def store(self) -> pixel_store.Store:
         """The pixels: opened, or decoded now."""
         files, geometry, short = self.files, self.files.geometry, self.short
         paths = [files.paths[row] for row in self.rows.tolist()]
@@ -74,11 +74,11 @@ class CachedSource:
             return np.ascontiguousarray(read_image(path, geometry))
 
         form = f"{geometry}, {f'whole, shorter side up to {short}' if short else 'finished'}"
-        recipe = store.Recipe(files.root, paths, whole if short else finished, form, self._workers, self._display)
+        recipe = pixel_store.Recipe(files.root, paths, whole if short else finished, form, self._workers, self._display)
         if self.folder is None:
-            return store.in_memory(recipe)
+            return pixel_store.in_memory(recipe)
         place = digest(files.root.resolve(), self._part, form)
-        return store.on_disk(recipe, self.folder / place, DECODER)
+        return pixel_store.on_disk(recipe, self.folder / place, DECODER)
 
     def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return one function that gathers all finished pictures, or one a crop."""

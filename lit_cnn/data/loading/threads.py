@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_cnn.data.loader import Source
+from lit_cnn.data.loading.loader import Source
 from lit_cnn.errors import UserError
 
 Workers = int | Literal["auto"] | None

@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lit_cnn.data.crashes import named_in_crashes
-from lit_cnn.data.draws import crop_box
-from lit_cnn.data.pictures import (
+from lit_cnn.data.decoding.crash_report import named_in_crashes
+from lit_cnn.data.decoding.formats import (
     MAX_PIXELS,
     ORIENTATION,
     Encoded,
@@ -31,6 +30,7 @@ from lit_cnn.data.pictures import (
     upright,
     upright_image,
 )
+from lit_cnn.data.transforms.rng import crop_box
 from lit_cnn.errors import UserError
 
 # Troubles of this process and not of a file.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lit_cnn.data.decode import check_image
+from lit_cnn.data.decoding.decode import check_image
 from lit_cnn.utils.console import Display
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lit_cnn.data.draws import digest
-from lit_cnn.data.scan import cache_folder
-from lit_cnn.data.shards import MANIFEST, SetFile, webdataset
+from lit_cnn.data.decoding.verify import cache_folder
+from lit_cnn.data.shards.format import MANIFEST, SetFile, webdataset
+from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import file_sum, locked
 

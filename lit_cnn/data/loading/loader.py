@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.draws import digest, permutation
+from lit_cnn.data.transforms.rng import digest, permutation
 from lit_cnn.errors import UserError
 
 

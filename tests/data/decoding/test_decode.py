@@ -15,12 +15,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from lit_cnn.data import pictures
-from lit_cnn.data.decode import Geometry, check_image, read_image
-from lit_cnn.data.draws import CROP_OPS, crop_boxes, hash_uniform
+from lit_cnn.data.decoding import formats
+from lit_cnn.data.decoding.decode import Geometry, check_image, read_image
+from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, hash_uniform
 from lit_cnn.errors import UserError
-
-from .helpers import pixels
+from tests.data.helpers import pixels
 
 SMALL = Geometry(size=16, channels=3, eval_resize="stretch")
 
@@ -94,13 +93,13 @@ def test_torchvision_and_pillow_decode_a_jpeg_to_the_same_bits(
     path = _save(tmp_path / "a.jpg", Image.effect_noise((61, 83), 60).convert(mode), **options)
     geometries = [Geometry(40, channels, kind) for channels in (1, 3) for kind in ("stretch", "center_crop")]
     crop = hash_uniform(1, 2, torch.arange(1), CROP_OPS)[:, 0]
-    assert pictures._DECODE_JPEG is not None
+    assert formats._DECODE_JPEG is not None
 
     def read() -> list[np.ndarray]:
         return [read_image(path, geometry, *given) for geometry in geometries for given in ((), (crop, (0.3, 1.0)))]
 
     ours = read()
-    monkeypatch.setattr(pictures, "_DECODE_JPEG", None)
+    monkeypatch.setattr(formats, "_DECODE_JPEG", None)
     assert all(np.array_equal(a, b) for a, b in zip(ours, read(), strict=True))
 
 

@@ -19,12 +19,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cnn.cli.main import main
 from lit_cnn.data import ImageDataModule, ImageFolder, Stream
-from lit_cnn.data.places import Remote
-from lit_cnn.data.shards import MANIFEST, write_shards
+from lit_cnn.data.shards.format import MANIFEST, write_shards
+from lit_cnn.data.shards.storage import Remote
 from lit_cnn.errors import UserError
 from lit_cnn.utils.download import locked
-
-from .helpers import Recorder, make_trainer
+from tests.data.helpers import Recorder, make_trainer
 
 SETTINGS: dict[str, Any] = {"batch_size": 4, "image_size": 12, "workers": 0, "normalize": "computed"}
 EPOCHS = 3
@@ -227,7 +226,7 @@ def test_a_writer_that_is_stopped_leaves_nothing_that_reads_as_a_set(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr("lit_cnn.data.shards.json.dump", _stop)  # the manifest
+        patched.setattr("lit_cnn.data.shards.format.json.dump", _stop)  # the manifest
         with pytest.raises(KeyboardInterrupt):
             _write(photos, out)
     assert not out.exists()

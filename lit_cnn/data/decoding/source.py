@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.decode import Geometry, read_image, why
-from lit_cnn.data.draws import CROP_OPS, hash_uniform
-from lit_cnn.data.pictures import EXTENSIONS, Picture
+from lit_cnn.data.decoding.decode import Geometry, read_image, why
+from lit_cnn.data.decoding.formats import EXTENSIONS, Picture
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import CROP_OPS, hash_uniform
 from lit_cnn.errors import UserError
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_cnn.data.augment import Augment
-from lit_cnn.data.base import ImageDataModule, Part, log
-from lit_cnn.data.cached import CachedSource
-from lit_cnn.data.decode import Geometry
-from lit_cnn.data.draws import digest
-from lit_cnn.data.files import FileSource, file_size, pictures
-from lit_cnn.data.pictures import EXTENSIONS, MAX_PIXELS
-from lit_cnn.data.scan import cache_folder, find_broken
+from lit_cnn.data.cache.source import CachedSource
+from lit_cnn.data.datamodule import ImageDataModule, Part, log
+from lit_cnn.data.decoding.decode import Geometry
+from lit_cnn.data.decoding.formats import EXTENSIONS, MAX_PIXELS
+from lit_cnn.data.decoding.source import FileSource, file_size, pictures
+from lit_cnn.data.decoding.verify import cache_folder, find_broken
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from lit_cnn.data.draws import CROP_OPS, crop_box, crop_boxes, hash_uniform, permutation
+from lit_cnn.data.transforms.rng import CROP_OPS, crop_box, crop_boxes, hash_uniform, permutation
 
 MASK = (1 << 64) - 1
 
@@ -31,7 +31,7 @@ def _reference(seed: int, epoch: int, index: int, op: str) -> float:
 def test_mixing_function_is_splitmix64() -> None:
     # First outputs of splitmix64 seeded with 1234567, as listed by Rosetta Code and Java's SplittableRandom.
     state, expected = 1234567, [6457827717110365317, 3203168211198807973]
-    from lit_cnn.data.draws import _mix_int
+    from lit_cnn.data.transforms.rng import _mix_int
 
     assert [_mix_int((state + (i + 1) * 0x9E3779B97F4A7C15) & MASK) for i in range(2)] == expected
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from lit_cnn.data import Augment, hash_uniform
-from lit_cnn.data.augment import augment_batch, normalize
-from lit_cnn.data.draws import CROP_OPS, ERASE_OPS, crop_boxes
+from lit_cnn.data.transforms.augment import augment_batch, normalize
+from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, crop_boxes
 from lit_cnn.errors import UserError
 
 N, SIZE = 64, 24

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_cnn.data.draws import CROP_OPS, ERASE_OPS, crop_boxes, hash_uniform, random_boxes
+from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, crop_boxes, hash_uniform, random_boxes
 from lit_cnn.errors import UserError
 
 _CACHED = 1 << 18  # values at a time that stay in a core's own cache between two passes

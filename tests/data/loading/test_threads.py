@@ -12,10 +12,9 @@ import torch
 
 from lit_cnn.cli.main import main
 from lit_cnn.data import Digits, ImageFolder
-from lit_cnn.data import workers as threads
+from lit_cnn.data.loading import threads
 from lit_cnn.errors import UserError
-
-from ..conftest import state_differences, write_pictures
+from tests.conftest import state_differences, write_pictures
 
 Make = Callable[..., Path]
 

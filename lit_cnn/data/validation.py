@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lit_cnn.data import workers
+from lit_cnn.data.loading import threads
 from lit_cnn.errors import UserError
 
 if TYPE_CHECKING:
-    from lit_cnn.data.base import ImageDataModule
+    from lit_cnn.data.datamodule import ImageDataModule
 
 
 def check_settings(data: ImageDataModule, class_names: Sequence[str] | None) -> None:
@@ -30,7 +30,7 @@ def check_settings(data: ImageDataModule, class_names: Sequence[str] | None) -> 
         raise UserError(f"data.image_size is {data.image_size}: it must be at least 1 pixel")
     if data.channels not in (1, 3):
         raise UserError(f"data.channels is {data.channels}: choose 1 (grey) or 3 (RGB)")
-    workers.check(data.workers)
+    threads.check(data.workers)
     if data.normalize not in ("dataset", "imagenet", "computed"):
         raise UserError(f"data.normalize is {data.normalize!r}: choose dataset, imagenet or computed")
     if (data.mean is None) != (data.std is None):
