@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lit_cnn.nn.conv import HandConv2d
+from lit_cnn.nn.reference.conv import HandConv2d
 
 WARM_UP = 3  # steps that are not timed: they allocate
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.models import (
+    _external,
     alexnet,
     densenet,
-    external,
     googlenet,
     labnets,
     lenet,
@@ -29,11 +29,11 @@ from lit_cnn.models import (
     speednet,
     vgg,
 )
-from lit_cnn.models.freeze import auxiliary_heads, find_head, freeze
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import explain, smallest_input
-from lit_cnn.models.values import whole
-from lit_cnn.models.weights import WeightsReport, load_weights
+from lit_cnn.models._argument_check import whole
+from lit_cnn.models._freeze import auxiliary_heads, find_head, freeze
+from lit_cnn.models._input_check import explain, smallest_input
+from lit_cnn.models._registry import Row
+from lit_cnn.models._weights import WeightsReport, load_weights
 
 __all__ = [
     "MODELS",
@@ -74,9 +74,9 @@ def list_models(pattern: str = "*") -> list[str]:
     """
     zoo, slash, _ = pattern.partition("/")
     if slash and zoo == "torchvision":
-        names = external.torchvision_names()
+        names = _external.torchvision_names()
     elif slash and zoo == "timm":
-        names = external.timm_names()
+        names = _external.timm_names()
     else:
         names = list(MODELS)
     for exact in (pattern, pattern.partition(".")[0] if zoo == "timm" else pattern):
@@ -105,8 +105,8 @@ def model_arguments(name: str) -> list[str]:
         UserError: there is no such model.
     """
     if _is_external(name):
-        external.require(name)
-        return external.arguments(name)
+        _external.require(name)
+        return _external.arguments(name)
     # What a row has bound by position is its architecture, not an argument; `signature` leaves it out.
     return [p for p in signature(_row(name).factory).parameters if p not in _HIDDEN]
 
@@ -129,7 +129,7 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
             others as they are.
     """
     if _is_external(name):
-        external.require(name)
+        _external.require(name)
     else:
         _row(name)
         _refuse_unknown(name, kwargs)
@@ -155,7 +155,7 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
 
 def _build(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
     if _is_external(name):
-        return external.build(name, num_classes, in_channels, **kwargs)
+        return _external.build(name, num_classes, in_channels, **kwargs)
     return MODELS[name].factory(num_classes=num_classes, in_channels=in_channels, **kwargs)
 
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import choice, positive, share, switch, whole, wholes
+from lit_cnn.models._argument_check import choice, positive, share, switch, whole, wholes
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.init import init_weights
 
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import choice, share, switch, whole
+from lit_cnn.models._argument_check import choice, share, switch, whole
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.init import init_weights
 
 # Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.

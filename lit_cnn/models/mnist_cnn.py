@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked, flat_features
-from lit_cnn.models.values import whole
+from lit_cnn.models._argument_check import whole
+from lit_cnn.models._input_check import checked, flat_features
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.init import init_weights
 
 

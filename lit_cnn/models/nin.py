@@ -9,9 +9,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import choice, share, switch, whole
+from lit_cnn.models._argument_check import choice, share, switch, whole
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.init import init_weights
 
 

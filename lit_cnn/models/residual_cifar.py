@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
+from lit_cnn.models._argument_check import share, whole, wholes
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.models.resnet import BasicBlock, residual_stages
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import share, whole, wholes
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
 

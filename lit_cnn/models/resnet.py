@@ -12,9 +12,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import choice, switch, whole, wholes
+from lit_cnn.models._argument_check import choice, switch, whole, wholes
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.init import init_weights
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import positive, whole, wholes
+from lit_cnn.models._argument_check import positive, whole, wholes
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.whitening import WhiteningConv2d
 
 

@@ -11,9 +11,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lit_cnn.models.registry import Row
-from lit_cnn.models.sizes import checked
-from lit_cnn.models.values import share, switch, whole, wholes
+from lit_cnn.models._argument_check import share, switch, whole, wholes
+from lit_cnn.models._input_check import checked
+from lit_cnn.models._registry import Row
 from lit_cnn.nn.dense import activation_class, dense_head
 from lit_cnn.nn.init import init_weights
 

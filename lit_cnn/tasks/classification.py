@@ -15,9 +15,9 @@ from torchmetrics import MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import explain, get_model
-from lit_cnn.models.freeze import Frozen
-from lit_cnn.models.freeze import freeze as freeze_layers
-from lit_cnn.models.weights import load_weights
+from lit_cnn.models._freeze import Frozen
+from lit_cnn.models._freeze import freeze as freeze_layers
+from lit_cnn.models._weights import load_weights
 from lit_cnn.optim.factory import build_optimizer, match_layouts, scale_rates
 from lit_cnn.optim.lr_schedule import ScheduleName, build_scheduler, check_rates, group_settings, restore_settings
 from lit_cnn.tasks.epoch_means import EpochMeans

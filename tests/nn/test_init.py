@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from lit_cnn.models import MODELS, get_model, model_arguments
-from lit_cnn.nn.conv import HandConv2d
 from lit_cnn.nn.init import SCHEMES, init_weights
+from lit_cnn.nn.reference.conv import HandConv2d
 
 
 def drawn(scheme: str, conv: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:

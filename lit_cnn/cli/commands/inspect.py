@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lit_cnn.analysis.tables import count, giga, table
 from lit_cnn.errors import UserError
+from lit_cnn.inspection.tables import count, giga, table
 from lit_cnn.utils.terminal import console
 
 if TYPE_CHECKING:
-    from lit_cnn.models.fields import Chain, Field
-    from lit_cnn.models.inspect import Layer, Stack
+    from lit_cnn.inspection.layers import Layer, Stack
+    from lit_cnn.inspection.receptive_field import Chain, Field
 
 OUT = Path("lightning_logs") / "inspect"
 SOME = 8  # numbers of rows that a line lists
@@ -100,8 +100,8 @@ def inspect_model(
     Raises:
         UserError: see ``get_model``; or the model does not take the image size.
     """
+    from lit_cnn.inspection.layers import dilated_stacks, inspect_layers, on_meta
     from lit_cnn.models import MODELS, auxiliary_heads, get_model
-    from lit_cnn.models.inspect import dilated_stacks, inspect_layers, on_meta
 
     sizes = {"image-size": image_size, "depth": depth, "in-channels": in_channels, "num-classes": num_classes}
     for flag, number in sizes.items():
@@ -223,7 +223,7 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 
 def _pictures(name: str, layers: list[Layer], stacks: list[Stack], side: int, out_dir: Path, screen: Any) -> list[Path]:
-    from lit_cnn.analysis import pictures  # matplotlib takes a second to import
+    from lit_cnn.inspection import pictures  # matplotlib takes a second to import
 
     stem = name.replace("/", "_")
     paths = []

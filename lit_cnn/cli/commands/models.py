@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import fnmatch
 
-from lit_cnn.analysis import zoos
-from lit_cnn.analysis.figures import Figures
-from lit_cnn.analysis.measured import MEASURED
-from lit_cnn.analysis.tables import aligned, count, giga, table
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.inspection import model_table
+from lit_cnn.inspection.figures import Figures
+from lit_cnn.inspection.measured import MEASURED
+from lit_cnn.inspection.tables import aligned, count, giga, table
 from lit_cnn.utils.terminal import console
 
 LONG = 200  # rows; rich would take longer for such a table than all else together
@@ -45,13 +45,13 @@ def print_models(pattern: str = "*", reference: bool = False) -> None:
     Raises:
         UserError: there is none.
     """
-    zoo = pattern.partition("/")[0] if pattern.startswith(tuple(f"{zoo}/" for zoo in zoos.ZOOS)) else None
+    zoo = pattern.partition("/")[0] if pattern.startswith(tuple(f"{zoo}/" for zoo in model_table.ZOOS)) else None
     figures, notes = _of_zoo(zoo, pattern) if zoo else (_matching(MEASURED, pattern), [])
     if not figures:
-        known = zoos.stored(zoo).figures if zoo else MEASURED
+        known = model_table.stored(zoo).figures if zoo else MEASURED
         every = f"`lit-cnn models '{zoo}/*'` lists all"
         if not zoo:
-            zoo_lists = " and ".join(f"`lit-cnn models '{other}/*'`" for other in zoos.ZOOS)
+            zoo_lists = " and ".join(f"`lit-cnn models '{other}/*'`" for other in model_table.ZOOS)
             every = f"`lit-cnn models` lists all of this package, {zoo_lists} those of the other zoos"
         raise UserError(f"no model matches {pattern!r}{nearest(pattern, known) or '.'} {every}")
     columns = ("name", *NUMBERS[:5], *(("reference", "from") if reference else ("year", "paper")))
@@ -86,7 +86,7 @@ def _matching(figures: dict[str, Figures], pattern: str, prefix: str = "") -> di
 
 def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
     """Models of another zoo, and what to know about them: versions, gaps."""
-    stored, installed = zoos.stored(zoo), zoos.installed(zoo)
+    stored, installed = model_table.stored(zoo), model_table.installed(zoo)
     name, dot, tag = pattern.partition(".")
     tagged = bool(dot) and zoo == "timm" and name in stored.figures
     figures = _matching(stored.figures, name if tagged else pattern, f"{zoo}/")
@@ -95,7 +95,7 @@ def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
         from lit_cnn.models import list_models
 
         figures = {name: Figures() for name in list_models(pattern)}
-    titles = zoos.titles()
+    titles = model_table.titles()
     figures = {name: f._replace(paper=_paper(f.paper, titles)) for name, f in figures.items()}
     notes = []
     if tagged:

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from torch import Tensor, nn
 
-from lit_cnn.analysis.measured import MEASURED
 from lit_cnn.cli.commands.inspect import _verdict, main
 from lit_cnn.errors import UserError
-from lit_cnn.models.inspect import dilated_stacks, inspect_layers
+from lit_cnn.inspection.layers import dilated_stacks, inspect_layers
+from lit_cnn.inspection.measured import MEASURED
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -6,22 +6,23 @@ import sys
 
 import pytest
 
-from lit_cnn.analysis import measure, zoos
-from lit_cnn.analysis.measured import MEASURED
-from lit_cnn.analysis.tables import giga
 from lit_cnn.cli.commands.models import main, print_models
 from lit_cnn.errors import UserError
+from lit_cnn.inspection import model_table
+from lit_cnn.inspection.measured import MEASURED
+from lit_cnn.inspection.tables import giga
 from lit_cnn.models import MODELS
-from lit_cnn.models.sizes import output_shape
+from lit_cnn.models._input_check import output_shape
+from tools import measure_models
 
-AGAIN = "run python -m lit_cnn.analysis.measure"
+AGAIN = "run python -m tools.measure_models"
 
 
 def test_the_stored_figures_are_what_counting_gives_now_and_all_that_the_file_holds() -> None:
-    figures = {name: measure.measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
+    figures = {name: measure_models.measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
     assert list(MEASURED) == list(MODELS), AGAIN
     assert figures == MEASURED, AGAIN
-    assert measure.TARGET.read_text() == measure.source(MEASURED), AGAIN
+    assert measure_models.TARGET.read_text() == measure_models.source(MEASURED), AGAIN
 
 
 def test_the_stored_smallest_input_of_every_kind_of_network_works_and_one_pixel_less_does_not() -> None:
@@ -32,7 +33,7 @@ def test_the_stored_smallest_input_of_every_kind_of_network_works_and_one_pixel_
         kinds.setdefault((getattr(factory, "func", factory), figures.smallest), name)
     assert len({network for network, _ in kinds}) > 10
     for (_, smallest), name in kinds.items():
-        model = measure.build(name).train()
+        model = measure_models.build(name).train()
         output_shape(model, 2, MODELS[name].in_channels, smallest, smallest)
         with pytest.raises((RuntimeError, ValueError)):
             output_shape(model, 2, MODELS[name].in_channels, smallest - 1, smallest - 1)
@@ -126,7 +127,7 @@ def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixt
     print_models("timm/*")
     head, *rows, last = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "parameters", "MACs", "at", "classes", "smallest", "year", "paper"]
-    assert len(rows) == len(zoos.stored("timm").figures) > 1300
+    assert len(rows) == len(model_table.stored("timm").figures) > 1300
     assert all(
         re.match(r"timm/\w+ +[\d,]+ +[\d.]+ [TGM] +3x\d+x\d+ +[\d,]+ +[\d,]+ +(20\d\d|-)  ", row) for row in rows
     )
@@ -136,7 +137,7 @@ def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixt
 def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(zoos, "installed", lambda zoo: None)
+    monkeypatch.setattr(model_table, "installed", lambda zoo: None)
     print_models("timm/resnet18")
     out = capsys.readouterr().out
     assert "11,689,512" in out
@@ -146,13 +147,13 @@ def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
 def test_figures_of_another_version_say_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counted = zoos.stored("timm").version
-    monkeypatch.setattr(zoos, "installed", lambda zoo: "99.1")
+    counted = model_table.stored("timm").version
+    monkeypatch.setattr(model_table, "installed", lambda zoo: "99.1")
     print_models("timm/resnet18")
     assert (
         f"names and figures are those of timm {counted}, installed is 99.1" in capsys.readouterr().out.splitlines()[-1]
     )
-    monkeypatch.setattr(zoos, "installed", lambda zoo: counted)
+    monkeypatch.setattr(model_table, "installed", lambda zoo: counted)
     print_models("timm/resnet18")
     assert "names and figures" not in capsys.readouterr().out
 
@@ -160,7 +161,7 @@ def test_figures_of_another_version_say_so_in_one_line(
 def test_a_name_that_only_another_version_has_is_listed_without_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(zoos, "installed", lambda zoo: "99.1")
+    monkeypatch.setattr(model_table, "installed", lambda zoo: "99.1")
     monkeypatch.setattr("lit_cnn.models.list_models", lambda pattern: ["torchvision/newnet"])
     print_models("torchvision/newnet")
     out = capsys.readouterr().out

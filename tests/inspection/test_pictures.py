@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lit_cnn.analysis import pictures
-from lit_cnn.models.inspect import inspect_layers
+from lit_cnn.inspection import pictures
+from lit_cnn.inspection.layers import inspect_layers
 
 
 @pytest.mark.parametrize("depth", [2, 30, 80])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_cnn.nn.upsample import bilinear, nearest, trilinear
+from lit_cnn.nn.reference.upsample import bilinear, nearest, trilinear
 
 
 def compare(mine: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], x: Tensor) -> None:

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_cnn.errors import UserError
+from lit_cnn.inspection.layers import Layer, Stack, dilated_stacks, inspect_layers
 from lit_cnn.models import MODELS, get_model
-from lit_cnn.models.inspect import Layer, Stack, dilated_stacks, inspect_layers
-from lit_cnn.nn.conv import HandConv2d
-
-from .helpers import SMALL, small
+from lit_cnn.nn.reference.conv import HandConv2d
+from tests.models.helpers import SMALL, small
 
 
 def build(name: str, **arguments: object) -> nn.Module:

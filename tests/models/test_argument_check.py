@@ -10,8 +10,7 @@ from lit_cnn.models import MODELS, get_model, model_arguments
 from lit_cnn.models.labnets import ConvNet
 from lit_cnn.models.resnet import BasicBlock, ResNet
 from lit_cnn.models.vgg import VGG
-
-from .helpers import SMALL
+from tests.models.helpers import SMALL
 
 ARGUMENTS = [
     (name, argument) for name in dict.fromkeys(key.split()[0] for key in SMALL) for argument in model_arguments(name)

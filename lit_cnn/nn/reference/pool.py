@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_cnn.nn.window import Setting, map_size, pair
+from lit_cnn.nn.reference.window import Setting, map_size, pair
 
 
 def _windows(x: Tensor, kernel: Setting, stride: Setting | None, padding: Setting, fill: float) -> Tensor:

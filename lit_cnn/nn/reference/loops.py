@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_cnn.nn.window import Setting, borders, check_channels, map_size, pair
+from lit_cnn.nn.reference.window import Setting, borders, check_channels, map_size, pair
 
 
 def conv2d_loops(

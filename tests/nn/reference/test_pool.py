@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_cnn.nn.pool import avg_pool2d, max_pool2d, max_unpool2d
+from lit_cnn.nn.reference.pool import avg_pool2d, max_pool2d, max_unpool2d
 
 CASES = [
     (2, None, 0),

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.fields import Chain, Field, hdc, image_field
-from lit_cnn.models.sizes import explain, output_shape
-from lit_cnn.models.trace import Trace
-from lit_cnn.nn.conv import HandConv2d
-from lit_cnn.nn.window import borders
+from lit_cnn.inspection.receptive_field import Chain, Field, hdc, image_field
+from lit_cnn.inspection.trace import Trace
+from lit_cnn.models._input_check import explain, output_shape
+from lit_cnn.nn.reference.conv import HandConv2d
+from lit_cnn.nn.reference.window import borders
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Stack:
 
     @property
     def m2(self) -> tuple[int | None, int | None]:
-        """M2 of the HDC rule along rows and columns, see ``lit_cnn.models.fields.hdc``.
+        """M2 of the HDC rule along rows and columns, see ``lit_cnn.inspection.receptive_field.hdc``.
 
         ``None`` along an axis without dilation, or with one convolution only: there is no second to fill its gaps.
         """

@@ -1,6 +1,6 @@
 """Stored figures of torchvision's and timm's models, so that listing them imports neither, nor torch.
 
-``zoo_figures/ZOO.csv`` has a line per model of one version of the zoo, ``papers.csv`` the titles of their papers.
+``model_figures/ZOO.csv`` has a line per model of one version of the zoo, ``papers.csv`` the titles of their papers.
 ``measure_zoos.py`` writes them.
 """
 
@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from lit_cnn.analysis.figures import Figures
+from lit_cnn.inspection.figures import Figures
 
 ZOOS = ("torchvision", "timm")
 COLUMNS = ("name", "parameters", "macs", "image", "classes", "smallest", "paper")
-FOLDER = Path(__file__).with_name("zoo_figures")
+FOLDER = Path(__file__).with_name("model_figures")
 PAPERS = FOLDER / "papers.csv"
 
 

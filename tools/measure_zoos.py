@@ -1,4 +1,4 @@
-"""Writes ``zoo_figures/``: ``python -m lit_cnn.analysis.measure_zoos``, to be run for a new torchvision or timm.
+"""Writes ``model_figures/``: ``python -m tools.measure_zoos``, to be run for a new torchvision or timm.
 
 One model after another is built and run on shapes alone, some 15 minutes for timm. Each is written as soon as it is
 counted, and a run that was stopped goes on from there. A new version of a zoo, or ``--again``, starts from nothing.
@@ -14,12 +14,13 @@ from typing import Any
 
 from torch import nn
 
-from lit_cnn.analysis import papers, zoos
-from lit_cnn.analysis.figures import Figures
-from lit_cnn.analysis.measure import macs
 from lit_cnn.errors import UserError
-from lit_cnn.models import external, smallest_input
-from lit_cnn.models.inspect import on_meta
+from lit_cnn.inspection import model_table
+from lit_cnn.inspection.figures import Figures
+from lit_cnn.inspection.layers import on_meta
+from lit_cnn.models import _external, smallest_input
+from tools import papers
+from tools.measure_models import macs
 
 
 def measure(name: str) -> Figures:
@@ -32,14 +33,14 @@ def measure(name: str) -> Figures:
     """
     zoo, _, short = name.partition("/")
     if zoo == "timm":
-        model: Any = on_meta(lambda: external.timm_module().create_model(short))
+        model: Any = on_meta(lambda: _external.timm_module().create_model(short))
         config = model.pretrained_cfg
         image, classes, fixed = config["input_size"], model.num_classes, config["fixed_input_size"]
     else:
-        model = on_meta(lambda: external.build(name, num_classes=1000, in_channels=3))
+        model = on_meta(lambda: _external.build(name, num_classes=1000, in_channels=3))
         # Most are for 224 pixels, but not all; the transform that belongs to the weights knows, unless the weights
         # are for another size than the model is built for (vit_h_14).
-        (side,) = external.torchvision_models().get_model_weights(short).DEFAULT.transforms().crop_size
+        (side,) = _external.torchvision_models().get_model_weights(short).DEFAULT.transforms().crop_size
         side = getattr(model, "image_size", side)
         image, classes, fixed = (3, side, side), 1000, False
     return Figures(
@@ -77,8 +78,8 @@ def _complain(what: str, error: Exception) -> None:
 
 def measure_zoo(zoo: str, again: bool) -> None:
     """Write the zoo's table, with what it holds already unless it is of another version or to be counted ``again``."""
-    names = external.torchvision_names() if zoo == "torchvision" else external.timm_names()
-    number = zoos.public(version(zoo))
+    names = _external.torchvision_names() if zoo == "torchvision" else _external.timm_names()
+    number = model_table.public(version(zoo))
     found = {} if again else _read(zoo, number)
     for i, name in enumerate(names):
         if name in found:
@@ -95,17 +96,17 @@ def measure_zoo(zoo: str, again: bool) -> None:
 
 
 def _read(zoo: str, number: str) -> dict[str, Figures]:
-    if not zoos.path(zoo).exists():
+    if not model_table.path(zoo).exists():
         return {}
-    stored = zoos.stored(zoo)
+    stored = model_table.stored(zoo)
     return stored.figures if stored.version == number else {}
 
 
 def _write(zoo: str, number: str, figures: dict[str, Figures]) -> None:
-    with zoos.path(zoo).open("w", newline="", encoding="utf-8") as file:
+    with model_table.path(zoo).open("w", newline="", encoding="utf-8") as file:
         print(f"# {zoo} {number}: written by measure_zoos.py, not to be edited", file=file)
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(zoos.COLUMNS)
+        rows.writerow(model_table.COLUMNS)
         for name, f in figures.items():
             image = "x".join(str(n) for n in f.image or ())
             rows.writerow([name.partition("/")[2], f.parameters, f.macs, image, f.classes, f.smallest, f.paper])
@@ -113,18 +114,18 @@ def _write(zoo: str, number: str, figures: dict[str, Figures]) -> None:
 
 def write_titles() -> None:
     """Write the titles of all papers that the stored models name."""
-    used = {figures.paper for zoo in zoos.ZOOS for figures in zoos.stored(zoo).figures.values()}
-    with zoos.PAPERS.open("w", newline="", encoding="utf-8") as file:
+    used = {figures.paper for zoo in model_table.ZOOS for figures in model_table.stored(zoo).figures.values()}
+    with model_table.PAPERS.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("arxiv", "title"))
         rows.writerows((number, title) for number, title in sorted(papers.titles().items()) if number in used)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lit_cnn.analysis.measure_zoos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.measure_zoos", description=__doc__)
     parser.add_argument("--again", action="store_true", help="count all anew, also what is stored for this version")
     arguments = parser.parse_args()
-    for zoo in zoos.ZOOS:
+    for zoo in model_table.ZOOS:
         measure_zoo(zoo, arguments.again)
     write_titles()
 

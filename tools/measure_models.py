@@ -1,4 +1,4 @@
-"""Writes ``measured.py``: ``python -m lit_cnn.analysis.measure``, to be run when a model is added or changed."""
+"""Writes ``measured.py``: ``python -m tools.measure_models``, to be run when a model is added or changed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lit_cnn.analysis.figures import Figures
+from lit_cnn.inspection.figures import Figures
+from lit_cnn.inspection.trace import Trace
 from lit_cnn.models import MODELS, get_model, smallest_input
-from lit_cnn.models.sizes import output_shape
-from lit_cnn.models.trace import Trace
+from lit_cnn.models._input_check import output_shape
 
 TARGET = Path(__file__).with_name("measured.py")
 
@@ -61,7 +61,7 @@ def source(figures: dict[str, Figures]) -> str:
     lines = [
         '"""Written by measure.py, so that listing the models need not build them. Not to be edited."""',
         "",
-        "from lit_cnn.analysis.figures import Figures",
+        "from lit_cnn.inspection.figures import Figures",
         "",
         "# fmt: off",
         "MEASURED = {",

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.nn.window import Setting, borders, check_channels, map_size, pair
+from lit_cnn.nn.reference.window import Setting, borders, check_channels, map_size, pair
 
 
 def conv2d(

@@ -1,6 +1,6 @@
 """Written by measure.py, so that listing the models need not build them. Not to be edited."""
 
-from lit_cnn.analysis.figures import Figures
+from lit_cnn.inspection.figures import Figures
 
 # fmt: off
 MEASURED = {

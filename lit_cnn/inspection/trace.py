@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lit_cnn.models.fields import Field, merge
+from lit_cnn.inspection.receptive_field import Field, merge
 
 aten = torch.ops.aten
 

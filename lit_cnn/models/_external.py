@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.models.inspect import on_meta
-from lit_cnn.models.sizes import checked, first_layer
+from lit_cnn.inspection.layers import on_meta
+from lit_cnn.models._input_check import checked, first_layer
 
 
 def torchvision_models() -> ModuleType:

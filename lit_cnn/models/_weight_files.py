@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.external import torchvision_models
+from lit_cnn.models._external import torchvision_models
 
 # Names in files that torchvision still publishes or has written before, with those of today. Its own loading code does
 # the same: models/densenet.py, _load_state_dict; models/vision_transformer.py, MLPBlock._load_from_state_dict.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn.models.fields import Axis, Field, Link, hdc, image_field, merge
+from lit_cnn.inspection.receptive_field import Axis, Field, Link, hdc, image_field, merge
 
 
 def conv(field: Field, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Field:

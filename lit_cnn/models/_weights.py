@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models.external import build
-from lit_cnn.models.freeze import all_heads
-from lit_cnn.models.sizes import first_layer
-from lit_cnn.models.weight_files import current_names, published, read_state_dict
+from lit_cnn.models._external import build
+from lit_cnn.models._freeze import all_heads
+from lit_cnn.models._input_check import first_layer
+from lit_cnn.models._weight_files import current_names, published, read_state_dict
 
 
 @dataclass

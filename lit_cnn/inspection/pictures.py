@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import LogNorm
 
-from lit_cnn.models.inspect import Layer, Stack
+from lit_cnn.inspection.layers import Layer, Stack
 
 LABELS = 40  # names along the axis stay readable up to here
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lit_cnn.nn.conv import DepthwiseSeparableConv2d, HandConv2d, conv2d, conv_transpose2d
-from lit_cnn.nn.loops import conv2d_loops, conv_transpose2d_loops, pool2d_loops
-from lit_cnn.nn.pool import avg_pool2d, max_pool2d
+from lit_cnn.nn.reference.conv import DepthwiseSeparableConv2d, HandConv2d, conv2d, conv_transpose2d
+from lit_cnn.nn.reference.loops import conv2d_loops, conv_transpose2d_loops, pool2d_loops
+from lit_cnn.nn.reference.pool import avg_pool2d, max_pool2d
 
 CASES = [
     {},

@@ -6,8 +6,7 @@ import torchvision.models
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS, explain, get_model, smallest_input
-
-from .helpers import small
+from tests.models.helpers import small
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import functools
 import re
 import sys
 
-from lit_cnn.models.external import timm_module, torchvision_models
+from lit_cnn.models._external import timm_module, torchvision_models
 
 _REFERENCE = re.compile(r"`([^`]+?)`?\s*[-<]\s*https?://arxiv\.org/\w+/(\d{4}\.\d{4,5})")
 
