@@ -13,7 +13,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lit_cnn.callbacks.metrics_csv import MetricsCSV, Row, read_metrics
+from lit_cnn.callbacks.csv_logger import MetricsCSV, Row, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_cnn.callbacks import bad_images
-from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion, write_confusion
 from lit_cnn.errors import UserError
+from lit_cnn.results.confusion import confusion_counts, plot_confusion, write_confusion
 from lit_cnn.utils.terminal import console
 
 FILES: tuple[str, ...] = (

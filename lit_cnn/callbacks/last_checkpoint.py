@@ -19,7 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
 
-from lit_cnn.callbacks.finite import NotFiniteError
+from lit_cnn.callbacks.nan_guard import NotFiniteError
 from lit_cnn.checkpoint.interval import Every
 from lit_cnn.checkpoint.io import PARTIAL, CheckpointWriteError, remove_partial_files
 from lit_cnn.checkpoint.progress import epoch_is_cut, validation_follows

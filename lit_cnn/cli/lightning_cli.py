@@ -23,14 +23,14 @@ from lit_cnn import data as data_package
 from lit_cnn import run_folder
 from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
+from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
-from lit_cnn.callbacks.finite import FiniteLoss
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
-from lit_cnn.callbacks.metrics_csv import MetricsCSV
-from lit_cnn.callbacks.preview import Preview
-from lit_cnn.callbacks.progress import Progress
-from lit_cnn.callbacks.run_record import RunRecord
+from lit_cnn.callbacks.nan_guard import FiniteLoss
+from lit_cnn.callbacks.progress_bar import Progress
+from lit_cnn.callbacks.run_metadata import RunRecord
+from lit_cnn.callbacks.throughput_report import Preview
 from lit_cnn.checkpoint.interval import Every
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import Record, base_config

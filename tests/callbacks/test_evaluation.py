@@ -17,8 +17,8 @@ from PIL import Image
 from rich.console import Console
 
 from lit_cnn.callbacks import EvaluationReport, Progress
-from lit_cnn.callbacks.confusion import confusion_counts, plot_confusion
 from lit_cnn.errors import UserError
+from lit_cnn.results.confusion import confusion_counts, plot_confusion
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
 ALL_FILES = ["class_indices.json", "confusion_matrix.csv", "confusion_matrix.png", "confusion_matrix_normalized.png"]

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lit_cnn.callbacks import MetricsCSV
-from lit_cnn.callbacks.metrics_csv import read_metrics
+from lit_cnn.callbacks.csv_logger import read_metrics
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
 

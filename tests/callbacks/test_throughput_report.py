@@ -6,9 +6,9 @@ import time
 import pytest
 from lightning.pytorch import Trainer
 
-from lit_cnn.callbacks import preview
-from lit_cnn.callbacks.preview import Preview
-from lit_cnn.callbacks.progress import Progress
+from lit_cnn.callbacks import throughput_report
+from lit_cnn.callbacks.progress_bar import Progress
+from lit_cnn.callbacks.throughput_report import Preview
 from lit_cnn.data import Digits
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.tasks.classification import ImageClassifier
@@ -32,7 +32,9 @@ def told(capsys, **settings):
     return [found for line in told_text(capsys, **settings).splitlines() if (found := LINE.fullmatch(line))]
 
 
-@pytest.mark.parametrize(("steps", "measured"), [(5, 5), (20, 13 - preview.WARM_UP)])  # 13 batches of 100 in an epoch
+@pytest.mark.parametrize(
+    ("steps", "measured"), [(5, 5), (20, 13 - throughput_report.WARM_UP)]
+)  # 13 batches of 100 in an epoch
 def test_it_is_told_once_and_of_the_first_epoch_if_that_is_shorter(steps, measured, capsys):
     (line,) = told(capsys, steps=steps)
     assert int(line[1]) == measured
@@ -62,16 +64,16 @@ def test_advice_names_what_can_still_be_done(monkeypatch):
         class datamodule:  # noqa: N801  # an attribute of that name
             cache = "none"
 
-    monkeypatch.setattr(preview, "cores", lambda processes: 4)
-    assert preview._advice(Fit()) == ": raise --workers (now 2) or set --data.cache disk"
-    monkeypatch.setattr(preview, "cores", lambda processes: 2)
-    assert preview._advice(Fit()) == ": set --data.cache disk"
+    monkeypatch.setattr(throughput_report, "cores", lambda processes: 4)
+    assert throughput_report._advice(Fit()) == ": raise --workers (now 2) or set --data.cache disk"
+    monkeypatch.setattr(throughput_report, "cores", lambda processes: 2)
+    assert throughput_report._advice(Fit()) == ": set --data.cache disk"
     Fit.datamodule.cache = "disk"
-    assert preview._advice(Fit()) == ""
+    assert throughput_report._advice(Fit()) == ""
 
 
 def test_a_run_of_few_steps_tells_what_there_is(capsys):
-    said = told_text(capsys, max_steps=preview.WARM_UP + 2)
+    said = told_text(capsys, max_steps=throughput_report.WARM_UP + 2)
     assert said.count("first 2 steps: ") == 1
     assert "to go" not in said
 

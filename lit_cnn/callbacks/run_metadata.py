@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
-from lit_cnn.callbacks.metrics_csv import MetricsCSV
+from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.checkpoint.compatibility import changes, fit_progress, order_of
 from lit_cnn.checkpoint.progress import is_exact, reopen_cut_epoch
 from lit_cnn.checkpoint.record import KEY, Record
