@@ -1,4 +1,4 @@
-"""Mistakes a user can fix, told in one line. Imports nothing, so that every package may use it."""
+"""Every exception of the package, and spelling hints for their messages. Imports nothing of lit_cnn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,26 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake the user can fix. The message is plain English: what is wrong, where, and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    Settings in it are spelled as in Python and YAML, between backticks: ```data.max_pixels```, or
+    ```data.on_bad_image=skip``` with a value. The command line prints the message without a traceback, with these as
+    flags, and exits with status 2.
     """
+
+
+class NotFiniteError(UserError):
+    """The loss or the weights are NaN or infinite: there is nothing worth saving."""
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint is not what was written: truncated, or changed since."""
+
+
+class CheckpointWriteError(UserError):
+    """A checkpoint could not be written; existing ones are unchanged."""
+
+
+class Stopped(SystemExit):
+    """The run was told to stop, and has saved. The exit status is 128 + the signal's number, as shells expect."""
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -20,7 +20,7 @@ from rich.text import Text
 from lit_cnn.callbacks import bad_images
 from lit_cnn.errors import UserError
 from lit_cnn.results.confusion import confusion_counts, plot_confusion, write_confusion
-from lit_cnn.utils.terminal import console
+from lit_cnn.utils.console import console
 
 FILES: tuple[str, ...] = (
     "predictions.csv",

@@ -19,23 +19,20 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
 
-from lit_cnn.callbacks.nan_guard import NotFiniteError
+from lit_cnn.callbacks.nan_guard import not_finite
 from lit_cnn.checkpoint.interval import Every
-from lit_cnn.checkpoint.io import PARTIAL, CheckpointWriteError, remove_partial_files
+from lit_cnn.checkpoint.io import PARTIAL, remove_partial_files
 from lit_cnn.checkpoint.progress import epoch_is_cut, validation_follows
 from lit_cnn.checkpoint.record import KEY, load_verified
 from lit_cnn.checkpoint.snapshot import Boundary
 from lit_cnn.distributed.flags import Votes
-from lit_cnn.errors import UserError
+from lit_cnn.errors import CheckpointWriteError, NotFiniteError, Stopped, UserError
+from lit_cnn.utils.console import say
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 FILES = 4  # best, last, previous, and the one being written
-
-
-class Stopped(SystemExit):
-    """The run was told to stop, and has saved. The exit status is 128 + the signal's number, as shells expect."""
 
 
 class LastCheckpoint(Checkpoint):
@@ -95,8 +92,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
-        if self._received is not None and self._speaks:
-            print("that step was the run's last: it is finished", file=sys.stderr)
+        if self._received is not None:
+            say("that step was the run's last: it is finished", error=True)
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -117,7 +114,7 @@ class LastCheckpoint(Checkpoint):
             self._undone = True
             self._save(trainer)
         except Exception as error:  # the exception that is under way matters more
-            print(f"could not save on the way out: {error}", file=sys.stderr)
+            say(f"could not save after the error: {error}", error=True, all_ranks=True)
         finally:
             self._undone = False
 
@@ -233,12 +230,11 @@ class LastCheckpoint(Checkpoint):
                 return False
         return True
 
-    @staticmethod
-    def _check_weights(trainer: Trainer) -> None:
-        """Refuse to save weights that are no numbers any more: the files there are better."""
+    def _check_weights(self, trainer: Trainer) -> None:
+        """Refuse to save weights that are NaN or infinite: the files there are better."""
         weights = [p.detach() for p in trainer.lightning_module.parameters() if p.is_floating_point() and p.numel()]
         if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
-            raise NotFiniteError.of(trainer, "the weights hold values that are infinite or no numbers")
+            raise not_finite(trainer, "the weights hold values that are infinite or NaN", self.path)
 
     def _check_space(self, trainer: Trainer, module: LightningModule) -> None:
         """Refuse to start where the checkpoints would fill the disk.

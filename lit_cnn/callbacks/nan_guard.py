@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,46 +13,52 @@ from torch.optim import Optimizer
 
 from lit_cnn.checkpoint.snapshot import Boundary
 from lit_cnn.distributed.flags import Votes
-from lit_cnn.errors import UserError
+from lit_cnn.errors import NotFiniteError, UserError
+from lit_cnn.utils.console import say
 
 
-class NotFiniteError(UserError):
-    """The loss or the weights are NaN or infinite: there is nothing worth saving."""
+def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFiniteError:
+    """The error for the present step.
 
-    @classmethod
-    def of(cls, trainer: Trainer, what: str) -> NotFiniteError:
-        """The error for the present step; ``what`` says what was found."""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
-        # by its name: the module of LastCheckpoint needs this one
-        last = next((getattr(c, "path", "") for c in callbacks if type(c).__name__ == "LastCheckpoint"), "")
-        return cls(
-            f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
-            f"{rate:.4g}: stopped; the last good checkpoint is {last or 'not kept'}. Try a smaller --lr, "
-            "--trainer.gradient_clip_val 1, or --skip_nonfinite_steps 10"
-        )
+    Args:
+        trainer: the run.
+        what: was found.
+        checkpoint: ``last.ckpt``, if the run keeps one.
+    """
+    rate = trainer.optimizers[0].param_groups[0]["lr"]
+    return NotFiniteError(
+        f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
+        f"{rate:.4g}: stopped; the last good checkpoint is {checkpoint or 'not kept'}. Try a smaller `model.lr`, "
+        "`trainer.gradient_clip_val=1`, or `skip_nonfinite_steps=10`"
+    )
 
 
-class FiniteLoss(Callback):
+class NanGuard(Callback):
     """Stop at the first training loss that is NaN or infinite, before it reaches the weights where that is free.
 
     Reading a number back makes a GPU's queue run dry, so there the loss is looked at one step later, and always before
     anything is saved. Skipping needs the answer before every update, on any device.
 
     Args:
-        skips: how many such steps in the whole run to leave out instead of stopping. A step that is left out changes
-            neither weights nor running statistics; the schedule goes on.
+        skips: how many such steps in the whole run to skip instead of stopping. A skipped step changes neither weights
+            nor running statistics; the schedule goes on.
+        checkpoint: ``last.ckpt``, for the message; ``None`` where the run keeps none.
     """
 
-    def __init__(self, skips: int = 0) -> None:
+    def __init__(self, skips: int = 0, checkpoint: Path | None = None) -> None:
         if skips < 0:
-            raise UserError(f"--skip_nonfinite_steps {skips}: give 0 (stop) or more")
-        self.skips = skips
+            raise UserError(f"`skip_nonfinite_steps={skips}`: give 0 (stop) or more")
+        self.skips, self.checkpoint = skips, checkpoint
         self.skipped = 0
         self._boundary = Boundary()
         self._votes = Votes()
         self._pending: Tensor | None = None  # a loss that was not looked at yet
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
+
+    @property
+    def state_key(self) -> str:
+        """The name under which checkpoints keep the state: the class's first one."""
+        return "FiniteLoss"
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were left out so far."""
@@ -93,14 +100,15 @@ class FiniteLoss(Callback):
             return
         self.skipped += 1
         if self.skipped > self.skips:
-            raise NotFiniteError.of(trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last")
+            raise not_finite(
+                trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last", self.checkpoint
+            )
         self._boundary.restore(pl_module)
         optimizer.zero_grad(set_to_none=True)
-        if trainer.is_global_zero:
-            print(
-                f"step {trainer.global_step + 1} left out: its loss or a gradient is not finite "
-                f"({self.skipped} of at most {self.skips})"
-            )
+        say(
+            f"skipped step {trainer.global_step + 1}: its loss or a gradient is not finite "
+            f"({self.skipped} of at most {self.skips})"
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the last loss before anything is saved."""
@@ -111,9 +119,9 @@ class FiniteLoss(Callback):
         self._look(trainer)
         value = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and value is not None and not math.isfinite(value):
-            raise NotFiniteError.of(trainer, f"the validation loss is {float(value)}")
+            raise not_finite(trainer, f"the validation loss is {float(value)}", self.checkpoint)
 
     def _look(self, trainer: Trainer) -> None:
         pending, self._pending = self._pending, None
         if pending is not None and not torch.isfinite(pending).all():
-            raise NotFiniteError.of(trainer, f"the training loss is {float(pending)}")
+            raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_cnn.data.loading.threads import cores
 from lit_cnn.utils import memory
+from lit_cnn.utils.cpu import num_cores
 from lit_cnn.utils.throughput import Meter, clock, speed, time_left
 
 WARM_UP = 3  # steps that choose kernels, fill caches and start threads
@@ -120,7 +120,7 @@ def _advice(trainer: Trainer) -> str:
     """What would feed the run faster, where something could."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set in fit
     loader: Any = trainer.train_dataloader
-    spare = 0 < loader.workers < cores(trainer.num_devices)
+    spare = 0 < loader.workers < num_cores(trainer.num_devices)
     remedies = [f"raise --workers (now {loader.workers})"] if spare else []
     if getattr(data, "cache", None) == "none":
         remedies.append("set --data.cache disk")

@@ -14,13 +14,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from lit_cnn.checkpoint.diff import content_hash
 from lit_cnn.checkpoint.record import HASH, KEY, load_verified
-from lit_cnn.errors import UserError
+from lit_cnn.errors import CheckpointWriteError, UserError
+from lit_cnn.utils.files import sync_folder
 
 PARTIAL = ".partial"  # ends the hidden names of files that are being written
-
-
-class CheckpointWriteError(UserError):
-    """A checkpoint could not be written; those there are as they were."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -118,14 +115,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can."""
-    if os.name != "posix":  # Windows cannot open folders
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,14 +12,10 @@ from typing import Any
 import torch
 
 from lit_cnn.checkpoint.diff import content_hash
-from lit_cnn.errors import UserError
+from lit_cnn.errors import DamagedCheckpointError, UserError
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
 HASH = "content_hash"  # in that part: of everything else in the file
-
-
-class DamagedCheckpointError(UserError):
-    """The file is not what was written: cut short, or changed since."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cnn import run_folder
-from lit_cnn.checkpoint.record import DamagedCheckpointError, Record, read_progress, read_record
+from lit_cnn.checkpoint.record import Record, read_progress, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import flatten, read_config
-from lit_cnn.errors import UserError
+from lit_cnn.errors import DamagedCheckpointError, UserError
 
 
 def is_first_process() -> bool:

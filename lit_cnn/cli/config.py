@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from lit_cnn.errors import UserError
-from lit_cnn.utils.terminal import console
+from lit_cnn.utils.console import console
 
 
 class Difference(NamedTuple):

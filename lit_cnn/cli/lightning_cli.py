@@ -27,7 +27,7 @@ from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
-from lit_cnn.callbacks.nan_guard import FiniteLoss
+from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.callbacks.progress_bar import Progress
 from lit_cnn.callbacks.run_metadata import RunRecord
 from lit_cnn.callbacks.throughput_report import Preview
@@ -296,7 +296,7 @@ class LitCLI(LightningCLI):
                 run_folder.hold(self.run_dir)
             self.config_init["fit"]["checkpoint"].dirpath = str((self.run_dir / "checkpoints").resolve())
             record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
-            finite = FiniteLoss(self.config["fit"].skip_nonfinite_steps)
+            finite = NanGuard(self.config["fit"].skip_nonfinite_steps)
             callbacks += [record, finite, Curves(), BadImages(self.run_dir)]
             if config.logger in (None, True):
                 kwargs["logger"] = self._loggers(self.run_dir)

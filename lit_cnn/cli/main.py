@@ -7,18 +7,16 @@ mistyped commands need not wait for.
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
 import gc
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from types import FrameType
 
 from lit_cnn import __version__
 from lit_cnn.cli import argv
-from lit_cnn.errors import UserError
+from lit_cnn.cli.errors import as_flags, report_errors
+from lit_cnn.utils.console import spell_settings_by
+from lit_cnn.utils.signals import handle_sigterm
 
 HELP = """\
 lit-cnn trains, tests and resumes convolutional image models.
@@ -57,14 +55,6 @@ Settings name classes of lit_cnn, torch.optim, torchvision, timm and Lightning's
 --debug shows the traceback behind an error.  --version prints the version.
 """
 
-# what a write fails with when the disk is full, a quota or a limit is reached, or the disk is read-only
-NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-EXIT_USER_ERROR = 2
-EXIT_CRASH = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
-EXIT_TERMINATED = 143  # 128 + SIGTERM
-
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command.
@@ -89,50 +79,9 @@ def main(args: Sequence[str] | None = None) -> None:
         faulthandler.enable(
             sys.__stderr__, all_threads=False
         )  # with lit_cnn.data.decoding.crash_report, names a file that kills
-    with termination_answered(), reported(debug):
+    spell_settings_by(as_flags)
+    with handle_sigterm(), report_errors(debug):
         _dispatch(words, debug)
-
-
-def terminate(number: int, frame: FrameType | None) -> None:
-    """Answer a signal where there is nothing to save."""
-    print("\nstopped", file=sys.stderr)
-    raise SystemExit(128 + number)
-
-
-@contextlib.contextmanager
-def termination_answered() -> Iterator[None]:
-    """Answer SIGTERM from the first moment, before there is a step to finish."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def reported(debug: bool) -> Iterator[None]:
-    """Turn what goes wrong inside into one line and an exit status."""
-    try:
-        yield
-    except UserError as error:
-        if debug:
-            raise
-        _fail(str(error), EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail("interrupted", EXIT_INTERRUPTED)
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            where = error.filename or "a file of the run"
-            _fail(f"cannot write {where}: {error.strerror}; checkpoints are as they were", EXIT_USER_ERROR)
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
 
 
 def _dispatch(words: list[str], debug: bool) -> None:
@@ -175,12 +124,6 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _fail(message: str, status: int) -> None:
-    sys.stdout.flush()
-    print(f"lit-cnn: error: {message}", file=sys.stderr)
-    raise SystemExit(status)
 
 
 if __name__ == "__main__":

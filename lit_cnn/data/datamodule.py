@@ -21,6 +21,7 @@ from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.data.validation import check_settings
 from lit_cnn.errors import UserError
 from lit_cnn.utils import memory
+from lit_cnn.utils.cpu import num_cores
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +246,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
         """Return how many threads decode; for a loader of ``part`` it may be measured, once."""
-        cores = threads.cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
+        cores = num_cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
         if self.workers != "auto" or part is None:
             return threads.number(self.workers, cores)
         if self._measured_workers is None:

@@ -21,10 +21,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from lit_cnn.callbacks.last_checkpoint import Stopped
-from lit_cnn.cli.main import terminate
 from lit_cnn.distributed.connections import LOST, Link
-from lit_cnn.errors import UserError
+from lit_cnn.errors import Stopped, UserError
+from lit_cnn.utils.signals import terminate
 
 GRACE = 5.0  # seconds for a process to end by itself once another one is gone
 LAST_STEPS = 12.0  # seconds for a process that is ending to be gone

@@ -22,7 +22,7 @@ from lit_cnn.data import Batch
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import trial
 from lit_cnn.tuner.auto import AUTO, settled
-from lit_cnn.utils import memory, terminal
+from lit_cnn.utils import memory
 from lit_cnn.utils.console import Display
 
 LOWEST, HIGHEST = 1.23e-6, 10.0  # learning rates; the odd lowest one marks the parameter groups that have it
@@ -68,7 +68,7 @@ def _search(config: Namespace) -> tuple[float, str]:
     model = trial.model(
         config, data, lr=LOWEST, lr_scheduler="constant", lr_warmup_epochs=0.0, lr_stop=None, ema_decay=None
     )
-    test = RangeTest(Display(terminal.console()))
+    test = RangeTest(Display())
     trainer = trial.trainer(
         options,
         device,

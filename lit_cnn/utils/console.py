@@ -1,14 +1,50 @@
-"""Where progress is written to: lines that stay, and bars on a terminal."""
+"""The one way to say something: lines, tables and progress bars on the terminal."""
 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.text import Text
+from lit_cnn.utils.rank import is_rank_zero
 
-from lit_cnn.utils import terminal
+if TYPE_CHECKING:  # rich is imported only when something is drawn
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+PLAIN_WIDTH = 160  # columns where there is no terminal to ask: broken words are hard to search for in a file
+
+
+class _Style:
+    """How messages spell settings; the command line replaces it by one that makes them flags."""
+
+    format: Callable[[str], str] = staticmethod(lambda text: text)
+
+
+def spell_settings_by(function: Callable[[str], str]) -> None:
+    """Pass every line that :func:`say` and :class:`Display` write through ``function`` first."""
+    _Style.format = staticmethod(function)
+
+
+def say(line: str, *, error: bool = False, all_ranks: bool = False) -> None:
+    """Print a line, on rank zero only.
+
+    Args:
+        line: settings in it stand between backticks, as in :class:`~lit_cnn.errors.UserError`.
+        error: to standard error.
+        all_ranks: on every rank, for what concerns this process alone.
+    """
+    if all_ranks or is_rank_zero():
+        print(_Style.format(line), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def console() -> Console:
+    """A rich console on standard output, as it is now."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()  # rich alone would believe FORCE_COLOR
+    return Console(highlight=False, force_terminal=terminal, width=None if terminal else PLAIN_WIDTH)
 
 
 class Display:
@@ -27,7 +63,7 @@ class Display:
     def console(self) -> Console:
         """Where this writes; what is printed there while bars are up comes out above them."""
         if self._console is None:
-            self._console = terminal.console()
+            self._console = console()
         return self._console
 
     @property
@@ -37,7 +73,10 @@ class Display:
 
     def line(self, text: str) -> None:
         """Write a line that stays."""
+        text = _Style.format(text)
         if self.live:
+            from rich.text import Text
+
             self.console.print(Text(text), soft_wrap=True)
         else:  # not by rich, which breaks lines at 80 letters
             self.console.file.write(text + "\n")
@@ -48,6 +87,8 @@ class Display:
         if not self.live:
             return
         if self._bars is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),

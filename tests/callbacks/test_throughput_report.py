@@ -64,9 +64,9 @@ def test_advice_names_what_can_still_be_done(monkeypatch):
         class datamodule:  # noqa: N801  # an attribute of that name
             cache = "none"
 
-    monkeypatch.setattr(throughput_report, "cores", lambda processes: 4)
+    monkeypatch.setattr(throughput_report, "num_cores", lambda processes: 4)
     assert throughput_report._advice(Fit()) == ": raise --workers (now 2) or set --data.cache disk"
-    monkeypatch.setattr(throughput_report, "cores", lambda processes: 2)
+    monkeypatch.setattr(throughput_report, "num_cores", lambda processes: 2)
     assert throughput_report._advice(Fit()) == ": set --data.cache disk"
     Fit.datamodule.cache = "disk"
     assert throughput_report._advice(Fit()) == ""

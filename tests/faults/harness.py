@@ -74,9 +74,9 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
     sys.stdout = sys.stderr = file
     from lit_cnn.cli import lightning_cli
     from lit_cnn.cli.argv import parse
-    from lit_cnn.cli.main import reported
+    from lit_cnn.cli.errors import report_errors
 
-    with reported(debug=False):
+    with report_errors(debug=False):
         lightning_cli.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 

@@ -20,9 +20,9 @@ from lightning.pytorch import Callback
 
 from lit_cnn.checkpoint.diff import differences
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
-from lit_cnn.checkpoint.record import DamagedCheckpointError, load_verified, read_record
+from lit_cnn.checkpoint.record import load_verified, read_record
 from lit_cnn.cli.main import main
-from lit_cnn.errors import UserError
+from lit_cnn.errors import DamagedCheckpointError, UserError
 from tests.conftest import TINY, state_differences
 
 from .harness import KillAt, last, run, scalars, terminal

@@ -12,7 +12,7 @@ import yaml
 
 from lit_cnn.errors import UserError
 from lit_cnn.inspection.tables import count, giga, table
-from lit_cnn.utils.terminal import console
+from lit_cnn.utils.console import console
 
 if TYPE_CHECKING:
     from lit_cnn.inspection.layers import Layer, Stack

@@ -13,7 +13,7 @@ from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
 from lit_cnn.inspection.measured import MEASURED
 from lit_cnn.inspection.tables import aligned, count, giga, table
-from lit_cnn.utils.terminal import console
+from lit_cnn.utils.console import console
 
 LONG = 200  # rows; rich would take longer for such a table than all else together
 NUMBERS = ("parameters", "MACs", "at", "classes", "smallest", "reference")

@@ -24,8 +24,7 @@ from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.image_files import PictureDataModule
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import Display
-from lit_cnn.utils.terminal import console
+from lit_cnn.utils.console import Display, console
 
 SHARD_MB = 64  # a second of a fast network: fewer requests gain nothing, and 16 of them mix 50,000 photos
 

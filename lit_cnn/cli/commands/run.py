@@ -14,10 +14,10 @@ from lightning.pytorch.trainer.states import TrainerStatus
 
 from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
-from lit_cnn.callbacks.last_checkpoint import Stopped
 from lit_cnn.cli import checkpoint_argument
-from lit_cnn.cli.main import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
+from lit_cnn.errors import Stopped
 
 if TYPE_CHECKING:
     from lit_cnn.cli.lightning_cli import LitCLI

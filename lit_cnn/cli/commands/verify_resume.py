@@ -164,9 +164,9 @@ def _given(words: Sequence[str], flag: str) -> list[str]:
 
 def main() -> None:
     """One run of a comparison: ``python -m lit_cnn.cli.commands.verify_resume STEP fit …``; 0 is never killed."""
-    from lit_cnn.cli.main import reported
+    from lit_cnn.cli.errors import report_errors
 
-    with reported(debug=False):
+    with report_errors(debug=False):
         from lit_cnn.cli import lightning_cli
 
         step = int(sys.argv[1])

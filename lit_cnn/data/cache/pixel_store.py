@@ -26,11 +26,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from lit_cnn.checkpoint.io import sync_folder
 from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
 from lit_cnn.utils import memory
 from lit_cnn.utils.console import Display
+from lit_cnn.utils.files import sync_folder
 
 try:
     import fcntl

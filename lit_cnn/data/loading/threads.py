@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,12 +38,6 @@ def check(workers: Workers) -> None:
 def number(workers: Workers, cores: int) -> int:
     """Threads where nothing is measured: those given, else one a core, but not many."""
     return workers if isinstance(workers, int) else min(cores, MOST)
-
-
-def cores(processes: int) -> int:
-    """Cores for each of so many processes on this machine, at least 1."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // processes)
 
 
 def measured(source: Source, rows: Tensor, batch_size: int, epoch: int | None, most: int) -> tuple[int, str]:

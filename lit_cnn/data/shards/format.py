@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_cnn.checkpoint.io import sync_folder
 from lit_cnn.data.datamodule import Part
 from lit_cnn.data.decoding.decode import why
 from lit_cnn.data.decoding.source import FileSource
@@ -34,6 +33,7 @@ from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.download import file_sum, locked
+from lit_cnn.utils.files import sync_folder
 
 MANIFEST, INDEX = "manifest.json", "index.npz"
 PARTS = ("train", "val", "test")

@@ -14,6 +14,7 @@ from lit_cnn.cli.main import main
 from lit_cnn.data import Digits, ImageFolder
 from lit_cnn.data.loading import threads
 from lit_cnn.errors import UserError
+from lit_cnn.utils.cpu import num_cores
 from tests.conftest import state_differences, write_pictures
 
 Make = Callable[..., Path]
@@ -62,7 +63,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return {1: 100.0, 2: 180.0, 4: 185.0}[number]
 
     monkeypatch.setattr(threads, "speed", speed)
-    monkeypatch.setattr(threads, "cores", lambda processes: 4 // processes)
+    monkeypatch.setattr("lit_cnn.data.datamodule.num_cores", lambda processes: 4 // processes)
     return asked
 
 
@@ -94,7 +95,7 @@ def test_a_real_measurement_chooses_one_of_the_candidates(make_folder: Make, mon
     root = make_folder({"train/a": 5, "train/b": 5})
     data = ImageFolder(data_dir=str(root), image_size=16, batch_size=4, workers="auto")
     data.setup("fit")
-    assert data.train_dataloader().workers in threads.candidates(threads.cores(1))
+    assert data.train_dataloader().workers in threads.candidates(num_cores(1))
 
 
 def test_runs_with_auto_are_those_with_any_number_and_go_on_as_such(

@@ -1,0 +1,75 @@
+"""One line and an exit status for whatever went wrong. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import sys
+from collections.abc import Iterator
+
+from lit_cnn.cli.argv import ALIASES
+from lit_cnn.errors import UserError
+
+EXIT_CRASH = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+# what a write fails with when the disk is full, a quota or a limit is reached, or the disk is read-only
+NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+# A setting between backticks, alone or with a value: `data.batch_size`, `data.batch_size=32`.
+_SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)*)(?:=([^`]*))?`")
+_SHORT = {
+    **{setting: alias.replace("_", "-") for alias, setting in reversed(ALIASES.items()) if alias.startswith("--")},
+    "--trainer.max_epochs": "--epochs",
+    "--data.image_size": "--img-size",
+}
+
+
+def as_flags(text: str) -> str:
+    """Spell the settings of a message as flags: ```data.batch_size=32``` becomes ``--batch-size 32``.
+
+    Library code names a setting as Python and YAML do, between backticks; only the command line knows flags.
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = f"--{found[1]}", found[2]
+        name = _SHORT.get(name, name)
+        return name if value is None else f"{name} {value}"
+
+    return _SETTING.sub(flag, text)
+
+
+@contextlib.contextmanager
+def report_errors(debug: bool) -> Iterator[None]:
+    """Turn an exception into one line on standard error and an exit status.
+
+    Args:
+        debug: let it through, for its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        if debug:
+            raise
+        _fail(as_flags(str(error)), EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            where = error.filename or "a file of the run"
+            _fail(f"cannot write {where}: {error.strerror}; checkpoints are unchanged", EXIT_USER_ERROR)
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stdout.flush()
+    print(f"lit-cnn: error: {message}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,29 @@
+"""What SIGTERM does while there is no training step to finish."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Signal handler: exit with the shell's status for the signal, where there is nothing to save."""
+    print("\nstopped", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def handle_sigterm() -> Iterator[None]:
+    """Handle SIGTERM by :func:`terminate` unless somebody else already handles it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
