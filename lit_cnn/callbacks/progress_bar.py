@@ -18,7 +18,7 @@ RUNNING = ("train/loss", "train/acc")
 VALIDATION = ("val/loss", "val/acc")
 
 
-class Progress(ProgressBar):
+class ProgressBar(ProgressBar):
     """Shows where a run is: epoch, batch, running loss and accuracy, images/s, time left; then a line for each epoch.
 
         epoch 3/10  train/loss 0.412  train/acc 0.861  val/loss 0.390  val/acc 0.870  1,234 img/s  12 s

@@ -1,4 +1,4 @@
-"""The first steps of a fit, told once: how fast it goes, how long it will take, what it needs and what it waits for."""
+"""Throughput report after the first steps of a fit: images/s, time to go, peak memory, time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARM_UP = 3  # steps that choose kernels, fill caches and start threads
 WAITING = 0.1  # share of the time from which on something can be won by feeding faster
 
 
-class Preview(Callback):
+class ThroughputReport(Callback):
     """After the first steps of a fit, print one line.
 
         first 20 steps: 1,234 img/s, about 12:30 to go, peak memory 1.2 GiB, waiting for data 38%: raise --workers …

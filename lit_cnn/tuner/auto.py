@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import checkpoint_argument
 from lit_cnn.errors import UserError
 
@@ -24,8 +24,8 @@ AUTO = "auto"
 def settled(
     setting: str,
     trainer: Namespace,
-    record: Record | None,
-    stored: Callable[[Record], Any],
+    record: CheckpointRecord | None,
+    stored: Callable[[CheckpointRecord], Any],
     search: Callable[[], tuple[Any, str]],
 ) -> str:
     """The value in the place of ``auto``; one line says which and why.
@@ -46,7 +46,7 @@ def settled(
         value, why = str(stored(record)), f"that of {record.path}; auto searches for new training runs only"
     else:
         value, why = agree(setting, trainer, search)
-    if checkpoint_argument.is_first_process():
+    if checkpoint_argument.is_rank_zero():
         print(f"{setting.rpartition('.')[2].replace('_', ' ')} auto: {value} ({why})")
     return value
 
@@ -65,7 +65,7 @@ def agree(setting: str, trainer: Namespace, search: Callable[[], tuple[Any, str]
         UserError: in processes that something else started, which cannot tell each other what they found.
     """
     variable = "LIT_CNN_" + setting.rpartition(".")[2].upper()
-    if not checkpoint_argument.is_first_process():
+    if not checkpoint_argument.is_rank_zero():
         if variable not in os.environ:
             raise _outside(setting)
         return os.environ[variable], ""

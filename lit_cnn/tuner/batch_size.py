@@ -12,7 +12,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import trial
@@ -28,7 +28,7 @@ GPU_MARGIN = 0.95  # of a GPU's memory: what a run needs varies a little from st
 GROWTH = 32 * 2**20  # bytes; less between two batch sizes says nothing
 
 
-def settle(config: Namespace, record: Record | None) -> None:
+def settle(config: Namespace, record: CheckpointRecord | None) -> None:
     """Put a number in the place of ``data.batch_size: auto``, and say which.
 
     Raises:
@@ -41,7 +41,7 @@ def settle(config: Namespace, record: Record | None) -> None:
         )
 
 
-def _stored(record: Record) -> int:
+def _stored(record: CheckpointRecord) -> int:
     stored = record.config["data"]["init_args"].get("batch_size")
     if not isinstance(stored, int):
         raise UserError(f"{record.path} names no batch size: give --batch-size a number instead of auto")

@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data import Batch
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import trial
@@ -33,7 +33,7 @@ DESCENT = 0.02  # the loss must come down by this share of what it was, or nothi
 NOISE = 2.5  # and by so many times its usual change from step to step
 
 
-def settle(config: Namespace, record: Record | None) -> None:
+def settle(config: Namespace, record: CheckpointRecord | None) -> None:
     """Put a number in the place of ``model.lr: auto``, and say which and why.
 
     Raises:
@@ -55,7 +55,7 @@ def settle(config: Namespace, record: Record | None) -> None:
     settings.lr = lr
 
 
-def _stored(record: Record) -> float:
+def _stored(record: CheckpointRecord) -> float:
     return record.config["model"]["lr"]
 
 

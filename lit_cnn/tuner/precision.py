@@ -16,7 +16,7 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.distributed import fsdp
 from lit_cnn.tuner.auto import AUTO, settled
 
@@ -42,14 +42,14 @@ class AutoTrainer(Trainer):
         super().__init__(*args, precision=precision, **kwargs)
 
 
-def settle(config: Namespace, record: Record | None) -> None:
+def settle(config: Namespace, record: CheckpointRecord | None) -> None:
     """Put a precision in the place of ``trainer.precision: auto``, and say which and why."""
     options = config.trainer
     if options.precision == AUTO:
         options.precision = settled("trainer.precision", options, record, _stored, lambda: _search(options))
 
 
-def _stored(record: Record) -> str:
+def _stored(record: CheckpointRecord) -> str:
     return record.config["trainer"].get("precision") or FLOAT32
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 
-from lit_cnn.callbacks import Progress
+from lit_cnn.callbacks import ProgressBar
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.throughput import Meter, clock, number, speed
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
@@ -26,15 +26,15 @@ EPOCH_LINE = re.compile(
 )
 
 
-def plain(**settings: Any) -> tuple[Progress, io.StringIO]:
+def plain(**settings: Any) -> tuple[ProgressBar, io.StringIO]:
     out = io.StringIO()
-    return Progress(console=Console(file=out), **settings), out
+    return ProgressBar(console=Console(file=out), **settings), out
 
 
-def on_terminal(width: int = 120, **settings: Any) -> tuple[Progress, io.StringIO]:
+def on_terminal(width: int = 120, **settings: Any) -> tuple[ProgressBar, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=width, _environ={"TERM": "xterm-256color"})
-    return Progress(console=console, **settings), out
+    return ProgressBar(console=console, **settings), out
 
 
 def fit(progress: Progress, model: TinyModel | None = None, **settings: Any) -> Trainer:
@@ -56,7 +56,7 @@ def test_force_color_does_not_put_control_characters_into_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    fit(Progress())
+    fit(ProgressBar())
     assert not CONTROL.search(capsys.readouterr().out)
 
 

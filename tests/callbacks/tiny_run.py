@@ -127,7 +127,7 @@ def tiny_trainer(*callbacks: Callback, **kwargs: Any) -> Trainer:
         "log_every_n_steps": 1,
         "num_sanity_val_steps": 0,
     }
-    if callbacks and any(type(callback).__name__ == "Progress" for callback in callbacks):
+    if callbacks and any(type(callback).__name__ == "ProgressBar" for callback in callbacks):
         settings.pop("enable_progress_bar")
     return Trainer(callbacks=list(callbacks), **{**settings, **kwargs})
 

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback
 from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.main import main
-from lit_cnn.distributed.watchdog import Peers
+from lit_cnn.distributed.watchdog import ProcessWatchdog
 from tests.conftest import TINY, load, state_differences
 from tests.distributed.pair import run_pair
 
@@ -55,7 +55,7 @@ def checkpoints(root: str | Path) -> Path:
     return Path(root) / "lightning_logs" / "version_0" / "checkpoints"
 
 
-@mock.patch.object(Peers, "_let_go")  # ends the group of processes, which further runs need
+@mock.patch.object(ProcessWatchdog, "_let_go")  # ends the group of processes, which further runs need
 def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
@@ -136,7 +136,7 @@ def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
 )
 def test_what_needs_whole_weights_is_refused(setting, value, workdir, fails):
     line = fails("fit", *TINY, "--trainer.strategy=fsdp", f"--{setting}={value}")
-    assert line.startswith(f"--{setting} {value} does not go with --trainer.strategy fsdp".replace("true", "True"))
+    assert line.startswith(f"--{setting} {value} does not work with --strategy fsdp".replace("true", "True"))
 
 
 def test_lightnings_other_forms_are_refused(workdir, fails):

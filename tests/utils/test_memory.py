@@ -172,7 +172,7 @@ def test_where_auto_cannot_work_it_is_refused(words, environment, message, workd
 
 
 def test_other_processes_take_the_first_ones_number(monkeypatch, capsys):
-    monkeypatch.setattr(auto.start, "is_first_process", lambda: False)
+    monkeypatch.setattr(auto.start, "is_rank_zero", lambda: False)
     config = Namespace(data=Namespace(init_args=Namespace(batch_size="auto")), trainer=Namespace(num_nodes=1))
     monkeypatch.setenv("LIT_CNN_BATCH_SIZE", "48")
     batch_size.settle(config, None)
