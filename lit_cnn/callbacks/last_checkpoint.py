@@ -40,9 +40,10 @@ class LastCheckpoint(Checkpoint):
     """Keep ``last.ckpt`` and the one before it, ``previous.ckpt``, and save before stopping on a signal.
 
     Lightning's ``save_last`` skips epochs without a new best. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 finishes
-    the optimizer step, saves and ends the run with :class:`Stopped`; a second one exits at once. Nothing is
+    the optimizer step, saves and ends the run with ``Stopped``; a second one exits at once. Nothing is
     saved at an epoch's last batch: what follows it (validation, metrics, the epoch's own save) would be skipped on
-    resume, so it is done first. A training step that raises is undone up to the last optimizer step, and that state is saved.
+    resume, so it is done first. A training step that raises is undone up to the last optimizer step, and that state is
+    saved.
 
     Args:
         folder: where the checkpoints go.
@@ -223,7 +224,7 @@ class LastCheckpoint(Checkpoint):
         return kept
 
     def _is_valid(self) -> bool:
-        """Whether last.ckpt is worth keeping: a damaged one, skipped by the resume, would replace a valid previous.ckpt."""
+        """Whether last.ckpt is worth keeping: a damaged one must not replace a valid previous.ckpt."""
         if not self._valid:
             try:
                 load_verified(self.path)

@@ -37,7 +37,7 @@ def on_terminal(width: int = 120, **settings: Any) -> tuple[ProgressBar, io.Stri
     return ProgressBar(console=console, **settings), out
 
 
-def fit(progress: Progress, model: TinyModel | None = None, **settings: Any) -> Trainer:
+def fit(progress: ProgressBar, model: TinyModel | None = None, **settings: Any) -> Trainer:
     trainer = tiny_trainer(progress, **settings)
     trainer.fit(model or TinyModel(), datamodule=TinyData())
     return trainer
@@ -106,15 +106,15 @@ def test_the_terminal_is_given_back_when_training_breaks_off(error: type[BaseExc
 @pytest.mark.parametrize("make", [plain, on_terminal])
 def test_the_device_is_not_waited_for_between_refreshes(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
     reads: list[str] = []
-    inside = Progress.on_train_batch_end
+    inside = ProgressBar.on_train_batch_end
 
-    def watched(self: Progress, *args: Any) -> None:
+    def watched(self: ProgressBar, *args: Any) -> None:
         with monkeypatch.context() as patch:
             for name in ("item", "__float__", "__bool__", "tolist", "cpu"):
                 patch.setattr(torch.Tensor, name, lambda *_, name=name: reads.append(name) or 0.0)
             inside(self, *args)
 
-    monkeypatch.setattr(Progress, "on_train_batch_end", watched)
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", watched)
     fit(make(refresh_seconds=1000.0, line_seconds=1000.0)[0])
     assert reads == []
     fit(make(refresh_seconds=0.0, line_seconds=0.0)[0])

@@ -22,7 +22,8 @@ def told_text(capsys, epochs=2, steps=20, size=12, **settings):
     model = ImageClassifier(10, 1, "lenet_maxpool", backbone_args={"image_size": size})
     trainer = Trainer(
         accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[ProgressBar(), ThroughputReport(steps)], **settings,
+        enable_model_summary=False, num_sanity_val_steps=0,
+        callbacks=[ProgressBar(), ThroughputReport(steps)], **settings,
     )  # fmt: skip
     trainer.fit(model, datamodule=Digits(batch_size=100, image_size=size))
     return capsys.readouterr().out

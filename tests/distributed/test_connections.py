@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lit_cnn.distributed.connections import DIED
+from lit_cnn.distributed.connections import DIED, PeerConnections
 
 
 @pytest.fixture

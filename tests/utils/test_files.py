@@ -12,9 +12,14 @@ from lit_cnn.utils.files import atomic_write, digest, file_checksum, file_lock
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
-        file.write("half")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with atomic_write(path) as file:
+            file.write("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -34,8 +34,8 @@ def main(words: list[str], debug: bool = False) -> None:
     """Fetch, verify and unpack the images as their settings say, decode every one, and print how many there are.
 
     Raises:
-        UserError: for settings that are not about the data, data that cannot be used, and image files that cannot be read
-            where the policy is not to skip them; these have been listed then.
+        UserError: for settings that are not about the data, data that cannot be used, and unreadable image files where
+            the policy is not to skip them; these have been listed then.
     """
     arguments = parse(words)
     plugins.import_plugins(arguments.allow_import)
