@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lit_cnn.errors import UserError
 from lit_cnn.inspection.receptive_field import Chain, Field, hdc, image_field
 from lit_cnn.inspection.trace import Trace
-from lit_cnn.models._input_check import explain, output_shape
+from lit_cnn.models._input_check import input_error, output_shape
 from lit_cnn.nn.reference.conv import HandConv2d
 from lit_cnn.nn.reference.window import borders
 
@@ -65,7 +65,7 @@ def inspect_layers(model: nn.Module, image_size: int | tuple[int, int], in_chann
         with _calls(model, trace) as layers, trace:
             output_shape(model, 1, in_channels, height, width)
     except Exception:
-        line = explain(model, torch.empty(1, in_channels, height, width))
+        line = input_error(model, torch.empty(1, in_channels, height, width))
         if line:
             raise UserError(line) from None
         raise

@@ -5,7 +5,7 @@ import torch
 import torchvision.models
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import MODELS, explain, get_model, smallest_input
+from lit_cnn.models import MODELS, input_error, get_model, smallest_input
 from tests.models.helpers import small
 
 
@@ -73,8 +73,8 @@ def test_the_size_reported_is_that_of_the_mode_and_the_other_modes_is_named(trai
 def test_networks_without_auxiliary_heads_name_one_size_for_both_modes() -> None:
     model, _ = small("vgg11_bn")
     line = "VGG cannot take 31x31 images; the smallest size that works is 32x32"
-    assert explain(model.train(), torch.zeros(2, 3, 31, 31)) == line
-    assert explain(model.eval(), torch.zeros(2, 3, 31, 31)) == line
+    assert input_error(model.train(), torch.zeros(2, 3, 31, 31)) == line
+    assert input_error(model.eval(), torch.zeros(2, 3, 31, 31)) == line
 
 
 def test_looking_for_the_smallest_size_changes_nothing_in_the_model() -> None:
@@ -102,7 +102,7 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
             return get_model(name, num_classes=10, in_channels=channels, image_size=size)
 
         def line(height: int, width: int) -> str:
-            return explain(model, torch.zeros(2, channels, height, width, device="cpu"))
+            return input_error(model, torch.zeros(2, channels, height, width, device="cpu"))
 
         built = model.image_size
         fixed = f"its dense layers were built for {built}x{built}: resize the images, or build it with"
@@ -156,11 +156,13 @@ def test_models_of_other_zoos_are_explained_and_measured_too() -> None:
         assert smallest_input(torchvision.models.vgg11(weights=None)) == 32
         vit = torchvision.models.vit_b_32(weights=None)
     assert smallest_input(vit) == 224
-    assert explain(vit, torch.zeros(1, 3, 224, 224)) == ""
+    assert input_error(vit, torch.zeros(1, 3, 224, 224)) == ""
     # It takes one size only, and has an image_size that is not that of dense layers behind a map.
     cannot = "VisionTransformer cannot take"
-    assert explain(vit, torch.zeros(1, 3, 64, 64)) == f"{cannot} 64x64 images; the smallest size that works is 224x224"
-    assert explain(vit, torch.zeros(1, 3, 256, 256)) == f"{cannot} 256x256 images; a size that works is 224x224"
+    assert (
+        input_error(vit, torch.zeros(1, 3, 64, 64)) == f"{cannot} 64x64 images; the smallest size that works is 224x224"
+    )
+    assert input_error(vit, torch.zeros(1, 3, 256, 256)) == f"{cannot} 256x256 images; a size that works is 224x224"
 
 
 def test_where_only_some_sizes_go_through_the_next_larger_common_one_is_named_or_the_nearest() -> None:
@@ -170,8 +172,10 @@ def test_where_only_some_sizes_go_through_the_next_larger_common_one_is_named_or
                 raise RuntimeError(f"no {x.shape[2]}")
             return x
 
-    assert explain(Some(), torch.zeros(2, 3, 90, 90)) == "Some cannot take 90x90 images; a size that works is 224x224"
-    assert explain(Some(), torch.zeros(2, 3, 500, 500)).endswith("; a size that works is 256x256")
+    assert (
+        input_error(Some(), torch.zeros(2, 3, 90, 90)) == "Some cannot take 90x90 images; a size that works is 224x224"
+    )
+    assert input_error(Some(), torch.zeros(2, 3, 500, 500)).endswith("; a size that works is 256x256")
 
 
 def test_where_no_size_goes_through_the_size_is_not_blamed() -> None:
@@ -179,7 +183,7 @@ def test_where_no_size_goes_through_the_size_is_not_blamed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("broken")
 
-    assert explain(Broken(), torch.zeros(2, 3, 32, 32)) == ""
+    assert input_error(Broken(), torch.zeros(2, 3, 32, 32)) == ""
     with pytest.raises(UserError, match="Broken accepts no square input of up to 1024 pixels"):
         smallest_input(Broken())
 
@@ -195,5 +199,5 @@ def test_a_compiled_model_is_explained_without_compiling_it_for_every_size() -> 
     model.compile(backend=backend)
     model(x)
     before = len(graphs)
-    assert "the smallest size that works is 8x8" in explain(model, torch.zeros(2, 3, 7, 7))
+    assert "the smallest size that works is 8x8" in input_error(model, torch.zeros(2, 3, 7, 7))
     assert len(graphs) == before
