@@ -7,8 +7,8 @@ import torch
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS, get_model, model_arguments
-from lit_cnn.models.toynets import ConvNet
 from lit_cnn.models.resnet import BasicBlock, ResNet
+from lit_cnn.models.toynets import ConvNet
 from lit_cnn.models.vgg import VGG
 from tests.models.helpers import SMALL
 

@@ -5,7 +5,7 @@ import torch
 import torchvision.models
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import MODELS, input_error, get_model, smallest_input
+from lit_cnn.models import MODELS, get_model, input_error, smallest_input
 from tests.models.helpers import small
 
 
@@ -105,12 +105,14 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
             return input_error(model, torch.zeros(2, channels, height, width, device="cpu"))
 
         built = model.image_size
-        fixed = f"its dense layers were built for {built}x{built}: resize the images, or build it with"
+        fixed = f"its dense layers were built for {built}x{built}: set `data.image_size={built}`, or"
         for size in (least, least + 1, 2 * built):
-            assert line(size, size).endswith(f"{fixed} image_size={size}")
+            assert line(size, size).endswith(f"{fixed} `model.backbone_args.image_size={size}`")
             assert build(size)(torch.empty(2, channels, size, size)).shape == (2, 10)
         for height, width in ((least - 1, least - 1), (1, 1), (2 * built, 3 * built)):
-            assert line(height, width).endswith(f"{fixed} another image_size (square, from {least} up)")
+            assert line(height, width).endswith(
+                f"{fixed} `model.backbone_args.image_size` (square images, from {least} up)"
+            )
         with pytest.raises(UserError, match=f"image_size {least - 1} is too small, the smallest is {least}"):
             build(least - 1)
         # A larger image is no reason to name the smallest one.
@@ -121,7 +123,10 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.zeros(2, 1, 32, 32), "ResNet was built for 3 input channels, got 1: build it with in_channels=1"),
+        (
+            torch.zeros(2, 1, 32, 32),
+            "ResNet was built for 3 input channels, got 1: set `data.channels=3`, or build it with in_channels=1",
+        ),
         (torch.zeros(3, 32, 32), r"shape \(N, C, H, W\), got a tensor of shape \(3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "takes float images, got torch.uint8"),
     ],

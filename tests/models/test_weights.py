@@ -147,7 +147,9 @@ def test_what_is_frozen_must_come_from_the_file_even_if_the_rest_need_not(saved:
     model = resnet(3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     frozen = freeze(model, "backbone", 3).tensors
-    with pytest.raises(UserError, match=r"no fitting values for layer3.2.bn2.running_mean, and freeze") as error:
+    with pytest.raises(
+        UserError, match=r"no fitting values for layer3.2.bn2.running_mean, and `model.freeze`"
+    ) as error:
         load_weights(model, "resnet20", path, strict=False, num_classes=3, frozen=frozen)
     assert "\n" not in str(error.value)
     assert same(model, before)
