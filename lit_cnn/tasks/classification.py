@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import explain, get_model
+from lit_cnn.models import get_model, input_error
 from lit_cnn.models._freeze import Frozen
 from lit_cnn.models._freeze import freeze as freeze_layers
 from lit_cnn.models._weights import load_weights
@@ -146,8 +146,8 @@ class ImageClassifier(LightningModule):
         try:
             outputs = self.backbone(image)
         except (RuntimeError, ValueError, TypeError) as error:
-            # A compiled network does not explain a wrong input itself, as all others do.
-            if line := explain(self.backbone, image):
+            # A compiled network, unlike all others, raises no such error itself.
+            if line := input_error(self.backbone, image):
                 raise UserError(line) from error
             raise
         self._check_outputs(outputs, len(image))

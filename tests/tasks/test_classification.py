@@ -54,7 +54,7 @@ def test_frozen_layers_that_a_file_lacks_are_refused_and_without_a_file_there_is
         ImageClassifier(10, 1, "lenet", weights_strict=False, **settings).setup("fit")
         return capsys.readouterr().out
 
-    with pytest.raises(UserError, match=r"half.pth has no fitting values for features.3.weight, and freeze"):
+    with pytest.raises(UserError, match=r"half.pth has no fitting values for features.3.weight, and `model.freeze`"):
         start(weights="half.pth", freeze=2)
     assert "9 of 10 tensors loaded" in start(weights="half.pth", freeze=1)
     note = "note: freeze=1 without weights: what is frozen keeps its initial, random values"
