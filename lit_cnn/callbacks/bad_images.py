@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_cnn.utils.datamodule import datamodule
+
 NAME = "bad_images.csv"
 
 
@@ -24,7 +26,7 @@ class BadImages(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the list; on resume it is that of now."""
         if trainer.is_global_zero:
-            found = trainer.datamodule.skipped()  # type: ignore[attr-defined]  # Lightning sets it in fit
+            found = datamodule(trainer).skipped()
             if found or (self.run_dir / NAME).exists():
                 write_bad_images(self.run_dir, found)
 

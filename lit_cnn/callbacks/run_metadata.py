@@ -19,6 +19,7 @@ from lit_cnn.checkpoint.compatibility import changes, fit_progress, order_of
 from lit_cnn.checkpoint.progress import is_exact, reopen_cut_epoch
 from lit_cnn.checkpoint.record import KEY, Record
 from lit_cnn.errors import UserError
+from lit_cnn.utils.datamodule import datamodule
 
 
 class RunRecord(Callback):
@@ -76,8 +77,7 @@ class RunRecord(Callback):
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
         path.write_text(text, encoding="utf-8")
-        names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]  # Lightning sets it in fit
-        indices = {str(index): name for index, name in enumerate(names)}
+        indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
         text = json.dumps(indices, indent=2, ensure_ascii=False) + "\n"
         (self.run_dir / "class_indices.json").write_text(text, encoding="utf-8")
 
@@ -121,7 +121,7 @@ class RunRecord(Callback):
                 logger.experiment.flush()
             elif isinstance(logger, MetricsCSV):
                 logger.save()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        data = datamodule(trainer)
         checkpoint[KEY] = {
             "config": self.config,
             "class_names": list(data.class_names),

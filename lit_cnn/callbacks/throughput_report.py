@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn.utils import memory
 from lit_cnn.utils.cpu import num_cores
+from lit_cnn.utils.datamodule import datamodule
 from lit_cnn.utils.throughput import Meter, clock, speed, time_left
 
 WARM_UP = 3  # steps that choose kernels, fill caches and start threads
@@ -112,16 +113,16 @@ def _waited(trainer: Trainer) -> float:
 
 def _peak(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"peak GPU memory {memory.shown(torch.cuda.max_memory_allocated(device))}"
-    return f"peak memory {memory.shown(memory.peak())}"
+        return f"peak GPU memory {memory.format_bytes(torch.cuda.max_memory_allocated(device))}"
+    return f"peak memory {memory.format_bytes(memory.peak())}"
 
 
 def _advice(trainer: Trainer) -> str:
     """What would feed the run faster, where something could."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set in fit
+    data = datamodule(trainer)
     loader: Any = trainer.train_dataloader
     spare = 0 < loader.workers < num_cores(trainer.num_devices)
     remedies = [f"raise --workers (now {loader.workers})"] if spare else []
-    if getattr(data, "cache", None) == "none":
+    if getattr(data, "cache", None) == "none":  # only sets of image files have a cache
         remedies.append("set --data.cache disk")
     return f": {' or '.join(remedies)}" if remedies else ""

@@ -38,6 +38,7 @@ from lit_cnn.cli import checkpoint_argument, import_allowlist, validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.commands.run import execute, how_to_go_on, interruption_told
 from lit_cnn.cli.config import differences, drop, flatten, print_differences, read_config
+from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import explain
 from lit_cnn.cli.unprofiled import Unprofiled
 from lit_cnn.data import ImageDataModule, Images
@@ -47,7 +48,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
-from lit_cnn.utils import allocator, memory
+from lit_cnn.utils import allocator
 
 DATASETS = sorted(
     name
@@ -80,7 +81,7 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
     """
     if not debug:
         _quiet()
-    allocator.keep_freed()
+    allocator.keep_freed_memory()
     record = checkpoint_argument.find_record(arguments, checkpoint_argument.root_folder(arguments))
     validation.check_flags(arguments, record)
     words = [arguments.command]
@@ -102,7 +103,7 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
     words += arguments.bare
     with import_allowlist.only_allowed(arguments.allow_import):
         cli = LitCLI(arguments, record, base, words, callbacks)
-        scarce = memory.out_of_memory_told(arguments.command, cli.config[arguments.command], record is not None)
+        scarce = report_out_of_memory(arguments.command, cli.config[arguments.command], record is not None)
         with cli.peers.together(), interruption_told(cli), scarce:
             execute(cli)
 
@@ -213,11 +214,12 @@ class LitCLI(LightningCLI):
         if command == "fit":
             self._let_steps_decide(config.trainer)
             validation.check_training(config, self.record)
-        precision.settle(config, self.record)
+        precision.resolve(config, self.record)
         if command == "fit":
             fsdp.check(config)
-        batch_size.settle(config, self.record)  # its search trains at the run's precision
-        lr_finder.settle(config, self.record)  # on the run's batches
+        batch_size.resolve(config, self.record)  # its search trains at the run's precision
+        with report_out_of_memory(command, config, self.record is not None):
+            lr_finder.resolve(config, self.record)  # on the run's batches
         data = config.data.init_args
         if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are
