@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lit_cnn.callbacks.csv_logger import MetricsCSV, Row, read_metrics
+from lit_cnn.tasks.base import as_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ class Curves(Callback):
 
     Args:
         every_seconds: The least time between two drawings during training.
-        title: Heads the picture; the backbone's name by default.
+        title: Heads the picture; the task's title by default.
     """
 
     FILE_NAME = "results.png"
@@ -70,7 +71,7 @@ class Curves(Callback):
             return
         logger.save()
         if logger.path.exists():
-            title = self.title if self.title is not None else str(pl_module.hparams.get("backbone", ""))
+            title = self.title if self.title is not None else as_task(pl_module).title
             plot_curves(logger.path, logger.path.with_name(self.FILE_NAME), title)
         self._drawn_at = time.monotonic()
 

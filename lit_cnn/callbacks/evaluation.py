@@ -20,7 +20,9 @@ from rich.text import Text
 from lit_cnn.callbacks import bad_images
 from lit_cnn.errors import UserError
 from lit_cnn.results.confusion import confusion_counts, plot_confusion, write_confusion
+from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import console
+from lit_cnn.utils.datamodule import find_datamodule
 
 FILES: tuple[str, ...] = (
     "predictions.csv",
@@ -41,11 +43,9 @@ Predictions = dict[str, np.ndarray]
 class EvaluationReport(Callback):
     """Writes what a test, validate or predict run found to ``out_dir`` and prints it as one table on rank 0.
 
-    Every step's output must be a dict of ``index`` int64 (N,), ``target`` int64 (N,) (below 0: unknown) and ``probs``
-    float (N, K), or None where a process has run out of images. Names come from ``trainer.datamodule``:
-    ``class_names`` and ``sample_name(split, index)``, images that could not be read from ``skipped(split)`` (name and
-    reason) where it has that. The counts of a test are ``pl_module.test_confusion``, int64
-    (K, K) over all processes, where the module has it.
+    The module is a :class:`~lit_cnn.tasks.base.Task`, whose steps return an
+    :class:`~lit_cnn.tasks.base.EvaluationOutput`, or None on a rank that has run out of images. Class and sample names
+    and the images that could not be read come from the data module.
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run, confusion_matrix.csv,
     confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json; bad_images.csv if
@@ -87,7 +87,7 @@ class EvaluationReport(Callback):
     # The reports are made here and not at the epoch's end: there, callbacks come before the module's own hook.
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report."""
-        self._report(trainer, getattr(pl_module, "test_confusion", None))
+        self._report(trainer, as_task(pl_module).test_confusion)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report, but not of validation during training."""
@@ -115,15 +115,15 @@ class EvaluationReport(Callback):
             return
         stage = str(trainer.state.fn.value) if trainer.state.fn else ""
         split = SPLITS[stage]
-        data = getattr(trainer, "datamodule", None)
-        names = [str(name) for name in getattr(data, "class_names", range(num_classes))]
+        data = find_datamodule(trainer)
+        names = list(data.class_names) if data else [str(index) for index in range(num_classes)]
         if len(names) != num_classes:
             raise UserError(f"the model has {num_classes} classes but the data {len(names)}: {', '.join(names)}")
-        files = [str(data.sample_name(split, i)) if data else str(i) for i in found["index"].tolist()]
+        files = [data.sample_name(split, i) if data else str(i) for i in found["index"].tolist()]
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
         _write_predictions(out_dir / "predictions.csv", files, names, found)
-        skipped: dict[str, str] = data.skipped(split) if data is not None and hasattr(data, "skipped") else {}
+        skipped = data.skipped(split) if data else {}
         if skipped:
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()

@@ -27,6 +27,7 @@ from lit_cnn.checkpoint.record import KEY, load_verified
 from lit_cnn.checkpoint.snapshot import Boundary
 from lit_cnn.distributed.flags import Votes
 from lit_cnn.errors import CheckpointWriteError, NotFiniteError, Stopped, UserError
+from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -110,7 +111,7 @@ class LastCheckpoint(Checkpoint):
         if self._saved_at == trainer.global_step:
             return
         try:
-            self._boundary.restore(pl_module)
+            self._boundary.restore(as_task(pl_module).train_means)
             self._undone = True
             self._save(trainer)
         except Exception as error:  # the exception that is under way matters more
@@ -152,7 +153,7 @@ class LastCheckpoint(Checkpoint):
             return
         number, due = self._agreed(trainer)
         if trainer.world_size == 1:
-            self._boundary.take(trainer, pl_module)
+            self._boundary.take(trainer, pl_module, as_task(pl_module).train_means)
         if number is not None or due:
             self._save(trainer)
         if number is not None:
@@ -171,7 +172,7 @@ class LastCheckpoint(Checkpoint):
         if last or due or number is not None or (self.every.epochs and epochs % self.every.epochs == 0):
             self._save(trainer)
         if trainer.world_size == 1:
-            self._boundary.take(trainer, pl_module, epoch_end=True)
+            self._boundary.take(trainer, pl_module, as_task(pl_module).train_means, epoch_end=True)
 
     def _due(self, trainer: Trainer) -> bool:
         steps, seconds = self.every.steps, self.every.seconds
@@ -273,5 +274,5 @@ def _expected_size(trainer: Trainer, module: LightningModule) -> int:
     trained = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
     everything = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
     states = 2 if any("Adam" in type(optimizer).__name__ for optimizer in trainer.optimizers) else 1
-    averaged = everything if module.hparams.get("ema_decay") is not None else 0
+    averaged = everything if as_task(module).ema_decay is not None else 0
     return everything + averaged + states * trained

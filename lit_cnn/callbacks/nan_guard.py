@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lit_cnn.checkpoint.snapshot import Boundary
 from lit_cnn.distributed.flags import Votes
 from lit_cnn.errors import NotFiniteError, UserError
+from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
 
 
@@ -71,7 +72,7 @@ class NanGuard(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember what a step that is left out must not change."""
         if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
-            self._boundary.take(trainer, pl_module)
+            self._boundary.take(trainer, pl_module, as_task(pl_module).train_means)
             self._finite = None
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -103,7 +104,7 @@ class NanGuard(Callback):
             raise not_finite(
                 trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last", self.checkpoint
             )
-        self._boundary.restore(pl_module)
+        self._boundary.restore(as_task(pl_module).train_means)
         optimizer.zero_grad(set_to_none=True)
         say(
             f"skipped step {trainer.global_step + 1}: its loss or a gradient is not finite "

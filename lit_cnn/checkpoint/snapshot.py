@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+
+class RunningMeans(Protocol):
+    """A task's running means over an epoch."""
+
+    def local_state(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Copies of this rank's sums and counts, by name."""
+
+    def load_local_state(self, state: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Restore what :meth:`local_state` returned."""
 
 
 class Boundary:
@@ -27,14 +38,14 @@ class Boundary:
         self._loops: dict[str, Any] | None = None  # all loops, at an epoch's end
         self._progress: dict[str, Any] = {}  # of the epoch loop, inside an epoch
 
-    def take(self, trainer: Trainer, module: LightningModule, epoch_end: bool = False) -> None:
+    def take(self, trainer: Trainer, module: LightningModule, means: RunningMeans, epoch_end: bool = False) -> None:
         """Make this moment the boundary; to be called where a checkpoint could be saved."""
         if self._live is None:
             self._live = [b for b in module.buffers() if b.numel()]
             self._kept = [torch.empty_like(b) for b in self._live]
         if self._live:
             torch._foreach_copy_(self._kept, self._live)
-        self._means = {name: (mean.total.clone(), mean.count.clone()) for name, mean in _means(module).items()}
+        self._means = means.local_state()
         loop = trainer.fit_loop.epoch_loop
         self._loops = copy.deepcopy(_all_loops(trainer)) if epoch_end else None
         self._progress = {
@@ -54,16 +65,11 @@ class Boundary:
         return self.global_step == trainer.global_step
 
     @torch.no_grad()
-    def restore(self, module: LightningModule) -> None:
+    def restore(self, means: RunningMeans) -> None:
         """Put buffers and running means back."""
         if self._live:
             torch._foreach_copy_(self._live, self._kept)
-        for name, mean in _means(module).items():
-            if name in self._means:
-                mean.total.copy_(self._means[name][0])
-                mean.count.copy_(self._means[name][1])
-            else:
-                mean.reset()
+        means.load_local_state(self._means)
 
     def loops(self, trainer: Trainer) -> dict[str, Any]:
         """The loops' state to write in a checkpoint, as it was at the boundary."""
@@ -81,7 +87,3 @@ def _plain(progress: Any) -> dict[str, Any]:
 
 def _all_loops(trainer: Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector._get_loops_state_dict()
-
-
-def _means(module: LightningModule) -> dict[str, Any]:
-    return dict(getattr(module, "train_means", {}).items())

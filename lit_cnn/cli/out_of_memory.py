@@ -42,7 +42,9 @@ def report_out_of_memory(command: str, config: Any, resumes: bool) -> Iterator[N
 def _batch_size(command: str, config: Any) -> int:
     """Images per batch; in an evaluation, the most that the data module puts into one."""
     data = config.data.init_args
-    return int(data.batch_size if command == "fit" else data.eval_batch_size or default_eval_batch_size(data.batch_size))
+    return int(
+        data.batch_size if command == "fit" else data.eval_batch_size or default_eval_batch_size(data.batch_size)
+    )
 
 
 def _remedies(command: str, config: Any, resumes: bool) -> list[str]:

@@ -85,7 +85,9 @@ class ClassificationLoss(nn.Module):
         if self.name == "cross_entropy":
             return F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
         if self._registered is not None:
-            return self._call_registered(logits, _smooth(target, logits, label_smoothing) if label_smoothing else target)
+            return self._call_registered(
+                logits, _smooth(target, logits, label_smoothing) if label_smoothing else target
+            )
         return (logits.softmax(1) - _smooth(target, logits, label_smoothing)).square().mean(1)
 
     def _call_registered(self, logits: Tensor, target: Tensor) -> Tensor:

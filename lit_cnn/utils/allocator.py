@@ -20,7 +20,13 @@ if sys.platform != "win32":
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt(3)
 _NEVER = 2**31 - 1
 # A user who sets one of these has tuned malloc already, or uses another allocator.
-_USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
+_USER_SETTINGS = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+    "GLIBC_TUNABLES",
+    "LD_PRELOAD",
+)
 
 
 @cache
