@@ -188,7 +188,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each kind (3)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given = parser.parse_args(args)
-    allocator.keep_freed()  # as every command does
+    allocator.keep_freed_memory()  # as every command does
     small = measure(small_kinds(given.images, given.batch_size), given.repeats)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder, "photos")

@@ -43,7 +43,7 @@ def recipe(count: int, side: int) -> pixel_store.Recipe:
 
 def smaps() -> dict[str, int]:
     """Bytes of this process's memory by kind, as Linux counts them."""
-    found = memory.numbers(Path("/proc/self/smaps_rollup"))
+    found = memory.read_fields(Path("/proc/self/smaps_rollup"))
     return {kind: found[kind] for kind in ("Private_Dirty", "Pss", "Rss")}
 
 
@@ -52,7 +52,7 @@ def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers:
     torch.set_num_threads(1)
     before = smaps()
     if budget:
-        data = memory.numbers(Path("/proc/self/status"))["VmData"]
+        data = memory.read_fields(Path("/proc/self/status"))["VmData"]
         resource.setrlimit(resource.RLIMIT_DATA, (data + budget * 2**20, resource.RLIM_INFINITY))
     found = pixel_store.on_disk(recipe(count, side), Path(folder), "noise")
     barrier.wait()

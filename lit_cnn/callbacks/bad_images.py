@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn.results.bad_images import NAME, write_bad_images
+from lit_cnn.utils.datamodule import datamodule
 
 
 class BadImages(Callback):
@@ -22,6 +23,6 @@ class BadImages(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the list; on resume it is the present one."""
         if trainer.is_global_zero:
-            found = trainer.datamodule.skipped()  # type: ignore[attr-defined]  # Lightning sets it in fit
+            found = datamodule(trainer).skipped()
             if found or (self.run_dir / NAME).exists():
                 write_bad_images(self.run_dir, found)

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.results.curves import plot_curves
+from lit_cnn.tasks.base import as_task
 
 
 class Curves(Callback):
@@ -19,7 +20,7 @@ class Curves(Callback):
 
     Args:
         every_seconds: The least time between two drawings during training.
-        title: Title of the figure; the name of the backbone by default.
+        title: Title of the figure; the task's title by default.
     """
 
     FILE_NAME = "results.png"
@@ -58,6 +59,6 @@ class Curves(Callback):
             return
         logger.save()
         if logger.path.exists():
-            title = self.title if self.title is not None else str(pl_module.hparams.get("backbone", ""))
+            title = self.title if self.title is not None else as_task(pl_module).title
             plot_curves(logger.path, logger.path.with_name(self.FILE_NAME), title)
         self._drawn_at = time.monotonic()

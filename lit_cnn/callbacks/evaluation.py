@@ -1,4 +1,4 @@
-"""What a test, validate or predict run leaves: predictions.csv, confusion matrices, metrics.json, and one table."""
+"""Evaluation report: predictions.csv, confusion matrices, metrics.json, and one table on the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from lit_cnn.results.confusion import confusion_counts
 from lit_cnn.results.metrics_json import write_confusions, write_metrics
 from lit_cnn.results.predictions import Predictions, write_predictions
 from lit_cnn.results.tables import metrics_table, predictions_table
+from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import console
+from lit_cnn.utils.datamodule import find_datamodule
 
 FILES: tuple[str, ...] = (
     "predictions.csv",
@@ -31,20 +33,18 @@ SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the tra
 
 
 class EvaluationReport(Callback):
-    """Writes what a test, validate or predict run found to ``out_dir`` and prints it as one table on rank 0.
+    """Write the results of a test, validate or predict run to ``out_dir`` and print them as one table on rank zero.
 
-    Every step's output must be a dict of ``index`` int64 (N,), ``target`` int64 (N,) (below 0: unknown) and ``probs``
-    float (N, K), or None where a process has run out of images. Names come from ``trainer.datamodule``:
-    ``class_names`` and ``sample_name(split, index)``, images that could not be read from ``skipped(split)`` (name and
-    reason) where it has that. The counts of a test are ``pl_module.test_confusion``, int64
-    (K, K) over all processes, where the module has it.
+    The module is a :class:`~lit_cnn.tasks.base.Task`, whose steps return an
+    :class:`~lit_cnn.tasks.base.EvaluationOutput`, or None on a rank that has run out of images. Names of classes and
+    samples, and the images that could not be read, come from the data module.
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run, confusion_matrix.csv,
     confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json; bad_images.csv if
     any were skipped. If one of these is already there, all go to a new folder in it, ``test_2`` and so on.
 
     Args:
-        out_dir: Folder for the files; made if need be. May be set until the run ends; only the first process asks.
+        out_dir: Folder for the files; made if need be. May be set until the run ends; only rank zero reads it.
         top: Number of most probable classes in predictions.csv.
     """
 
@@ -56,7 +56,7 @@ class EvaluationReport(Callback):
         self._num_classes = 0
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier run's predictions, which are left over if it failed."""
+        """Drop the predictions of an earlier run, which are left over if it failed."""
         self._batches = []
 
     on_validation_start = on_predict_start = on_test_start
@@ -79,7 +79,7 @@ class EvaluationReport(Callback):
     # The reports are made here and not at the epoch's end: there, callbacks come before the module's own hook.
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report."""
-        self._report(trainer, getattr(pl_module, "test_confusion", None))
+        self._report(trainer, as_task(pl_module).test_confusion)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report, but not of validation during training."""
@@ -107,15 +107,15 @@ class EvaluationReport(Callback):
             return
         stage = str(trainer.state.fn.value) if trainer.state.fn else ""
         split = SPLITS[stage]
-        data = getattr(trainer, "datamodule", None)
-        names = [str(name) for name in getattr(data, "class_names", range(num_classes))]
+        data = find_datamodule(trainer)
+        names = list(data.class_names) if data else [str(index) for index in range(num_classes)]
         if len(names) != num_classes:
             raise UserError(f"the model has {num_classes} classes but the data {len(names)}: {', '.join(names)}")
-        files = [str(data.sample_name(split, i)) if data else str(i) for i in found["index"].tolist()]
+        files = [data.sample_name(split, i) if data else str(i) for i in found["index"].tolist()]
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
         write_predictions(out_dir / "predictions.csv", files, names, found)
-        skipped: dict[str, str] = data.skipped(split) if data is not None and hasattr(data, "skipped") else {}
+        skipped = data.skipped(split) if data else {}
         if skipped:
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
@@ -131,13 +131,13 @@ class EvaluationReport(Callback):
         screen.print(Text(f"written to {out_dir}"), soft_wrap=True, highlight=False)
 
     def _gather(self, trainer: Trainer) -> tuple[Predictions, int]:
-        """Return the predictions of all processes, by index, each image once, and the number of classes."""
+        """The predictions of all ranks, by index, each image once, and the number of classes."""
         own = {k: torch.cat([b[k] for b in self._batches]).cpu().numpy() for k in (self._batches or [{}])[0]}
         parts: list[tuple[Predictions, int]] = [(own, self._num_classes)]
         if trainer.world_size > 1:
             parts *= trainer.world_size
             torch.distributed.all_gather_object(parts, (own, self._num_classes))
-        filled = [part for part, _ in parts if part]  # a process may have had no batch
+        filled = [part for part, _ in parts if part]  # a rank may have had no batch
         if not filled:
             raise UserError("there were no images to evaluate")
         joined = {k: np.concatenate([part[k] for part in filled]) for k in filled[0]}

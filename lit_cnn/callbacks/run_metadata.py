@@ -21,6 +21,7 @@ from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
+from lit_cnn.utils.datamodule import datamodule
 
 
 class RunMetadata(Callback):
@@ -83,8 +84,7 @@ class RunMetadata(Callback):
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
         path.write_text(text, encoding="utf-8")
-        names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]  # Lightning sets it in fit
-        indices = {str(index): name for index, name in enumerate(names)}
+        indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
         text = json.dumps(indices, indent=2, ensure_ascii=False) + "\n"
         (self.run_dir / "class_indices.json").write_text(text, encoding="utf-8")
 
@@ -128,7 +128,7 @@ class RunMetadata(Callback):
                 logger.experiment.flush()
             elif isinstance(logger, MetricsCSV):
                 logger.save()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        data = datamodule(trainer)
         checkpoint[KEY] = {
             "config": self.config,
             "class_names": list(data.class_names),

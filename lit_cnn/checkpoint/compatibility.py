@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lit_cnn.utils.datamodule import datamodule
+
 NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",
@@ -24,7 +26,7 @@ NAMES = {  # of entries of the key, in messages
 
 def resume_key(trainer: Trainer) -> dict[str, Any]:
     """Everything that a resumed run must have in common with the stopped one, flat, as plain types."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+    data = datamodule(trainer)
     augment = {f"augment.{name}": _plain(value) for name, value in dataclasses.asdict(data.augment).items()}
     return {
         "data": type(data).__name__,

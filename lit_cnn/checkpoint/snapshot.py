@@ -13,14 +13,14 @@ from torch import Tensor
 from lit_cnn.utils.lightning_internals import loops_state
 
 
-class RunningMean(Protocol):
-    """A mean over the samples of an epoch, as the task keeps it."""
+class RunningMeans(Protocol):
+    """A task's running means over an epoch."""
 
-    total: Tensor
-    count: Tensor
+    def local_state(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Copies of this rank's sums and counts, by name."""
 
-    def reset(self) -> None:
-        """Forget all samples."""
+    def load_local_state(self, state: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Restore what :meth:`local_state` returned."""
 
 
 class StepSnapshot:
@@ -40,19 +40,13 @@ class StepSnapshot:
         self._loops: dict[str, Any] | None = None  # all loops, at an epoch's end
         self._progress: dict[str, Any] = {}  # of the epoch loop, inside an epoch
 
-    def take(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        means: Mapping[str, RunningMean],
-        epoch_end: bool = False,
-    ) -> None:
+    def take(self, trainer: Trainer, module: LightningModule, means: RunningMeans, epoch_end: bool = False) -> None:
         """Take a snapshot; to be called where a checkpoint could be saved.
 
         Args:
             trainer: the run.
             module: whose buffers to copy.
-            means: the task's running means by name.
+            means: the task's running means.
             epoch_end: the epoch has ended.
         """
         if self._live is None:
@@ -60,7 +54,7 @@ class StepSnapshot:
             self._kept = [torch.empty_like(b) for b in self._live]
         if self._live:
             torch._foreach_copy_(self._kept, self._live)
-        self._means = {name: (mean.total.clone(), mean.count.clone()) for name, mean in means.items()}
+        self._means = means.local_state()
         loop = trainer.fit_loop.epoch_loop
         self._loops = copy.deepcopy(loops_state(trainer)) if epoch_end else None
         self._progress = {
@@ -80,20 +74,15 @@ class StepSnapshot:
         return self.global_step == trainer.global_step
 
     @torch.no_grad()
-    def restore(self, means: Mapping[str, RunningMean]) -> None:
+    def restore(self, means: RunningMeans) -> None:
         """Put buffers and running means back.
 
         Args:
-            means: the task's running means by name.
+            means: the task's running means.
         """
         if self._live:
             torch._foreach_copy_(self._live, self._kept)
-        for name, mean in means.items():
-            if name in self._means:
-                mean.total.copy_(self._means[name][0])
-                mean.count.copy_(self._means[name][1])
-            else:
-                mean.reset()
+        means.load_local_state(self._means)
 
     def loops(self, trainer: Trainer) -> dict[str, Any]:
         """The loops' state at the snapshot, to be written in a checkpoint."""

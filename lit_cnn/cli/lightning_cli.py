@@ -17,6 +17,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import data_settings, differences, flatten, print_differences, read_config, required_plugins
+from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
 from lit_cnn.cli.trainer import NullProfiler, Run, loggers, make_run_folder, ordered_callbacks, plugins
@@ -163,7 +164,8 @@ class LitCLI(LightningCLI):
         if command == "fit":
             fsdp.check(config)
         batch_size.resolve(config, self.record)  # its search trains at the run's precision
-        lr_finder.resolve(config, self.record)  # on the run's batches
+        with report_out_of_memory(command, config, self.record is not None):
+            lr_finder.resolve(config, self.record)  # on the run's batches
         data = config.data.init_args
         if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are

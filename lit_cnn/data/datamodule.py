@@ -20,7 +20,7 @@ from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.data.validation import check_settings
 from lit_cnn.errors import UserError
-from lit_cnn.utils import memory
+from lit_cnn.utils.batching import default_eval_batch_size
 from lit_cnn.utils.cpu import num_cores
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ class ImageDataModule(LightningDataModule, ABC):
         if self.eval_batch_size is not None:
             return self.eval_batch_size
         assert self.batch_size != "auto"
-        return max(self.batch_size, min(memory.evaluation_batch(self.batch_size), images // EVAL_BATCHES))
+        return max(self.batch_size, min(default_eval_batch_size(self.batch_size), images // EVAL_BATCHES))
 
     @property
     def _speaks(self) -> bool:

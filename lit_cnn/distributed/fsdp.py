@@ -39,7 +39,7 @@ class ShardedStrategy(DDPStrategy):
     @property
     def _network(self) -> nn.Module:
         assert self.lightning_module is not None
-        network = self.lightning_module.backbone
+        network = self.lightning_module.backbone  # of a Task, which holds all its parameters in it
         assert isinstance(network, nn.Module)
         return network
 

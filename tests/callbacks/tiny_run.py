@@ -59,12 +59,18 @@ class TinyData(LightningDataModule):
     def sample_name(self, split: str, index: int) -> str:
         return f"{split}/ä [{index}].png"
 
+    def skipped(self, split: str | None = None) -> dict[str, str]:
+        return {}
+
 
 class TinyModel(LightningModule):
     """Logs like a classifier: loss, accuracy and learning rate, per epoch."""
 
+    test_confusion: Tensor | None = None
+
     def __init__(self, backbone: str = "tiny") -> None:
         super().__init__()
+        self.title = backbone
         self.save_hyperparameters()
         torch.manual_seed(0)
         self.layer = nn.Linear(4, 3)

@@ -43,6 +43,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.backbone=resnet18", "--model.backbone_args.stm=cifar"],
             ["resnet18 has no argument 'stm'", "did you mean 'stem'", "zero_init_residual"],
         ),
+        (["fit", "--data=Digits", "--model.loss=mse"], ["unknown loss 'mse'", "'mse_softmax'", "--allow_import"]),
         (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
         (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
         (
@@ -64,7 +65,10 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--data.seed=3"], ["--data.seed cannot be set", "--seed N"]),
         (["fit", "--data=Digits", "--num-classes=3"], ["cannot be set", "comes from the data"]),
         (["fit", "--data=Digits", "--seed=true"], ["--seed: expected a whole number"]),
-        (["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"], ["lr_warmup_epochs -2.0 must be at least 0"]),
+        (
+            ["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"],
+            ["lr_warmup_epochs -2.0 must be at least 0"],
+        ),
         (["fit", "--data=Digits", "--trainer.accumulate_grad_batches=0"], ["give at least 1"]),
         (["fit", "--data=Digits", "--checkpoint.monitor=val/los"], ["nothing is measured as 'val/los'", "'val/loss'"]),
         (["fit", "--data=Digits", "--checkpoint.every_n_train_steps=5"], ["--checkpoint.monitor null"]),

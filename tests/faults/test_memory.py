@@ -13,9 +13,9 @@ LIMITED = """
 import resource, sys
 from lit_cnn import app
 from lit_cnn.cli.main import main
-from lit_cnn.utils.memory import numbers, Path
+from lit_cnn.utils.memory import read_fields, Path
 
-limit = numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
+limit = read_fields(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 words = sys.argv[1:]
 try:

@@ -263,7 +263,7 @@ def _build(
                     next_show = time.monotonic() + 0.2
             done = some[-1] + 1
             if at / done * (count - done) * MARGIN > free():
-                all_of_it = memory.shown(at / done * count)
+                all_of_it = memory.format_bytes(at / done * count)
                 raise UserError(f"{count:,} decoded images of about {all_of_it} do not fit {where}")
         file.write(index.tobytes())
         file.flush()
