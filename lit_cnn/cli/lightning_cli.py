@@ -19,7 +19,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import data as data_package
 from lit_cnn import run_folder
 from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
@@ -40,7 +39,8 @@ from lit_cnn.cli.commands.run import execute, how_to_go_on, interruption_told
 from lit_cnn.cli.config import differences, drop, flatten, print_differences, read_config
 from lit_cnn.cli.parser_errors import explain
 from lit_cnn.cli.unprofiled import Unprofiled
-from lit_cnn.data import ImageDataModule, Images
+from lit_cnn.data import ImageDataModule
+from lit_cnn.data.registry import datasets, find_dataset
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import Peers
 from lit_cnn.errors import UserError
@@ -49,12 +49,6 @@ from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
 from lit_cnn.utils import allocator, memory
 
-DATASETS = sorted(
-    name
-    for name, item in vars(data_package).items()
-    if isinstance(item, type) and issubclass(item, ImageDataModule) and item not in (ImageDataModule, Images)
-)
-
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
 
@@ -62,7 +56,7 @@ SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkp
 def data_settings(name: str) -> list[str]:
     """Settings of the data set of that name (or class path), such as ``data.batch_size``."""
     probe = ArgumentParser()
-    probe.add_class_arguments(getattr(data_package, name.rpartition(".")[2], ImageDataModule), "data")
+    probe.add_class_arguments(find_dataset(name) or ImageDataModule, "data")
     return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
 
 
@@ -192,7 +186,7 @@ class LitCLI(LightningCLI):
         except ArgumentError as error:
             if denied := import_allowlist.explain_denied(str(error), sources, extra):
                 raise denied from error
-            raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
+            raise UserError(explain(str(error), self._known_settings(), list(datasets()))) from error
         import_allowlist.check_parsed(self.config[self.arguments.command].as_dict(), sources, extra)
 
     def _known_settings(self) -> list[str]:

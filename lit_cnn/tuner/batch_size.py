@@ -55,7 +55,7 @@ def _search(config: Namespace) -> tuple[int, str]:
         raise UserError("--data.batch_size auto cannot measure memory on this system: give a number")
     data = trial.data(config)
     data.batch_size = LEAST
-    images = len(data.train_dataloader().rows)
+    images = len(data.train_dataloader().indices)
     most = max(LEAST, _power_of_two(min(MOST, images // processes // SHARE)))
     growth = CPUGrowth(most, processes) if device.type == "cpu" else GPUGrowth(most, processes, device)
     number = _try(trial.trainer(config.trainer, device, callbacks=[growth], max_epochs=1), config, data, growth)

@@ -17,11 +17,12 @@ from rich.text import Text
 from lit_cnn.cli import validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import read_config
-from lit_cnn.cli.lightning_cli import DATASETS, data_settings, mistakes_told
+from lit_cnn.cli.lightning_cli import data_settings, mistakes_told
 from lit_cnn.cli.parser_errors import explain
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
-from lit_cnn.data.image_files import PictureDataModule
+from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display, console
@@ -43,13 +44,13 @@ def run(arguments: Arguments) -> None:
             raise UserError(f"--shards are written from folders of pictures, not from {type(data).__name__}")
     data.prepare_data()
     broken: dict[str, str] = {}
-    if isinstance(data, PictureDataModule):
+    if isinstance(data, ImageFilesDataModule):
         paths = data.all_paths()[1]
         broken = data.broken
         for path, reason in broken.items():
             print(f"{path}: {reason}")
     _print_counts(data)
-    if not isinstance(data, PictureDataModule):
+    if not isinstance(data, ImageFilesDataModule):
         return
     found = f"{len(broken):,} of {len(paths):,} images cannot be read"
     if broken and data.on_bad_image == "error":
@@ -60,7 +61,7 @@ def run(arguments: Arguments) -> None:
 
 
 def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
-    parts = data.parts()
+    parts = data.splits()
     source = next(iter(parts.values())).source
     assert isinstance(source, FileSource)
     shards = write_shards(out, source, parts, data.class_names, shard_bytes, Display())
@@ -94,7 +95,7 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
     try:
         settings = parser.parse_args(words + arguments.bare)
     except ArgumentError as error:
-        raise UserError(explain(str(error), data_settings(chosen), DATASETS)) from error
+        raise UserError(explain(str(error), data_settings(chosen), list(datasets()))) from error
     with mistakes_told():
         data: ImageDataModule = parser.instantiate_classes(settings).data
     return data
@@ -102,9 +103,9 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
 
 def _print_counts(data: ImageDataModule) -> None:
     """Print a table of the number of images by class and part."""
-    parts = data.parts()
+    parts = data.splits()
     counts = {
-        name: torch.bincount(part.source.targets[part.rows], minlength=data.num_classes).tolist()
+        name: torch.bincount(part.source.targets[part.indices], minlength=data.num_classes).tolist()
         for name, part in sorted(parts.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     }
     table = Table("class", box=None, pad_edge=False)
