@@ -131,7 +131,7 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> tuple[dict[str, 
     part = data.train_dataloader()
     source = part.source
     assert isinstance(source, ArraySource)
-    image, target = source.images[part.rows], source.targets[part.rows]
+    image, target = source.images[part.indices], source.targets[part.indices]
     mean, std = data.MEAN[0], data.STD[0]
     memory = InMemory(image, target, given.batch_size, mean, std)
     bare, slow = (Bare(get_model(given.backbone, num_classes=10, in_channels=1)) for _ in range(2))

@@ -100,9 +100,9 @@ def _validated(trainer: Trainer) -> float:
     """Images validated in an epoch, on the average, in units of trained ones: a third, as there is no backward pass."""
     loader: Any = trainer.val_dataloaders
     batches = sum(trainer.num_val_batches)
-    if not batches or not hasattr(loader, "rows"):
+    if not batches or not hasattr(loader, "indices"):
         return 0.0
-    images = min(len(loader.rows), batches * loader.batch_size * trainer.world_size)
+    images = min(len(loader.indices), batches * loader.batch_size * trainer.world_size)
     between = float(trainer.val_check_batch or math.inf)  # training batches
     times = trainer.num_training_batches / between if math.isfinite(between) else 1.0
     return images / 3 * times / (trainer.check_val_every_n_epoch or 1)

@@ -13,8 +13,8 @@ from lit_cnn import models, plugins
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.shipped_configs import shipped_configs
 from lit_cnn.data import ImageDataModule
-from lit_cnn.data.registry import datasets
-from lit_cnn.data.transforms.custom import TRANSFORMS
+from lit_cnn.data.registry import find_dataset
+from lit_cnn.data.transforms.registered import TRANSFORMS
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.tasks.losses import LOSSES
 from lit_cnn.utils.console import console
@@ -104,7 +104,7 @@ def last_value(arguments: Arguments, name: str) -> Any:
 def data_settings(name: str) -> list[str]:
     """Settings of the data set of that name (or class path), such as ``data.batch_size``."""
     probe = ArgumentParser()
-    probe.add_class_arguments(datasets().get(name.rpartition(".")[2], ImageDataModule), "data")
+    probe.add_class_arguments(find_dataset(name) or ImageDataModule, "data")
     return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
 
 
@@ -122,7 +122,7 @@ def required_plugins(plain: Mapping[str, Any], allow_import: Iterable[str]) -> l
         info and info.factory,
         LOSSES.get(model["loss"]),
         TRANSFORMS.get(augment.get("transform")),
-        datasets().get(data["class_path"].rpartition(".")[2]),
+        find_dataset(data["class_path"]),
     ]
     names = [plugins.provider(item.__module__, list(allow_import)) for item in used if item is not None]
     return sorted({name for name in names if name is not None})

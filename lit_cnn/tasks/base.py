@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import explain, get_model
+from lit_cnn.models import get_model, input_error
 from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
 from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
@@ -175,7 +175,7 @@ class BaseTask(LightningModule, ABC):
             outputs = self.backbone(image)
         except (RuntimeError, ValueError, TypeError) as error:
             # A compiled network does not explain a wrong input itself, as all others do.
-            if line := explain(self.backbone, image):
+            if line := input_error(self.backbone, image):
                 raise UserError(line) from error
             raise
         self.check_outputs(outputs, len(image))

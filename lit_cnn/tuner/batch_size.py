@@ -62,7 +62,7 @@ def _search(config: Namespace) -> tuple[int, str]:
         raise UserError("`data.batch_size=auto` cannot measure memory on this system: give a number")
     data = trial.build_data(config)
     data.batch_size = MIN_BATCH_SIZE
-    images = len(data.train_dataloader().rows)
+    images = len(data.train_dataloader().indices)
     largest = max(MIN_BATCH_SIZE, _power_of_two(min(MAX_BATCH_SIZE, images // world_size // MIN_STEPS)))
     probe = CPUMemoryProbe(largest, world_size) if device.type == "cpu" else GPUMemoryProbe(largest, world_size, device)
     size = _try(trial.build_trainer(config.trainer, device, callbacks=[probe], max_epochs=1), config, data, probe)

@@ -195,7 +195,7 @@ def test_prepare_lists_the_broken_images_and_says_by_its_status_whether_a_run_wo
         main(["prepare", "-c", "config.yaml"])
     printed = capsys.readouterr()
     assert stop.value.code == 2
-    assert "train/dog/bad.jpg: it is empty or no picture of a known format" in printed.out.splitlines()
+    assert "train/dog/bad.jpg: it is empty or no image of a known format" in printed.out.splitlines()
     assert "error: 1 of 13 images cannot be read, listed above" in printed.err
     main(["prepare", "-c", "config.yaml", "--data.on_bad_image=skip"])
     assert "1 of 13 images cannot be read, and are left out" in capsys.readouterr().out
@@ -278,7 +278,7 @@ def test_a_scan_short_of_memory_or_files_stops_and_calls_no_image_broken(workdir
 CRASHING = """
 import ctypes, sys
 from lit_cnn.cli.main import main
-from lit_cnn.data import decode
+from lit_cnn.data.decoding import decode
 
 real = getattr(decode, sys.argv[1])
 
@@ -312,9 +312,9 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from lit_cnn.cli.main import main
-from lit_cnn.data import scan
+from lit_cnn.data.decoding import verify
 
-real, seen = scan.check_image, []
+real, seen = verify.check_image, []
 
 def slow(path, max_pixels):
     seen.append(path)
@@ -323,7 +323,7 @@ def slow(path, max_pixels):
         time.sleep(0.3)
     return real(path, max_pixels)
 
-scan.check_image = slow
+verify.check_image = slow
 main(sys.argv[1:])
 """
 

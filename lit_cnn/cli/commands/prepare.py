@@ -21,7 +21,7 @@ from lit_cnn.cli.config import data_settings, find_config, read_config
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
-from lit_cnn.data.image_files import PictureDataModule
+from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
@@ -47,13 +47,13 @@ def main(words: list[str], debug: bool = False) -> None:
             raise UserError(f"--shards are written from folders of images, not from {type(data).__name__}")
     data.prepare_data()
     broken: dict[str, str] = {}
-    if isinstance(data, PictureDataModule):
+    if isinstance(data, ImageFilesDataModule):
         paths = data.all_paths()[1]
         broken = data.broken
         for path, reason in broken.items():
             say(f"{path}: {reason}")
     _print_counts(data)
-    if not isinstance(data, PictureDataModule):
+    if not isinstance(data, ImageFilesDataModule):
         return
     found = f"{len(broken):,} of {len(paths):,} images cannot be read"
     if broken and data.on_bad_image == "error":
@@ -64,7 +64,7 @@ def main(words: list[str], debug: bool = False) -> None:
 
 
 def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
-    parts = data.parts()
+    parts = data.splits()
     source = next(iter(parts.values())).source
     assert isinstance(source, FileSource)
     shards = write_shards(out, source, parts, data.class_names, shard_bytes, Display())
@@ -106,10 +106,10 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
 
 def _print_counts(data: ImageDataModule) -> None:
     """Print a table of the number of images by class and split."""
-    parts = data.parts()
+    splits = data.splits()
     counts = {
-        name: torch.bincount(part.source.targets[part.rows], minlength=data.num_classes).tolist()
-        for name, part in sorted(parts.items(), key=lambda item: ("train", "val", "test").index(item[0]))
+        name: torch.bincount(split.source.targets[split.indices], minlength=data.num_classes).tolist()
+        for name, split in sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     }
     table = Table("class", box=None, pad_edge=False)
     for name in counts:
