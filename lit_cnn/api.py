@@ -158,7 +158,7 @@ def _encoded(image: Image.Image | np.ndarray, name: str) -> EncodedImage:
         shape = image.shape
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and shape[2] not in (1, 3, 4)):
             raise UserError(
-                f"{name} is a {image.dtype} array of shape {shape}: give uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+                f"{name} is a {image.dtype} array of shape {shape}: give uint8 (H, W) or (H, W, C) with C of 1, 3 or 4"
             )
         image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and shape[2] == 1 else image)
     elif not isinstance(image, Image.Image):

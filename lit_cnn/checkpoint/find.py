@@ -43,5 +43,5 @@ def read_newest(candidates: Sequence[Path]) -> tuple[CheckpointRecord, list[str]
             damaged.append(str(error))
     others = "; every other checkpoint beside it is damaged too" if len(damaged) > 1 else ""
     raise UserError(
-        f"{damaged[0]}{others}: start again with lit-cnn fit --config FILE (a run folder has a config.yaml)"
+        f"{damaged[0]}{others}: start again with lit-cnn fit `config=FILE` (a run folder has a config.yaml)"
     )

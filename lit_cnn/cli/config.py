@@ -77,6 +77,12 @@ def find_config(name: str) -> str:
     )
 
 
+def display_name(path: str) -> str:
+    """How a config file is called on the terminal: a shipped one by its bare name."""
+    shipped = {str(file): name for name, file in shipped_configs().items()}
+    return shipped.get(path, path)
+
+
 def read_config(path: str) -> dict[str, Any]:
     """A YAML file as a dictionary.
 

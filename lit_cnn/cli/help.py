@@ -54,12 +54,12 @@ GROUPS: dict[str, list[Setting]] = {
         Setting(
             "--data.on_bad_image NAME", "data.on_bad_image", "error", "error stops at a broken file, skip lists it"
         ),
-        Setting("--data.download true", "data.download", "false", "fetch and verify the published archive"),
+        Setting("--data.download true", "", "false", "fetch and verify the published archive"),
     ],
     "Augmentation": [
-        Setting("--data.augment.crop_scale A", "data.augment.crop_scale", "off", "random resized crop: '[0.3, 1.0]'"),
-        Setting("--data.augment.crop_padding N", "data.augment.crop_padding", "0", "pad, then crop at random"),
-        Setting("--data.augment.flip X", "data.augment.flip", "0", "probability of a horizontal flip"),
+        Setting("--data.augment.crop_scale A", "data.augment.crop_scale", "of the set", "random resized crop: '[0.3, 1.0]'"),
+        Setting("--data.augment.crop_padding N", "data.augment.crop_padding", "of the set", "pad, then crop at random"),
+        Setting("--data.augment.flip X", "data.augment.flip", "of the set", "probability of a horizontal flip"),
         Setting("--model.mixup_alpha X", "model.mixup_alpha", "0", "mixup's Beta parameter"),
         Setting("--model.cutmix_alpha X", "model.cutmix_alpha", "0", "CutMix's Beta parameter"),
     ],
@@ -117,11 +117,11 @@ def main_help(commands: Mapping[str, str], aliases: Mapping[str, str]) -> str:
     return f"""\
 lit-cnn trains, evaluates and resumes convolutional image models.
 
-  lit-cnn fit --config lenet_digits                    train on digits, no download
-  lit-cnn fit --data ImageFolder --data-dir photos     train on your own images
-  lit-cnn fit --resume                                 resume the newest run
-  lit-cnn test --ckpt_path best                        test its best checkpoint
-  lit-cnn predict --ckpt_path best photo.jpg folder/   classify images
+  lit-cnn fit --config lenet_digits                  train on digits, no download
+  lit-cnn fit --data ImageFolder --data-dir photos   train on your own images
+  lit-cnn fit --resume                               resume the newest run
+  lit-cnn test --ckpt_path best                      test its best checkpoint
+  lit-cnn predict --ckpt_path best photo.jpg folder/ classify images
 
 Commands:
 {table}  also: {others}
@@ -137,8 +137,8 @@ def fit_help() -> str:
     lines = [
         "usage: lit-cnn fit [--config FILE] [--data NAME] [--SETTING VALUE ...]",
         "",
-        "Train a model, or resume a run. The settings people change, with their defaults in",
-        "brackets (- and _ are the same in flags):",
+        "Train a model, or resume a run. The settings people change, with their defaults",
+        "in brackets (- and _ are the same in flags):",
     ]
     for group, settings in GROUPS.items():
         lines += ["", f"{group}:"]

@@ -16,7 +16,15 @@ from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import data_settings, differences, flatten, print_differences, read_config, required_plugins
+from lit_cnn.cli.config import (
+    data_settings,
+    differences,
+    display_name,
+    flatten,
+    print_differences,
+    read_config,
+    required_plugins,
+)
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
@@ -196,7 +204,7 @@ class LitCLI(LightningCLI):
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """Settings of every config file, flat."""
-        return {path: flatten(read_config(path)) for path in self.arguments.configs}
+        return {display_name(path): flatten(read_config(path)) for path in self.arguments.configs}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""

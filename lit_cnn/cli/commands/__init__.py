@@ -26,7 +26,7 @@ COMMANDS = {
     "validate": Command("run", "evaluate a checkpoint on the validation images"),
     "test": Command("run", "evaluate a checkpoint on the test images"),
     "predict": Command("run", "classify image files and folders"),
-    "prepare": Command("prepare", "fetch and check the images of a data set, or write them as shards"),
+    "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
     "models": Command("models", "list the backbones"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
     "configs": Command("configs", "list the shipped configs, or print one"),
