@@ -73,7 +73,7 @@ def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Mo
     """
     zoo, _, short = name.partition("/")
     if loading := sorted(LOADING & kwargs.keys()):
-        raise UserError(f"{name}: {loading[0]} is not accepted here; weights are loaded by `model.weights`")
+        raise UserError(f"{name}: {loading[0]} cannot be given here; weights are loaded by `model.weights`")
     if zoo == "timm":
         return timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
     return _build_torchvision(short, num_classes, in_channels, kwargs)

@@ -89,13 +89,7 @@ def load_weights(
             published weights for this model or a damaged copy of them, a file that fits the model only in part while
             ``strict``, or one that lacks frozen tensors.
     """
-    if str(source) == "imagenet":
-        twin = _torchvision_name(name)
-        if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, share weights
-            _refuse_other_strides(model, name, twin)
-        where, found = published_weights(twin)
-    else:
-        where, found = str(source), read_state_dict(Path(source))
+    where, found = _read(model, name, source, strict)
     target = model.state_dict()
     names = current_names(found, target.keys())
     found = {names.get(key, key): tensor for key, tensor in found.items()}
@@ -134,16 +128,30 @@ def load_weights(
         )
     if not chosen:
         raise UserError(f"{where} does not fit {name}: no tensor of it has the name and shape of one in the model")
-    if random := [key for key in report.new if key in frozen]:
-        raise UserError(
-            f"{where} has no fitting values for {_short(random, 3)}, and `model.freeze` would keep them "
-            "random. Give a file that has them, or freeze less"
-        )
+    _refuse_random_frozen(where, [key for key in report.new if key in frozen])
     # The chosen tensors have current names and shapes, so the version in the model's own state dict holds for them,
     # whatever the file says, if it says anything; MNASNet refuses a state dict without a version.
     target.update(chosen)
     model.load_state_dict(target)
     return report
+
+
+def _read(model: nn.Module, name: str, source: str | Path, strict: bool) -> tuple[str, dict[str, Tensor]]:
+    """The file, or the URL of published weights, and its state dict."""
+    if str(source) != "imagenet":
+        return str(source), read_state_dict(Path(source))
+    twin = _torchvision_name(name)
+    if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, share weights
+        _refuse_other_strides(model, name, twin)
+    return published_weights(twin)
+
+
+def _refuse_random_frozen(where: str, random: list[str]) -> None:
+    if random:
+        raise UserError(
+            f"{where} has no fitting values for {_short(random, 3)}, and `model.freeze` would keep them random. "
+            "Give a file that has them, or freeze less"
+        )
 
 
 def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Tensor]) -> None:

@@ -32,7 +32,7 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--checkpoint.dirpath=here"], ["cannot be set", "--trainer.default_root_dir"]),
         (
             ["fit", "--data=Digits", "--model.backbone=timm/resnet18", "--model.backbone_args.checkpoint_path=x.pth"],
-            ["checkpoint_path cannot be given here", "--model.weights"],
+            ["checkpoint_path cannot be given here", "--weights"],
         ),
         (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
         (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
