@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def test_no_circles_not_even_by_imports_inside_functions():
         if name in trail:
             circles.append([*trail[trail.index(name) :], name])
         elif name not in done:
-            for found in sorted(GRAPH.get(name, ()) - {"lit_cnn"}):
+            for found in sorted(GRAPH.get(name, set()) - {"lit_cnn"}):
                 follow(found, (*trail, name))
             done.add(name)
 
@@ -133,7 +134,7 @@ def test_files_and_functions_can_be_read_at_one_sitting(name):
             assert node.end_lineno - node.lineno + 1 <= 80, node.name
 
 
-LIBRARY = [name for name in MODULES if room(name) not in ("cli", "plugins")]
+LIBRARY = [name for name in MODULES if room(name) not in ("cli", "api", "plugins")]  # api calls the command line
 
 
 @pytest.mark.parametrize("name", LIBRARY)
@@ -145,4 +146,4 @@ def test_only_the_command_line_spells_flags(name):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None
     }
     texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    assert [n.value for n in texts if n not in docstrings and " --" in f" {n.value}" and "--" in n.value] == []
+    assert [n.value for n in texts if n not in docstrings and re.search(r"(^|\W)--[a-z]", n.value)] == []

@@ -57,7 +57,9 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--data.download true", "", "false", "fetch and verify the published archive"),
     ],
     "Augmentation": [
-        Setting("--data.augment.crop_scale A", "data.augment.crop_scale", "of the set", "random resized crop: '[0.3, 1.0]'"),
+        Setting(
+            "--data.augment.crop_scale A", "data.augment.crop_scale", "of the set", "random resized crop: '[0.3, 1.0]'"
+        ),
         Setting("--data.augment.crop_padding N", "data.augment.crop_padding", "of the set", "pad, then crop at random"),
         Setting("--data.augment.flip X", "data.augment.flip", "of the set", "probability of a horizontal flip"),
         Setting("--model.mixup_alpha X", "model.mixup_alpha", "0", "mixup's Beta parameter"),
@@ -121,13 +123,13 @@ lit-cnn trains, evaluates and resumes convolutional image models.
   lit-cnn fit --data ImageFolder --data-dir photos   train on your own images
   lit-cnn fit --resume                               resume the newest run
   lit-cnn test --ckpt_path best                      test its best checkpoint
-  lit-cnn predict --ckpt_path best photo.jpg folder/ classify images
+  lit-cnn predict --ckpt_path best photo.jpg dir/    classify images
 
 Commands:
 {table}  also: {others}
 
-lit-cnn COMMAND --help describes one. Settings are flags (--model.lr 0.1) or YAML
-(--config FILE); precedence: flag, then config, then checkpoint, then default.
+lit-cnn COMMAND --help describes one. Settings are flags (--model.lr 0.1) or
+YAML (--config FILE). Precedence: flag, config, checkpoint, default.
 --debug shows the traceback behind an error, --version the version.
 """
 

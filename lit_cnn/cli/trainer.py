@@ -109,7 +109,7 @@ def ordered_callbacks(
         ]
     if report is not None:
         ordered.append(report)
-    if run.config.trainer.enable_checkpointing is not False:
+    if run.keeps_checkpoints:
         ordered += best  # after the epoch's metrics are final
     else:
         ordered += [callback for callback in best if not isinstance(callback, ModelCheckpoint)]

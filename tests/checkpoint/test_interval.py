@@ -27,5 +27,5 @@ def test_steps_times_and_epochs_are_read(text: str | int | None, expected: SaveI
 
 @pytest.mark.parametrize("text", ["0", "-5", "5 apples", "m", "1.5h", "", 0])
 def test_anything_else_is_refused_with_the_forms(text: str | int) -> None:
-    with pytest.raises(UserError, match=r"--checkpoint_every .*expected 500 \(optimizer steps\), 5m"):
+    with pytest.raises(UserError, match=r"`checkpoint_every.*expected 500 \(optimizer steps\), 5m"):
         SaveInterval.parse(text)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lit_cnn.cli.main import main
+from lit_cnn.errors import UserError
 from tests.conftest import TINY, write_pictures
 
 
@@ -19,7 +20,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=CIFAR10"],
             ["no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"],
         ),
-        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data.data_dir", "offline"]),
+        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data-dir", "offline"]),
         (
             ["fit", "--data=Digits", "--data.batchsize=3"],
             ["--data.batchsize", "did you mean --data.batch_size"],
@@ -34,7 +35,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.backbone=timm/resnet18", "--model.backbone_args.checkpoint_path=x.pth"],
             ["checkpoint_path cannot be given here", "--weights"],
         ),
-        (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
+        (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "docs/distributed.md"]),
         (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
         (["fit", "--data=Digits", "--checkpoint.save_last=true"], ["last.ckpt is always kept", "--checkpoint_every"]),
         (["fit", "--data=Digits", "--model.lr_scheduler=cosin"], ["'cosin' is none of", "'cosine'"]),
@@ -106,7 +107,7 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained,
         (["test", "--epochs=3"], "--trainer.max_epochs has no effect on test"),
         (["test", "--model.weights=x.pth"], "both bring weights"),
         (["test", "--config=wide.yaml"], "holds a model with backbone lenet_maxpool, not resnet18"),
-        (["predict", "photo.jpg", "--data-dir=x"], "either pictures and folders as words, or"),
+        (["predict", "photo.jpg", "--data-dir=x"], "either image files and folders, or"),
         (["fit", "--epochs=9", "--model.optimizer=sgd"], "model.optimizer cannot change on resume"),
         (["fit", "--epochs=9", "--freeze=backbone"], "model.freeze cannot change on resume"),
     ],
@@ -166,7 +167,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(kind, traine
 
 
 def test_debug_shows_the_traceback(workdir):
-    with pytest.raises(main.UserError, match="unknown model"):
+    with pytest.raises(UserError, match="unknown model"):
         main(["fit", *TINY, "--model.backbone=resnet19", "--debug"])
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from lit_cnn.data.registry import datasets
 
 from lit_cnn.cli import help as pages
 from lit_cnn.cli.argv import ALIASES, OWN, Arguments
@@ -11,11 +10,15 @@ from lit_cnn.cli.commands import ALIASES as COMMAND_ALIASES
 from lit_cnn.cli.commands import COMMANDS
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.main import main
+from lit_cnn.data.registry import datasets
 
 SETTINGS = [setting for group in pages.GROUPS.values() for setting in group]
 
 
 OF_THE_SET = {"data.image_size", *(f"data.augment.{name}" for name in ("crop_scale", "crop_padding", "flip"))}
+
+
+OTHERS = {"--data", "--data.download", "--print_config", "--deterministic", "--device", "--model.backbone_args.K"}
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +79,7 @@ def test_flags_on_the_page_are_flags():
         for flag in re.findall(r"--?[\w.-]+", setting.flag):
             flag = flag.replace("-", "_").replace("__", "--", 1) if flag.startswith("--") else flag
             known = flag in OWN or flag in ALIASES or flag.lstrip("-") in names
-            assert known or flag in (
-                "--data",
-                "--print_config",
-                "--deterministic",
-                "--device",
-                "--model.backbone_args.K",
-            )
+            assert known or flag in OTHERS
             if flag in ALIASES:
                 assert ALIASES[flag].lstrip("-") == setting.name or ALIASES[flag] == "--config"
 

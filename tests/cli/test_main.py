@@ -261,7 +261,7 @@ def test_a_changed_split_is_told(trained, workdir, capsys):
 
 def test_resuming_a_finished_run_says_how_to_go_on(trained, workdir, fails):
     copy_of(trained, workdir)
-    assert "has finished its 4 epochs: go on with a larger number, such as --epochs 14" in fails("fit", "--resume")
+    assert "has finished its 4 epochs: resume with a larger number, such as --epochs 14" in fails("fit", "--resume")
 
 
 # -- precedence ------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from tests.conftest import TINY, load, state_differences
@@ -60,7 +60,7 @@ def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
         held = Held()
-        lightning_cli.run(
+        run_command(
             parse(["fit", *RUN, f"--trainer.strategy={name}", f"--trainer.default_root_dir={name}"]), callbacks=[held]
         )
         counts[name] = [held.weights, held.state]
@@ -68,7 +68,7 @@ def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
         checkpoints("resumed").mkdir(parents=True)
         shutil.copy(checkpoints("fsdp") / "previous.ckpt", checkpoints("resumed"))
     torch.distributed.barrier()
-    lightning_cli.run(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
+    run_command(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
     return counts
 
 

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lit_cnn.cli.commands.verify_resume import KillAt
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.cli.lightning_cli"])
+CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.cli.commands.run"])
 
 
 class KillWithin(Callback):
@@ -72,12 +72,12 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
     sys.stdout = sys.stderr = file
-    from lit_cnn.cli import lightning_cli
     from lit_cnn.cli.argv import parse
+    from lit_cnn.cli.commands.run import run as run_command
     from lit_cnn.cli.errors import report_errors
 
     with report_errors(debug=False):
-        lightning_cli.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
+        run_command(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
 __all__ = ["KillAt", "KillWithin", "last", "run", "scalars", "terminal"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lit_cnn import plugins
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import console, say
 
@@ -25,21 +26,20 @@ examples:
 """
 
 
-def main(words: list[str]) -> None:
+def main(words: list[str], debug: bool = False) -> None:
     """Run the command.
 
     Args:
-        words: of the command line, after ``inspect``.
+        words: of the command line, from the command's name on.
+        debug: not used.
 
     Raises:
         UserError: an unknown model or argument, or an image size that the model does not accept.
     """
     parser = _parser()
-    words, backbone_args = _split_backbone_args(words)
+    words, backbone_args = _split_backbone_args(words[1:])
     arguments = parser.parse_args([_with_hyphens(word, parser) for word in words])
-    if arguments.allow_import:
-        from lit_cnn import plugins
-
+    if arguments.allow_import or plugins.announced():
         plugins.import_plugins([name.strip() for names in arguments.allow_import for name in names.split(",")])
     for flag in ("image_size", "depth", "in_channels", "num_classes"):
         number = getattr(arguments, flag)

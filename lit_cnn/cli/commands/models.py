@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 
+from lit_cnn import plugins
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
@@ -27,11 +28,12 @@ examples:
 """
 
 
-def main(words: list[str]) -> None:
+def main(words: list[str], debug: bool = False) -> None:
     """Run the command.
 
     Args:
-        words: of the command line, after ``models``.
+        words: of the command line, from the command's name on.
+        debug: not used.
 
     Raises:
         UserError: no model has such a name.
@@ -48,10 +50,8 @@ def main(words: list[str]) -> None:
         "--allow_import", "--allow-import", action="append", default=[], metavar="PKG",
         help="package, or module of this folder, that registers models of your own",
     )  # fmt: skip
-    arguments = parser.parse_args(words)
-    if arguments.allow_import:
-        from lit_cnn import plugins
-
+    arguments = parser.parse_args(words[1:])
+    if arguments.allow_import or plugins.announced():
         plugins.import_plugins([name.strip() for names in arguments.allow_import for name in names.split(",")])
     print_models(arguments.pattern, reference=arguments.reference, registered=bool(arguments.allow_import))
 

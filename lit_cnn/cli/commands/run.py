@@ -28,13 +28,7 @@ from lit_cnn.utils.rank import is_rank_zero
 
 def main(words: list[str], debug: bool = False) -> None:
     """Run the command line ``words``."""
-    arguments = parse(words)
-    if arguments.verify_resume is not None:
-        from lit_cnn.cli.commands.verify_resume import verify_resume  # it runs this module in processes of its own
-
-        verify_resume(arguments, arguments.verify_resume)
-    else:
-        run(arguments, debug)
+    run(parse(words), debug)
 
 
 def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = ()) -> LitCLI:

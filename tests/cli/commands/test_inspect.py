@@ -11,7 +11,7 @@ from lit_cnn.errors import UserError
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    main([str(word) for word in words])
+    main(["inspect", *(str(word) for word in words)])
     return capsys.readouterr().out
 
 
@@ -107,14 +107,14 @@ def test_other_zoos_are_inspected_too(capsys: pytest.CaptureFixture[str], tmp_pa
 )
 def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as error:
-        main([*words, "--out-dir", str(tmp_path)])
+        main(["inspect", *words, "--out-dir", str(tmp_path)])
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*; choose another `out_dir`"):
-        main(["lenet", "--out-dir", str(tmp_path / "file" / "sub")])
+        main(["inspect", "lenet", "--out-dir", str(tmp_path / "file" / "sub")])
 
 
 def test_flags_take_underscores_and_values_keep_theirs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -125,7 +125,6 @@ def test_flags_take_underscores_and_values_keep_theirs(capsys: pytest.CaptureFix
 def test_a_model_of_an_imported_package_is_inspected_at_a_size_that_it_accepts(
     capsys: pytest.CaptureFixture[str], workdir: Path, registry: None
 ) -> None:
-    pytest.importorskip("lit_cnn.plugins")
     (workdir / "inspected_nets.py").write_text(
         "import torch\nimport lit_cnn.models\n\n"
         "@lit_cnn.models.register_model\n"

@@ -16,7 +16,7 @@ MEASURED = model_table.read_figures(model_table.OWN).figures
 
 
 def test_every_model_has_a_line_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    main([])
+    main(["models"])
     out = capsys.readouterr().out
     for name, figures in MEASURED.items():
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
@@ -36,7 +36,7 @@ def test_patterns_select_and_plain_words_match_anywhere(capsys: pytest.CaptureFi
 
 
 def test_published_counts_stand_beside_ours_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["resnet110", "--reference"])
+    main(["models", "resnet110", "--reference"])
     out = capsys.readouterr().out
     assert out.count("1,727,962") == 2
     assert "paper, table 6" in out
@@ -166,11 +166,10 @@ def mynet_{0}(num_classes: int, in_channels: int, width: int = 4) -> torch.nn.Mo
 def test_models_of_an_imported_package_are_listed_with_measured_figures(
     flag: str, capsys: pytest.CaptureFixture[str], workdir: Path, registry: None
 ) -> None:
-    pytest.importorskip("lit_cnn.plugins")
     module = f"mynets_{flag.strip('-').replace('-', '')}"
     (workdir / f"{module}.py").write_text(MYNETS.format(module))
-    main(["mynet*", flag, module])
+    main(["models", "mynet*", flag, module])
     (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("mynet")]
     assert row == [f"mynet_{module}", "90", "1.774", "M", "1x224x224", "10", "3", "2025", "mine"]
-    main(["lenet", f"{flag}={module}"])
+    main(["models", "lenet", f"{flag}={module}"])
     assert "61,706" in capsys.readouterr().out
