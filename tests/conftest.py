@@ -47,6 +47,26 @@ def state_differences(first: Path, second: Path) -> list[str]:
     return list(differences(state_of(first), state_of(second)))
 
 
+SLOW_TIMEOUT = 600  # seconds
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A test asked for by its name runs in this process, slow or not."""
+    if any("::" in word for word in config.args) or config.option.usepdb:
+        config.option.numprocesses = 0
+        config.option.dist = "no"
+    if any("::" in word for word in config.args) and config.option.markexpr == "not slow":
+        config.option.markexpr = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more time."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--faults 200``: how many runs the sweep kills."""
     parser.addoption("--faults", type=int, default=10, help="number of runs that tests/faults/test_kills.py kills")

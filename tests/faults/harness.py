@@ -20,7 +20,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lit_cnn.cli.commands.verify_resume import KillAt
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.cli.lightning_cli"])
+# the last two are imported by a run, by the digits and by what a logger writes
+PRELOAD = ["tests.faults.harness", "lit_cnn.cli.lightning_cli", "sklearn.datasets", "torch.utils.tensorboard"]
+CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+# How a run that was stopped says how to resume; the path of the checkpoint follows.
+RESUME = "go on with: lit-cnn fit --resume "
+
+
+class SignalAt(Callback):
+    """Send a signal to this process at the start of every batch, ``count`` times, from optimizer step ``step`` on."""
+
+    def __init__(self, step: int, number: int, count: int = 1) -> None:
+        self.step, self.number, self.count = step, number, count
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step >= self.step and self.count > 0:
+            self.count -= 1
+            os.kill(os.getpid(), self.number)
 
 
 class KillWithin(Callback):
@@ -80,4 +98,4 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
         lightning_cli.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
-__all__ = ["KillAt", "KillWithin", "last", "run", "scalars", "terminal"]
+__all__ = ["RESUME", "KillAt", "KillWithin", "SignalAt", "last", "run", "scalars", "terminal"]

@@ -42,6 +42,7 @@ def settings(chance: random.Random) -> tuple[list[str], int]:
     return words, -(-STEPS_PER_EPOCH[batch] // accumulate) * epochs
 
 
+@pytest.mark.slow
 def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_not(
     kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
