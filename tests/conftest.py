@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lit_cnn.checkpoint.diff import differences
@@ -92,8 +93,9 @@ def _environment() -> Iterator[None]:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory; nothing may be written elsewhere."""
+    """An empty working directory; nothing may be written elsewhere. Figures are blank: drawing takes half of a run."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **kwargs: Image.new("L", (1, 1)).save(path, "PNG"))
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
