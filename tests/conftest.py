@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ def state_differences(first: Path, second: Path) -> list[str]:
 
 
 SLOW_TIMEOUT = 600  # seconds
+
+
+def mostly_slow(values: Iterable[Any], *fast: Any) -> list[Any]:
+    """Values for ``parametrize``, all marked slow but those in ``fast``, which must be among them."""
+    values = list(values)
+    assert set(fast) <= set(values)
+    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.hookimpl(tryfirst=True)
