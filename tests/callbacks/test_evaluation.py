@@ -191,6 +191,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ALL_FILES
 
 
+@pytest.mark.slow
 def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     run("test", tmp_path / "one")
     script = Path(__file__).with_name("tiny_run.py")

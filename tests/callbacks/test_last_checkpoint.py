@@ -139,6 +139,7 @@ def test_where_validation_follows_a_step_the_save_waits_for_the_next(workdir, mo
     assert steps == [6, 10, 16, 20]  # validation after 5, 10, 15, 20
 
 
+@pytest.mark.slow
 def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workdir) -> None:
     words = ["fit", *ALL, "--trainer.val_check_interval=4", "--checkpoint_every=1"]
     main([*words, "--trainer.default_root_dir=straight"])

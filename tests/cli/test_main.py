@@ -204,6 +204,7 @@ def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
     assert best == str((moved / "checkpoints" / "best.ckpt").resolve())
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_inside_an_epoch_goes_on_to_the_same_bits(workdir):
     # 10 steps an epoch
     main(["fit", *TINY, "--epochs=3", "--model.lr_scheduler=constant", "--trainer.default_root_dir=straight"])
@@ -341,6 +342,7 @@ def run_command(workdir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=workdir, env=env, capture_output=True, text=True, check=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_exactly_what_one_does(trained, workdir):
     run = copy_of(trained, workdir)
     # 359 test images in batches of 100: 4 batches, two for each process, the last one partial
@@ -351,6 +353,7 @@ def test_two_processes_measure_exactly_what_one_does(trained, workdir):
         assert (run / "test" / name).read_bytes() == (run / "test_2" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_resume(workdir):
     two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     run_command(workdir, "fit", *TINY, *two, "--epochs=2")

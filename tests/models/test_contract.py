@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.models import MODELS, get_model
+from tests.conftest import mostly_slow
 
 from .helpers import CLASSES, SMALL, small
 
@@ -119,7 +120,7 @@ def test_a_training_step_in_bf16_and_channels_last_reaches_every_parameter_and_k
         assert (mine - expected).norm() <= 0.5 * expected.norm()
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "resnet20"))
 def test_a_compiled_training_step_is_one_graph_and_equals_the_eager_one(name: str, fresh_compiler: None) -> None:
     model, x = small(name)
     in_training_without_dropout(model)
@@ -129,6 +130,7 @@ def test_a_compiled_training_step_is_one_graph_and_equals_the_eager_one(name: st
 CXX = os.environ.get("CXX", "g++")  # where torch looks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(CXX) is None, reason=f"torch.compile writes C++ and there is no compiler {CXX!r}")
 def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_compiler: None) -> None:
     torch.manual_seed(0)
@@ -137,7 +139,7 @@ def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_com
     compare_with_eager(torch.compile(model, fullgraph=True), model, torch.randn(4, 3, 16, 16))
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "resnet20"))
 def test_export_gives_equal_outputs_for_batches_of_any_size(name: str) -> None:
     model, x = small(name)
     model.eval()

@@ -18,6 +18,7 @@ from tools import measure_models
 AGAIN = "run python -m tools.measure_models"
 
 
+@pytest.mark.slow
 def test_the_stored_figures_are_what_counting_gives_now_and_all_that_the_file_holds() -> None:
     figures = {name: measure_models.measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
     assert list(MEASURED) == list(MODELS), AGAIN
