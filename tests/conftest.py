@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from lit_cnn.checkpoint.diff import differences
 from lit_cnn.cli.commands.verify_resume import state_of
 from lit_cnn.cli.main import main
+
+from . import figures
 
 # Small enough for a second, with everything on that could break an exact resume.
 TINY = [
@@ -98,11 +99,26 @@ def _environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _blank_figures() -> Iterator[None]:
+    """Runs do not draw, but in tests that use ``real_figures``."""
+    figures.blank()
+    yield
+    figures.draw()
+
+
+@pytest.fixture
+def real_figures() -> Iterator[None]:
+    """Runs draw their figures."""
+    figures.draw()
+    yield
+    figures.blank()
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory; nothing may be written elsewhere. Figures are blank: drawing takes half of a run."""
+    """An empty working directory; nothing may be written elsewhere."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **kwargs: Image.new("L", (1, 1)).save(path, "PNG"))
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -111,7 +127,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a short training run on the digits; not to be changed."""
     root = tmp_path_factory.mktemp("trained")
+    figures.draw()
     main(["fit", *TINY, "--epochs=4", f"--trainer.default_root_dir={root}"])
+    figures.blank()
     return root / "lightning_logs" / "version_0"
 
 

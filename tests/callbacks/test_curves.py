@@ -13,6 +13,8 @@ from lit_cnn.callbacks import Curves, MetricsCSV, curves, plot_curves
 from lit_cnn.callbacks.curves import _epochs_done, _mark_best
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 
 def is_picture(path: Path) -> bool:
     with Image.open(path) as image:

@@ -21,6 +21,8 @@ from lit_cnn.errors import UserError
 from lit_cnn.results.confusion import confusion_counts, plot_confusion
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 ALL_FILES = ["class_indices.json", "confusion_matrix.csv", "confusion_matrix.png", "confusion_matrix_normalized.png"]
 ALL_FILES += ["metrics.json", "predictions.csv"]
 
