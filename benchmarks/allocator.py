@@ -29,7 +29,7 @@ KINDS = ("glibc's own settings", "freed memory is kept")
 def child(kept: bool, backbone: str, size: int, batch_size: int, steps: int) -> None:
     """Train some steps in this process; print seconds and page faults of each, and the most memory."""
     if kept:
-        allocator.keep_freed()
+        allocator.keep_freed_memory()
     loop = Bare(get_model(backbone, num_classes=10, in_channels=3), channels_last=True, bf16=True)
     image, target = torch.randn(batch_size, 3, size, size), torch.arange(batch_size) % 10
     seconds, faults = [], []

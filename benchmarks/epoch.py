@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.turns import CLOCKS, Bare, made_up, table, timed, write
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.data import FashionMNIST
 from lit_cnn.data.arrays import ArraySource
 from lit_cnn.models import get_model
@@ -120,7 +120,7 @@ def lit_cnn(backbone: str, batch_size: int, extra: Sequence[str], clock: Callabl
             f"--batch-size={batch_size}", f"--model.backbone={backbone}", "--lr=0.01", "--device=cpu", "--epochs=1",
             f"--trainer.default_root_dir={folder}", *extra,
         ]  # fmt: skip
-        lightning_cli.run(parse(words), callbacks=[times])
+        run_command(parse(words), callbacks=[times])
     return times.training, times.all
 
 
@@ -131,7 +131,7 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> tuple[dict[str, 
     part = data.train_dataloader()
     source = part.source
     assert isinstance(source, ArraySource)
-    image, target = source.images[part.rows], source.targets[part.rows]
+    image, target = source.images[part.indices], source.targets[part.indices]
     mean, std = data.MEAN[0], data.STD[0]
     memory = InMemory(image, target, given.batch_size, mean, std)
     bare, slow = (Bare(get_model(given.backbone, num_classes=10, in_channels=1)) for _ in range(2))

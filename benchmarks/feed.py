@@ -34,7 +34,7 @@ from torchvision import datasets, transforms
 from benchmarks.turns import write
 from lit_cnn.data import Augment, BatchLoader, ImageFolder
 from lit_cnn.data.arrays import SHIFT_AND_FLIP, ArraySource
-from lit_cnn.data.decoding.source import pictures
+from lit_cnn.data.decoding.source import find_image_files
 from lit_cnn.data.transforms.augment import augment_batch
 from lit_cnn.utils import allocator
 
@@ -115,7 +115,7 @@ def make_photos(folder: Path, number: int) -> None:
 
 def link_photos(source: Path, folder: Path, number: int) -> None:
     """Choose ``number`` photos of class folders, evenly, by links."""
-    found = sorted(pictures(source))
+    found = sorted(find_image_files(source))
     for name in found[:: max(1, len(found) // number)][:number]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to((source / name).resolve())
@@ -188,7 +188,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each kind (3)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given = parser.parse_args(args)
-    allocator.keep_freed()  # as every command does
+    allocator.keep_freed_memory()  # as every command does
     small = measure(small_kinds(given.images, given.batch_size), given.repeats)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder, "photos")

@@ -32,33 +32,33 @@ from lit_cnn.utils import memory
 FACTORS = (1, 2, 4, 8)
 
 
-def recipe(count: int, side: int) -> pixel_store.Recipe:
-    """Pictures of noise: ``count`` of ``side`` x ``side`` pixels."""
+def cache_spec(count: int, side: int) -> pixel_store.CacheSpec:
+    """Images of noise: ``count`` of ``side`` x ``side`` pixels."""
 
     def decode(path: Path) -> np.ndarray:
         return np.random.default_rng(int(path.name)).integers(0, 256, (side, side, 3), np.uint8)
 
-    return pixel_store.Recipe(Path(), [str(i) for i in range(count)], decode, f"noise {side}", 1, None)
+    return pixel_store.CacheSpec(Path(), [str(i) for i in range(count)], decode, f"noise {side}", 1, None)
 
 
 def smaps() -> dict[str, int]:
     """Bytes of this process's memory by kind, as Linux counts them."""
-    found = memory.numbers(Path("/proc/self/smaps_rollup"))
+    found = memory.read_fields(Path("/proc/self/smaps_rollup"))
     return {kind: found[kind] for kind in ("Private_Dirty", "Pss", "Rss")}
 
 
 def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers: Any) -> None:
-    """Go through a store in random order, as training does; answer with seconds and memory."""
+    """Go through a cache in random order, as training does; answer with seconds and memory."""
     torch.set_num_threads(1)
     before = smaps()
     if budget:
-        data = memory.numbers(Path("/proc/self/status"))["VmData"]
+        data = memory.read_fields(Path("/proc/self/status"))["VmData"]
         resource.setrlimit(resource.RLIMIT_DATA, (data + budget * 2**20, resource.RLIM_INFINITY))
-    found = pixel_store.on_disk(recipe(count, side), Path(folder), "noise")
+    found = pixel_store.on_disk(cache_spec(count, side), Path(folder), "noise")
     barrier.wait()
     start, total = time.perf_counter(), 0
     for i in permutation(0, 0, count).tolist():
-        total += int(found.picture(i)[::8].sum())
+        total += int(found.image(i)[::8].sum())
     seconds = time.perf_counter() - start
     barrier.wait()  # all have their pages now
     after = smaps()
@@ -68,7 +68,7 @@ def read(folder: str, count: int, side: int, budget: int, barrier: Any, answers:
 
 
 def measure(folder: str, count: int, side: int, processes: int, budget: int) -> dict[str, float]:
-    """Read the store in ``folder`` in so many processes at once; the largest of each, ``pss`` summed."""
+    """Read the cache in ``folder`` in so many processes at once; the largest of each, ``pss`` summed."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(processes), context.Queue()
     args = (folder, count, side, budget, barrier, answers)
@@ -88,8 +88,8 @@ def measure(folder: str, count: int, side: int, processes: int, budget: int) -> 
 def main(args: Sequence[str] | None = None) -> None:
     """Print the table, and write it as JSON if a path is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unit", type=int, default=500, help="pictures in the smallest store (500)")
-    parser.add_argument("--side", type=int, default=336, help="of a picture, in pixels (336)")
+    parser.add_argument("--unit", type=int, default=500, help="images in the smallest cache (500)")
+    parser.add_argument("--side", type=int, default=336, help="of an image, in pixels (336)")
     parser.add_argument("--budget", type=int, default=0, help="MiB of private memory a reader may take; 0: no limit")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write settings and results to this file as well")
     given = parser.parse_args(args)
@@ -98,7 +98,7 @@ def main(args: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             count = factor * given.unit
             start = time.perf_counter()
-            pixel_store.on_disk(recipe(count, given.side), Path(folder), "noise")
+            pixel_store.on_disk(cache_spec(count, given.side), Path(folder), "noise")
             built = time.perf_counter() - start
             found = measure(folder, count, given.side, processes, given.budget)
             rows.append({"factor": factor, **found, "build_seconds": built})

@@ -22,9 +22,9 @@ import torch
 from lightning.pytorch import Callback
 
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
-from lit_cnn.checkpoint.snapshot import Boundary
-from lit_cnn.cli import lightning_cli
+from lit_cnn.checkpoint.snapshot import StepSnapshot
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 
 EVERY = 100  # steps between two saves that the share is given for
 
@@ -71,8 +71,8 @@ def measure(backbone: str, batch_size: int, saves: int, folder: str, extra: Sequ
         f"--trainer.max_steps={2 * saves + 2}", "--checkpoint_every=2", "--trainer.limit_val_batches=1",
         f"--trainer.default_root_dir={folder}", *extra,
     ]  # fmt: skip
-    with timed(LastCheckpoint, "_save") as save, timed(Boundary, "take") as keep:
-        lightning_cli.run(parse(words), callbacks=[times])
+    with timed(LastCheckpoint, "_save") as save, timed(StepSnapshot, "take") as keep:
+        run_command(parse(words), callbacks=[times])
     size = max(p.stat().st_size for p in Path(folder).rglob("last.ckpt"))
     return {
         "step": statistics.median(times.seconds[2:]),

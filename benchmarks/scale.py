@@ -27,8 +27,8 @@ import numpy as np
 from lightning.pytorch import Callback
 from PIL import Image
 
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.utils import memory
 
 FACTORS, RANKS = (1, 2, 4, 8), (1, 2)
@@ -70,7 +70,7 @@ def write_pictures(folder: Path, count: int, side: int, source: Path | None) -> 
 def train(answers: Path, words: Sequence[str]) -> None:
     """In a process of its own: train, and write down what this rank used."""
     usage = Usage()
-    lightning_cli.run(parse(["fit", *words]), callbacks=[usage])
+    run_command(parse(["fit", *words]), callbacks=[usage])
     seconds = [end - start for start, end in zip(usage.starts, usage.starts[1:], strict=False)]
     record = {"seconds": seconds, "resident": usage.resident, "private": usage.private}
     (answers / f"{os.environ['RANK']}.json").write_text(json.dumps(record))

@@ -17,8 +17,8 @@ from lightning.pytorch import Callback, Trainer
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.turns import made_up, write
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 
 WORDS = {
     "resnet18": ["--data.channels=3", "--img-size=32", "--model.backbone_args.stem=cifar", "--precision=bf16-mixed"],
@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
             f"--batch-size={given.batch_size}", f"--trainer.max_steps={batches}", "--trainer.limit_val_batches=1",
             "--trainer.enable_progress_bar=false", "--device=cpu", f"--trainer.default_root_dir={folder}",
         ]  # fmt: skip
-        lightning_cli.run(parse(words), callbacks=[measured])
+        run_command(parse(words), callbacks=[measured])
     found = sorted(measured.profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in found)
     shares = {event.key: event.self_cpu_time_total / whole for event in found[: given.rows]}

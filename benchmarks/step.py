@@ -18,8 +18,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from benchmarks.turns import CLOCKS, Bare, made_up, table, timed, write
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.models import get_model
 
 OURS, REFERENCE = "lit-cnn fit", "bare, both"
@@ -87,7 +87,7 @@ def measure(given: argparse.Namespace, extra: Sequence[str]) -> dict[str, list[f
             "--epochs=1", f"--trainer.limit_train_batches={batches}", "--trainer.limit_val_batches=1",
             f"--trainer.default_root_dir={folder}", *extra,
         ]  # fmt: skip
-        lightning_cli.run(parse(words), callbacks=[turns])
+        run_command(parse(words), callbacks=[turns])
     return turns.seconds
 
 

@@ -35,7 +35,7 @@ from torchvision import datasets, transforms
 from benchmarks.feed import MEAN, STD, Epoch, count, measure, ours, peer, table
 from benchmarks.turns import write
 from lit_cnn.data import Augment, ImageDataModule, ImageFolder, Stream
-from lit_cnn.data.decoding.source import FileSource, pictures
+from lit_cnn.data.decoding.source import FileSource, find_image_files
 from lit_cnn.data.shards.format import write_shards
 
 Sample = tuple[bytes, int]
@@ -63,7 +63,7 @@ def make_images(folder: Path, number: int) -> None:
 
 def copy_images(source: Path, folder: Path, number: int) -> None:
     """Choose ``number`` pictures of class folders, evenly. Not by links: following them takes as long as opening."""
-    found = sorted(pictures(source))
+    found = sorted(find_image_files(source))
     for name in found[:: max(1, len(found) // number)][:number]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
@@ -76,7 +76,7 @@ def settings(size: int, batch_size: int) -> dict[str, Any]:
 
 def folder_kind(data: ImageFolder) -> Kind:
     """Files of a folder in random order."""
-    part = data.parts()["train"]
+    part = data.splits()["train"]
     assert isinstance(part.source, FileSource)
     source = part.source
 
@@ -84,20 +84,20 @@ def folder_kind(data: ImageFolder) -> Kind:
         return (source.root / source.paths[row]).read_bytes(), int(source.targets[row])
 
     def order() -> list[int]:
-        return data._shuffled(part.rows, 0, 0).tolist()
+        return data._training_order(part.indices, 0, 0).tolist()
 
     return Kind(lambda: map(at, order()), lambda place: at(order()[place]))
 
 
 def stream_kind(data: Stream) -> Kind:
     """Our shards in the order of ``Stream``."""
-    part, source = data.parts()["train"], data._source
+    part, source = data.splits()["train"], data._source
 
     def at(row: int) -> Sample:
-        return source.picture(row).content, int(source.targets[row])
+        return source.image_file(row).content, int(source.targets[row])
 
     def order() -> list[int]:
-        return data._shuffled(part.rows, 0, 0).tolist()
+        return data._training_order(part.indices, 0, 0).tolist()
 
     return Kind(lambda: map(at, order()), lambda place: at(order()[place]))
 
@@ -120,14 +120,14 @@ def litdata_kind(samples: Sequence[Sample], folder: Path, shard_bytes: int, libr
     cache.done()
     cache.merge()
 
-    def opened() -> Any:
+    def open_image() -> Any:
         return library.StreamingDataset(str(folder), shuffle=True, seed=0)
 
     def at(place: int) -> Sample:
-        found = opened()[place]
+        found = open_image()[place]
         return found["image"], found["class"]
 
-    return Kind(lambda: ((found["image"], found["class"]) for found in opened()), at)
+    return Kind(lambda: ((found["image"], found["class"]) for found in open_image()), at)
 
 
 def mosaicml_kind(samples: Sequence[Sample], folder: Path, shard_bytes: int, library: Any) -> Kind:
@@ -231,13 +231,13 @@ def main(args: Sequence[str] | None = None) -> None:
             copy_images(given.data_dir, images, given.images)
         ours_too = settings(given.size, given.batch_size)
         data = ImageFolder(data_dir=str(images), test_fraction=1e-6, **ours_too)
-        parts = data.parts()
+        parts = data.splits()
         assert isinstance(parts["train"].source, FileSource)
         write_shards(shards, parts["train"].source, parts, data.class_names, shard_bytes)
         stream = Stream(data_dir=str(shards), **ours_too)
         found = kinds(data, stream, Path(scratch), shard_bytes)
         reading = measure({name: kind.read for name, kind in found.items()}, given.repeats)
-        waits = resuming(found, len(parts["train"].rows) * 9 // 10, given.repeats)
+        waits = resuming(found, len(parts["train"].indices) * 9 // 10, given.repeats)
         fed = measure(feeding(data, stream, given.size, given.batch_size), given.repeats)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} before the end")
     table(f"reading {given.images:,} files, nothing decoded", reading)

@@ -22,8 +22,8 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.turns import CLOCKS, timed, write
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.tasks.classification import ImageClassifier
 
 PEER = {"accuracy": 0.907, "pflop": 0.29, "seconds": 1250.0}  # airbench94 (Muon) in bf16 on two cores, with averaging
@@ -76,11 +76,11 @@ def measure(config: str, seed: int, extra: Sequence[str]) -> dict[str, Any]:
     cost = Cost()
     with tempfile.TemporaryDirectory() as folder:
         words = [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false"]
-        lightning_cli.run(parse(["fit", "--config", config, *extra, f"--seed={seed}", *words]), callbacks=[cost])
+        run_command(parse(["fit", "--config", config, *extra, f"--seed={seed}", *words]), callbacks=[cost])
         run = next(Path(folder).rglob("last.ckpt")).parent.parent
         path = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
-        tested = timed(lambda: lightning_cli.run(parse(["test", path, *words])))
-        lightning_cli.run(parse(["test", path, "--model.tta=none", *words]))
+        tested = timed(lambda: run_command(parse(["test", path, *words])))
+        run_command(parse(["test", path, "--model.tta=none", *words]))
         reports = sorted(run.glob("test*/metrics.json"), key=lambda file: file.stat().st_mtime_ns)
         accuracy, plain = (json.loads(file.read_text())["test/acc"] for file in reports)
         images = json.loads(reports[0].read_text())["images"]

@@ -1,13 +1,15 @@
-"""Run folders: where a run lives, and how a word such as ``best`` finds a checkpoint."""
+"""Run folders: make and lock them, and find a checkpoint by a word such as ``best``."""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from lit_cnn.errors import UserError
+from lit_cnn.utils.files import file_lock
 
 LOGS = "lightning_logs"
 
@@ -34,39 +36,29 @@ def new_run_folder(root: Path) -> Path:
             return folder
 
 
-_HELD: dict[Path, IO[str]] = {}  # locks of this process, which end with it, however it ends
+_LOCKS: dict[Path, FileLock] = {}  # of this process; the system frees them with it, however it ends
 
 
-def hold(run: Path) -> None:
-    """Claim a run folder for this process.
+def lock(run: Path) -> None:
+    """Lock a run folder for this process, until it ends.
 
     Raises:
-        UserError: when another process is training there.
+        UserError: when another process is training there, or the folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if run.resolve() in _LOCKS:
         return
-    if run.resolve() in _HELD:
-        return
+    held, owner = file_lock(run / ".lock"), run / ".lock_owner"
     try:
-        file = (run / ".lock").open("a+", encoding="utf-8")
+        held.acquire(timeout=0)
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    except Timeout:
+        who = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
+        raise UserError(f"{run} is being trained by another process ({who}): wait for it, or stop it") from None
+    except NotImplementedError:  # a filesystem without locks
+        return
     except OSError as error:
         raise UserError(f"cannot write the run folder {run}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise UserError(f"{run} is being trained by another process ({owner}): wait for it, or stop it") from None
-    except OSError:  # a filesystem without locks
-        file.close()
-        return
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    _HELD[run.resolve()] = file
+    _LOCKS[run.resolve()] = held
 
 
 def new_subfolder(run: Path, name: str) -> Path:
@@ -91,7 +83,7 @@ def run_folder_of(checkpoint: Path) -> Path | None:
 
 
 def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) -> Path:
-    """Turn what the user typed into a checkpoint file to evaluate or resume.
+    """Resolve what the user typed to a checkpoint file to evaluate or resume.
 
     Args:
         wanted: a file; a run folder; ``best`` or ``last`` of the newest run; ``""`` for the newest run's ``name``.
@@ -108,7 +100,7 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
         if run is None:
             raise UserError(
                 f"no run under {root / LOGS} has a checkpoints/{name}.ckpt: train first with "
-                "lit-cnn fit --config FILE, or give the checkpoint's path"
+                "lit-cnn fit `config=FILE`, or give the checkpoint's path"
             )
         there = checkpoints_in(run)
         if run / "checkpoints" / f"{name}.ckpt" in there or (there and resume):
@@ -116,11 +108,11 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
         if there:  # never an older run's instead
             raise UserError(f"the newest run has no {name}.ckpt; it has: {', '.join(map(str, there))}")
         raise UserError(
-            f"the newest run, {run}, stopped before its first checkpoint: start it again with "
-            f"lit-cnn fit --config {run / 'config.yaml'}, or name an older run's folder"
+            f"the newest run, {run}, stopped before its first checkpoint: restart it with "
+            f"lit-cnn fit `config={run / 'config.yaml'}`, or name an older run's folder"
         )
     path = Path(wanted)
-    if (path / LOGS).is_dir():  # a root, as --trainer.default_root_dir names one
+    if (path / LOGS).is_dir():  # a root, as `trainer.default_root_dir` names one
         return find_checkpoint("", path, name, resume)
     if path.is_dir():
         for candidate in (path / "checkpoints" / f"{name}.ckpt", path / f"{name}.ckpt"):
@@ -134,7 +126,7 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
     if not path.is_file():
         others = sorted(str(p) for p in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
         others = others or [str(run / "checkpoints") for run in run_folders(root)[-3:]]
-        hint = f" there are: {', '.join(others)}" if others else " train first with lit-cnn fit --config FILE"
+        hint = f" there are: {', '.join(others)}" if others else " train first with lit-cnn fit `config=FILE`"
         raise UserError(f"no checkpoint at {path}:{hint}")
     return path
 
@@ -150,7 +142,7 @@ def checkpoints_in(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("*.ckpt"))
 
 
-def shown(path: str | Path) -> str:
-    """A path as a person would type it from here."""
+def format_path(path: str | Path) -> str:
+    """A path relative to the working directory where it lies below it, as one would type it."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

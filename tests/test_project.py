@@ -1,9 +1,11 @@
-"""What the project promises about itself: dependencies and the README's commands."""
+"""What the project promises about itself: dependencies, README, config headers, the CI workflow."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from lit_cnn.cli import argv
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# no TOML reader in Python 3.10: the list is one requirement a line
-REQUIREMENTS = [Requirement(line) for line in re.findall(r'^    "(.+)",(?: *#.*)?$', PYPROJECT, re.MULTILINE)]
+# no TOML reader in Python 3.10: a requirement is a line of its own, or an extra's only one
+BOUND = r'^(?:    |[\w-]+ = \[)"([\w-]+(?:\[\w+\])?[<>=!][^"]*)"'
+REQUIREMENTS = [Requirement(found) for found in re.findall(BOUND, PYPROJECT, re.MULTILINE)]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["lightning", "pytorch-lightning"])
@@ -36,20 +40,48 @@ def test_torch_has_the_fix_for_weights_only_loading():
 def test_every_bound_has_its_reason():
     lines = PYPROJECT.splitlines()
     for number, line in enumerate(lines):
-        if re.match(r'    "[\w-]+(\[\w+\])?[<>=!]', line):
+        if re.match(BOUND, line):
             assert "#" in line or lines[number - 1].lstrip().startswith("#"), line
-
-
-COMMANDS = re.findall(r"^(?:.*\.venv/bin/)?lit-cnn (.+)$", README, re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(("models", "inspect"))])
-def test_commands_in_the_readme_are_understood_and_name_configs_that_exist(command):
-    parsed = argv.parse(shlex.split(command))
-    assert all((ROOT / config).is_file() for config in parsed.configs)
 
 
 def test_the_quick_start_is_two_command_lines():
     quick_start = README.partition("## Quick start")[2].partition("\n## ")[0]
     blocks = re.findall(r"```bash\n(.+?)```", quick_start, re.DOTALL)
     assert [len(block.strip().splitlines()) for block in blocks] == [1, 1]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_begins_with_what_it_trains_its_result_and_its_command(config):
+    title, result, command = config.read_text(encoding="utf-8").splitlines()[:3]
+    assert re.match(r"# \w", title)
+    assert re.match(r"# Result: (not measured$|(test|validation) accuracy 0\.\d{3}\b)", result)
+    assert command.startswith(f"# Command: lit-cnn fit --config {config.stem}")
+    for part in command.removeprefix("# Command: ").split(" && "):
+        argv.parse(shlex.split(part)[1:])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_tables_of_results_agree_with_the_configs(page, config):
+    row = re.search(rf"^\| `{config.stem}`.*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    if row is None:  # one epoch only: in a sentence
+        assert (page, config.stem) == ("docs/results.md", "nin_cifar")
+        return
+    found = re.search(r"# Result: .*?(0\.\d{3}|not measured)", config.read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[1] in row[0]
+
+
+def test_the_workflow_runs_scripts_that_exist():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    scripts = re.findall(r"run: (\.ci/\w+)", workflow)
+    assert ".ci/run" in scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_the_workflow_fits_the_schema_of_github():
+    words = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    workflows = sorted(str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    check = subprocess.run([sys.executable, *words, *workflows], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout + check.stderr

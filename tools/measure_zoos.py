@@ -1,7 +1,8 @@
-"""Writes ``model_figures/``: ``python -m tools.measure_zoos``, to be run for a new torchvision or timm.
+"""Measure the models of torchvision and timm: ``python -m tools.measure_zoos`` writes ``model_figures/``.
 
-One model after another is built and run on shapes alone, some 15 minutes for timm. Each is written as soon as it is
-counted, and a run that was stopped goes on from there. A new version of a zoo, or ``--again``, starts from nothing.
+To be run for a new torchvision or timm. Every model is built and run on shapes alone, some 15 minutes for timm. Figures
+are written after each model, and an interrupted run resumes there. For a new version of a zoo, or with ``--again``, all
+are measured.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from torch import nn
 from lit_cnn.errors import UserError
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
-from lit_cnn.inspection.layers import on_meta
+from lit_cnn.inspection.measure import count_macs
 from lit_cnn.models import _external, smallest_input
-from tools import papers
-from tools.measure_models import macs
+from lit_cnn.models._input_check import on_meta
+from tools import figure_files, papers
 
 
 def measure(name: str) -> Figures:
     """Count ``torchvision/NAME`` or ``timm/NAME`` on shapes alone, at the size its zoo publishes it for.
 
-    ``macs`` and ``smallest`` are ``None`` where they cannot be found out; ``paper`` is the arXiv number.
+    ``macs`` and ``smallest`` are ``None`` where they cannot be measured; ``paper`` is the arXiv number.
 
     Raises:
         Exception: whatever the zoo raises when it builds the model.
@@ -55,20 +56,20 @@ def measure(name: str) -> Figures:
 
 def _macs(model: nn.Module, *shape: int) -> int | None:
     try:
-        return macs(model, *shape)
+        return count_macs(model, *shape)
     except Exception as error:
         _complain("not counted", error)
         return None
 
 
 def _smallest(model: nn.Module, channels: int, height: int, width: int, *, fixed: bool) -> int | None:
-    """Side of the smallest square image: what timm says of models for one size, else found by trying."""
+    """Side of the smallest square image: timm's own for models of one size, else by trying."""
     if fixed:
-        # Smaller maps can slip through where they are broadcast to the position embedding.
+        # Smaller maps can be accepted wrongly where they are broadcast to the position embedding.
         return height if height == width else None
     try:
         return min(smallest_input(model, channels), height, width)
-    except UserError:  # takes one size, and not one that the search tries
+    except UserError:  # accepts one size, and not one that the search tries
         return height if height == width else None
 
 
@@ -77,9 +78,9 @@ def _complain(what: str, error: Exception) -> None:
 
 
 def measure_zoo(zoo: str, again: bool) -> None:
-    """Write the zoo's table, with what it holds already unless it is of another version or to be counted ``again``."""
+    """Write the zoo's table; figures already in it are kept unless they are of another version or ``again`` is set."""
     names = _external.torchvision_names() if zoo == "torchvision" else _external.timm_names()
-    number = model_table.public(version(zoo))
+    number = model_table.public_version(version(zoo))
     found = {} if again else _read(zoo, number)
     for i, name in enumerate(names):
         if name in found:
@@ -96,25 +97,19 @@ def measure_zoo(zoo: str, again: bool) -> None:
 
 
 def _read(zoo: str, number: str) -> dict[str, Figures]:
-    if not model_table.path(zoo).exists():
+    if not model_table.table_path(zoo).exists():
         return {}
-    stored = model_table.stored(zoo)
+    stored = model_table.read_figures(zoo)
     return stored.figures if stored.version == number else {}
 
 
 def _write(zoo: str, number: str, figures: dict[str, Figures]) -> None:
-    with model_table.path(zoo).open("w", newline="", encoding="utf-8") as file:
-        print(f"# {zoo} {number}: written by measure_zoos.py, not to be edited", file=file)
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(model_table.COLUMNS)
-        for name, f in figures.items():
-            image = "x".join(str(n) for n in f.image or ())
-            rows.writerow([name.partition("/")[2], f.parameters, f.macs, image, f.classes, f.smallest, f.paper])
+    figure_files.write_table(zoo, number, figures, "tools/measure_zoos.py")
 
 
 def write_titles() -> None:
-    """Write the titles of all papers that the stored models name."""
-    used = {figures.paper for zoo in model_table.ZOOS for figures in model_table.stored(zoo).figures.values()}
+    """Write the titles of all papers that the stored figures name."""
+    used = {figures.paper for zoo in model_table.ZOOS for figures in model_table.read_figures(zoo).figures.values()}
     with model_table.PAPERS.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("arxiv", "title"))
@@ -122,8 +117,9 @@ def write_titles() -> None:
 
 
 def main() -> None:
+    """Measure both zoos."""
     parser = argparse.ArgumentParser(prog="python -m tools.measure_zoos", description=__doc__)
-    parser.add_argument("--again", action="store_true", help="count all anew, also what is stored for this version")
+    parser.add_argument("--again", action="store_true", help="measure all, including what is stored for this version")
     arguments = parser.parse_args()
     for zoo in model_table.ZOOS:
         measure_zoo(zoo, arguments.again)

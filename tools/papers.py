@@ -1,4 +1,7 @@
-"""Which paper describes a model of torchvision or timm: read in the zoos' own docstrings when figures are measured."""
+"""The paper of each model of torchvision and timm, from the zoos' docstrings and from patterns of names.
+
+Used by ``python -m tools.measure_zoos``.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from lit_cnn.models._external import timm_module, torchvision_models
 
 _REFERENCE = re.compile(r"`([^`]+?)`?\s*[-<]\s*https?://arxiv\.org/\w+/(\d{4}\.\d{4,5})")
 
-TORCHVISION = {"squeezenet1_1": "1602.07360"}  # names no paper itself
+TORCHVISION = {"squeezenet1_1": "1602.07360"}  # its docstring names no paper
 
-# A timm module is a family, and its docstring names its papers. Where that is more than one, or where it is one about
-# training only, these patterns of names say which is the architecture's; the first that matches counts.
+# A timm module is a family, and its docstring names its papers. Where these are several, or where the only one is about
+# training, these patterns of names give the architecture's; the first that matches counts.
 # "" is for families without a paper of their own on arXiv.
 TIMM = [
     ("", "test_* hgnet* lcnetv2_* bat_resnext* gcres* resnet32ts resnet33ts resnet51q resnet61q mobilenetv5_*"),
@@ -126,11 +129,11 @@ TIMM = [
     ("2404.10518", "mobilenetv4_*"),
     ("1905.02244", "*mobilenetv3_*"),
 ]
-VIT = ("2010.11929", "vit_*")  # after what timm itself says about a model
+VIT = ("2010.11929", "vit_*")  # used only where timm itself names no paper
 
 
 def references(text: str | None) -> dict[str, str]:
-    """Titles by arXiv number, of the papers that a docstring links, in its order."""
+    """Titles by arXiv number of the papers that a docstring links, in its order."""
     return {number: " ".join(title.split()) for title, number in _REFERENCE.findall(text or "")}
 
 
@@ -159,7 +162,7 @@ def _timm_family(short: str) -> str | None:
 
 @functools.cache
 def titles() -> dict[str, str]:
-    """Titles by arXiv number, of all papers that the two zoos link."""
+    """Titles by arXiv number of all papers that the two zoos link."""
     models = torchvision_models()
     texts = [_timm_family(name) for name in timm_module().list_models()]
     texts += [models.get_model_builder(name).__doc__ for name in models.list_models(module=models)]

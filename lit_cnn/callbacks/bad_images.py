@@ -1,14 +1,13 @@
-"""bad_images.csv: the images a run left out because they cannot be read."""
+"""Write bad_images.csv, the list of skipped images, when training starts."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-NAME = "bad_images.csv"
+from lit_cnn.results.bad_images import NAME, write_bad_images
+from lit_cnn.utils.datamodule import datamodule
 
 
 class BadImages(Callback):
@@ -22,16 +21,8 @@ class BadImages(Callback):
         self.run_dir = run_dir
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the list; on resume it is that of now."""
+        """Write the list; on resume it is the present one."""
         if trainer.is_global_zero:
-            found = trainer.datamodule.skipped()  # type: ignore[attr-defined]  # Lightning sets it in fit
+            found = datamodule(trainer).skipped()
             if found or (self.run_dir / NAME).exists():
                 write_bad_images(self.run_dir, found)
-
-
-def write_bad_images(folder: Path, found: Mapping[str, str]) -> None:
-    """Write ``folder/bad_images.csv`` with the columns path and reason."""
-    with (folder / NAME).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "reason"])
-        writer.writerows(found.items())

@@ -1,23 +1,21 @@
-"""best.ckpt: saved at an epoch's end, after the epoch's numbers are in the logs."""
+"""best.ckpt: saved at an epoch's end, after the epoch's metrics are logged."""
 
 from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lit_cnn.utils.lightning_internals import log_epoch_before_saving
+
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which has every epoch logged before it is saved.
+    """Lightning's ModelCheckpoint, except that every epoch is logged before it is saved.
 
-    Lightning logs after saving: a run that is killed in between, and goes on with the next epoch, would never log the
-    one that the checkpoint has finished.
+    Lightning logs after saving: a run that is killed in between would resume at the next epoch and never log the one
+    that the checkpoint has finished.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what Lightning is about to log, leave it nothing to log twice, then save."""
-        loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
-        connector.on_epoch_end()  # takes over what callbacks and the progress bar want to know
-        loop._batches_that_stepped -= 1  # loggers expect the number of the epoch's last step
-        connector.update_train_epoch_metrics()
-        loop._batches_that_stepped += 1
+        """Log the epoch, then save."""
+        log_epoch_before_saving(trainer)
         super().on_train_epoch_end(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""metrics.csv: every logged number of a run in one table that survives crashes and goes on when the run is resumed."""
+"""CSV logger: all metrics of a run in metrics.csv, which survives crashes and is continued on resume."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-Row = dict[str, str]
+from lit_cnn.results.metrics_csv import Row, read_metrics, shortest_repr
+from lit_cnn.utils.files import atomic_write
 
 
 class MetricsCSV(Logger):
     """Writes ``run_dir/metrics.csv``: columns ``epoch``, ``step``, then one per metric name in order of appearance.
 
-    Lightning's CSVLogger deletes the file of an earlier start; this one goes on in it. ``step`` is Lightning's: the
+    Lightning's CSVLogger deletes the file of an earlier start; this one continues it. ``step`` is Lightning's: the
     0-based index of the optimizer step, so the last step of an epoch carries its train and its validation metrics.
     There is one row per (epoch, step); a value logged again for the same row replaces the old one.
 
@@ -94,22 +94,22 @@ class MetricsCSV(Logger):
             if name not in self._columns:
                 self._columns.append(name)
                 self._rewrite = True
-            row[name] = _shortest(float(value))
+            row[name] = shortest_repr(float(value))
         self._changed = True
 
     def resume_at(self, step: int, within_epoch: bool = False) -> Row:
-        """Forget what a run resumed after ``step`` optimizer steps is going to write again.
+        """Drop what a run resumed after ``step`` optimizer steps is going to write again.
 
         Rows 0 … ``step`` - 1 are kept as they are in the file. To be called once ``trainer.global_step`` is restored
         and before anything is logged.
 
         Args:
             step: optimizer steps done.
-            within_epoch: the run goes on inside an epoch. Where that epoch was cut, its ``train/`` numbers were of a
+            within_epoch: the run resumes inside an epoch. If that epoch was truncated, its ``train/`` numbers were of a
                 part of it: they are forgotten too.
 
         Returns:
-            What is left in the row of the last step done, its epoch too; nothing where no number is left.
+            The row of the last step done, with its epoch, as it is now; empty where no metric is left in it.
         """
         self._load()
         kept = [dict(row) for row in self._rows if int(row["step"]) < step]
@@ -135,13 +135,12 @@ class MetricsCSV(Logger):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             header = {column: column for column in self._columns}
             self._first_open, self._open_at = 0, len(self._encode([header]))
-            new = self._path.with_name(self._path.name + ".tmp")
-            new.write_bytes(self._encode([header, *self._rows]))
-            new.replace(self._path)
+            with atomic_write(self._path, "wb") as file:
+                file.write(self._encode([header, *self._rows]))
         else:
             with self._path.open("r+b", buffering=0) as file:
                 file.seek(self._open_at)
-                file.write(self._encode(self._rows[self._first_open :]))  # one write, so a kill leaves whole rows
+                file.write(self._encode(self._rows[self._first_open :]))  # one write, so a kill leaves complete rows
                 file.truncate()
         # The last row stays open: the validation metrics of its step may be still to come.
         if self._rows:
@@ -187,25 +186,3 @@ class MetricsCSV(Logger):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([row.get(c, "") for c in self._columns] for row in rows)
         return text.getvalue().encode()
-
-
-def read_metrics(path: str | os.PathLike[str]) -> tuple[list[str], list[Row]]:
-    """Read a metrics.csv: its column names and its rows, each a dict of the cells that are not empty, as text.
-
-    What a crash left behind (a last line without its end, too few cells, no step) is left out. An empty file gives
-    the two first columns and no row.
-    """
-    text = Path(path).read_bytes().decode(errors="replace")
-    table = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
-    columns = table[0] if table else []
-    if "step" not in columns:
-        return ["epoch", "step"], []
-    whole = [line for line in table[1:] if len(line) == len(columns)]
-    rows = [{c: v for c, v in zip(columns, line, strict=True) if v} for line in whole]
-    return columns, [row for row in rows if row.get("step", "").isdigit()]
-
-
-def _shortest(value: float) -> str:
-    """Write ``value`` with the fewest digits that give it back; most are float32, whose float64 digits are noise."""
-    single = np.float32(value) if abs(value) < 3e38 else np.float64(value)  # larger ones overflow float32
-    return str(single) if float(single) == value else repr(value)

@@ -1,4 +1,4 @@
-"""Stop when the loss is no number any more, or skip a few such steps; what is good on the disk stays."""
+"""NaN guard: stop at a loss that is NaN or infinite, or skip a few such steps; good checkpoints stay."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_cnn.checkpoint.snapshot import Boundary
-from lit_cnn.distributed.flags import Votes
+from lit_cnn.checkpoint.snapshot import StepSnapshot
+from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import NotFiniteError, UserError
+from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
 
 
@@ -36,12 +37,12 @@ def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFinit
 class NanGuard(Callback):
     """Stop at the first training loss that is NaN or infinite, before it reaches the weights where that is free.
 
-    Reading a number back makes a GPU's queue run dry, so there the loss is looked at one step later, and always before
-    anything is saved. Skipping needs the answer before every update, on any device.
+    Reading a number back drains a GPU's queue, so there the loss is checked one step later, and always before anything
+    is saved. Skipping needs the answer before every update, on any device.
 
     Args:
         skips: how many such steps in the whole run to skip instead of stopping. A skipped step changes neither weights
-            nor running statistics; the schedule goes on.
+            nor running statistics; the schedule advances.
         checkpoint: ``last.ckpt``, for the message; ``None`` where the run keeps none.
     """
 
@@ -50,9 +51,9 @@ class NanGuard(Callback):
             raise UserError(f"`skip_nonfinite_steps={skips}`: give 0 (stop) or more")
         self.skips, self.checkpoint = skips, checkpoint
         self.skipped = 0
-        self._boundary = Boundary()
-        self._votes = Votes()
-        self._pending: Tensor | None = None  # a loss that was not looked at yet
+        self._snapshot = StepSnapshot()
+        self._flags = FlagReducer()
+        self._pending: Tensor | None = None  # a loss that was not checked yet
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
 
     @property
@@ -61,21 +62,21 @@ class NanGuard(Callback):
         return "FiniteLoss"
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps were left out so far."""
+        """How many steps were skipped so far."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the count."""
         self.skipped = state_dict["skipped"]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember what a step that is left out must not change."""
+        """Remember what a skipped step must not change."""
         if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
-            self._boundary.take(trainer, pl_module)
+            self._snapshot.take(trainer, pl_module, as_task(pl_module).train_means)
             self._finite = None
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss, or at the one before."""
+        """Check the loss, or the one before."""
         loss = loss.detach()
         if self.skips:
             now = torch.isfinite(loss).all()
@@ -83,27 +84,27 @@ class NanGuard(Callback):
             return
         if loss.device.type == "cpu":
             self._pending = loss
-            self._look(trainer)
+            self._check(trainer)
         else:
-            self._look(trainer)
+            self._check(trainer)
             self._pending = loss
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Leave the update out if the loss or a gradient is not finite, on all processes alike."""
+        """Skip the update if the loss or a gradient is not finite, on all ranks alike."""
         if not self.skips or self._finite is None:
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = self._finite
-        if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler leaves out its own
+        if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips by itself
             finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
-        if self._votes.any(trainer, [not finite]) == [False]:
+        if self._flags.any(trainer, [not finite]) == [False]:
             return
         self.skipped += 1
         if self.skipped > self.skips:
             raise not_finite(
                 trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last", self.checkpoint
             )
-        self._boundary.restore(pl_module)
+        self._snapshot.restore(as_task(pl_module).train_means)
         optimizer.zero_grad(set_to_none=True)
         say(
             f"skipped step {trainer.global_step + 1}: its loss or a gradient is not finite "
@@ -111,17 +112,17 @@ class NanGuard(Callback):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the last loss before anything is saved."""
-        self._look(trainer)
+        """Check the last loss before anything is saved."""
+        self._check(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A validation loss that is not finite comes from weights that are of no use: keep the best there is."""
-        self._look(trainer)
+        """Stop at a validation loss that is not finite: the weights are of no use, the best checkpoint stays."""
+        self._check(trainer)
         value = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and value is not None and not math.isfinite(value):
             raise not_finite(trainer, f"the validation loss is {float(value)}", self.checkpoint)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _check(self, trainer: Trainer) -> None:
         pending, self._pending = self._pending, None
         if pending is not None and not torch.isfinite(pending).all():
             raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint)

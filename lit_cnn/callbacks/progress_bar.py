@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from rich.console import Console
 
 from lit_cnn.utils.console import Display
@@ -18,7 +18,7 @@ RUNNING = ("train/loss", "train/acc")
 VALIDATION = ("val/loss", "val/acc")
 
 
-class Progress(ProgressBar):
+class ProgressBar(LightningProgressBar):
     """Shows where a run is: epoch, batch, running loss and accuracy, images/s, time left; then a line for each epoch.
 
         epoch 3/10  train/loss 0.412  train/acc 0.861  val/loss 0.390  val/acc 0.870  1,234 img/s  12 s

@@ -1,9 +1,10 @@
-"""A run's own description: config.yaml in its folder, and the part of a checkpoint that makes it enough on its own."""
+"""Run metadata: config.yaml in the run folder, and the record that makes a checkpoint enough on its own."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +16,60 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
 from lit_cnn.callbacks.csv_logger import MetricsCSV
-from lit_cnn.checkpoint.compatibility import changes, fit_progress, order_of
-from lit_cnn.checkpoint.progress import is_exact, reopen_cut_epoch
-from lit_cnn.checkpoint.record import KEY, Record
+from lit_cnn.checkpoint.compatibility import incompatibilities, rescale_progress, resume_key
+from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
+from lit_cnn.checkpoint.record import KEY, CheckpointRecord
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
+from lit_cnn.utils.datamodule import datamodule
 
 
-class RunRecord(Callback):
+class RunMetadata(Callback):
     """Write ``config.yaml`` when training starts, and add ``checkpoint["lit_cnn"]`` at every save.
 
     Args:
         config: resolved settings, nested plain types.
         run_dir: the run folder.
-        record: the checkpoint that the run goes on from, if any.
-        anyway: go on although what decides the order of the samples has changed.
+        record: the checkpoint that the run is resumed from, if any.
+        anyway: resume although what decides the order of the samples has changed.
+        requires: packages of the user's that the model, the loss, the data set or the transform come from.
     """
 
     def __init__(
-        self, config: dict[str, Any], run_dir: Path, record: Record | None = None, anyway: bool = False
+        self,
+        config: dict[str, Any],
+        run_dir: Path,
+        record: CheckpointRecord | None = None,
+        anyway: bool = False,
+        requires: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.run_dir = run_dir
-        self.record, self.anyway = record, anyway
-        self._order: dict[str, Any] = {}
+        self.record, self.anyway, self.requires = record, anyway, list(requires)
+        self._key: dict[str, Any] = {}
         self._changed: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare what decides the order of the samples with the checkpoint's.
+        """Compare the resume key with the checkpoint's.
 
         Raises:
-            UserError: with all differences in one line, unless the user said ``--resume_anyway``.
+            UserError: with all differences in one line, unless the user asked for ``resume_anyway``.
         """
         if stage != "fit":
             return
-        self._order = order_of(trainer)
+        self._key = resume_key(trainer)
         if self.record is None:
             return
-        self._changed = changes(self.record.order, self._order)
+        self._changed = incompatibilities(self.record.resume_key, self._key)
         if not self._changed:
             return
         listed = ", ".join(self._changed)
         if not self.anyway:
             raise UserError(
                 f"{self.record.path} cannot be resumed exactly, because these differ (checkpoint -> now): {listed}; "
-                "set them back, or go on with --resume_anyway"
+                "set them back, or resume with `resume_anyway`"
             )
-        if trainer.is_global_zero:
-            print(f"resume_anyway: from here on this run differs from one that was never stopped: {listed}")
+        say(f"resume_anyway: from here on this run differs from one that was never stopped: {listed}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write config.yaml; on resume an earlier, different one is kept beside it."""
@@ -76,15 +84,14 @@ class RunRecord(Callback):
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
         path.write_text(text, encoding="utf-8")
-        names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]  # Lightning sets it in fit
-        indices = {str(index): name for index, name in enumerate(names)}
+        indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
         text = json.dumps(indices, indent=2, ensure_ascii=False) + "\n"
         (self.run_dir / "class_indices.json").write_text(text, encoding="utf-8")
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the history of the best checkpoints survive a run folder that was moved or renamed."""
+        """Keep the history of the best checkpoints when the run folder was moved or renamed."""
         if self._changed and self.record is not None:
-            fit_progress(checkpoint, self.record.order, self._order, by_epochs=trainer.max_steps == -1)
+            rescale_progress(checkpoint, self.record.resume_key, self._key, by_epochs=trainer.max_steps == -1)
         if trainer.checkpoint_callback is None:
             return
         here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]  # a ModelCheckpoint's
@@ -92,7 +99,7 @@ class RunRecord(Callback):
             if not isinstance(state, dict) or state.get("dirpath") in (None, str(here)):
                 continue
             if not (here / Path(state["best_model_path"]).name).is_file():
-                # a checkpoint that was copied out of its run: there is no best here to beat
+                # a checkpoint that was copied out of its run folder: there is no best one here to beat
                 state["best_model_path"] = ""
             else:
                 state["dirpath"] = str(here)
@@ -101,7 +108,7 @@ class RunRecord(Callback):
                 state["best_k_models"] = {str(here / Path(p).name): v for p, v in state["best_k_models"].items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Loggers of a resumed run forget what they wrote past the checkpoint."""
+        """Drop what the loggers of a resumed run wrote past the checkpoint."""
         if not trainer.is_global_zero:
             return
         within = 0 < trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches
@@ -109,7 +116,7 @@ class RunRecord(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 row = logger.resume_at(step, within_epoch=within)
-        if self.record is not None and self.record.cut and row:
+        if self.record is not None and self.record.truncated and row:
             for logger in trainer.loggers:  # dropped from the events with the half epoch's numbers
                 if isinstance(logger, TensorBoardLogger):
                     logger.log_metrics({name: float(value) for name, value in row.items()}, step - 1)
@@ -121,16 +128,17 @@ class RunRecord(Callback):
                 logger.experiment.flush()
             elif isinstance(logger, MetricsCSV):
                 logger.save()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        data = datamodule(trainer)
         checkpoint[KEY] = {
             "config": self.config,
             "class_names": list(data.class_names),
             "preprocessing": data.preprocessing(),
             "fingerprint": data.fingerprint(),
             "split": data.split_state(),
-            "order": self._order,
-            "exact": is_exact(trainer),
-            "cut": reopen_cut_epoch(trainer, checkpoint),
+            "order": self._key,
+            "requires": self.requires,
+            "exact": can_resume_exactly(trainer),
+            "cut": mark_mid_epoch(trainer, checkpoint),
             "versions": {
                 "lit_cnn": __version__,
                 "torch": str(torch.__version__),  # a str subclass, which weights_only loading refuses

@@ -1,4 +1,4 @@
-"""The first steps of a fit, told once: how fast it goes, how long it will take, what it needs and what it waits for."""
+"""Throughput report after the first steps of a fit: images/s, time to go, peak memory, time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn.utils import memory
+from lit_cnn.utils.console import say
 from lit_cnn.utils.cpu import num_cores
+from lit_cnn.utils.datamodule import datamodule
 from lit_cnn.utils.throughput import Meter, clock, speed, time_left
 
 WARM_UP = 3  # steps that choose kernels, fill caches and start threads
-WAITING = 0.1  # share of the time from which on something can be won by feeding faster
+WAITING = 0.1  # share of the time from which feeding faster pays
 
 
-class Preview(Callback):
+class ThroughputReport(Callback):
     """After the first steps of a fit, print one line.
 
-        first 20 steps: 1,234 img/s, about 12:30 to go, peak memory 1.2 GiB, waiting for data 38%: raise --workers …
+        first 20 steps: 1,234 img/s, about 12:30 to go, peak memory 1.2 GiB, waiting for data 38%: raise data.workers …
 
     Args:
         steps: batches to measure, after a few to warm up; those of an epoch or of the run, if it has fewer. Validation
@@ -34,7 +36,7 @@ class Preview(Callback):
         self._meter = Meter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
+        """Start measuring."""
         self._seen, self._meter = 0, Meter()
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
@@ -42,12 +44,12 @@ class Preview(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count a step; after the last one, tell."""
+        """Count a step; report after the last one."""
         self._seen += 1
         if not WARM_UP <= self._seen <= WARM_UP + self._steps:
             return
         device = trainer.strategy.root_device
-        if device.type != "cpu":  # else what is measured is how fast work is handed out
+        if device.type != "cpu":  # else the time to launch kernels would be measured
             torch.accelerator.synchronize(device)
         now = time.perf_counter()
         if self._seen == WARM_UP:
@@ -57,26 +59,26 @@ class Preview(Callback):
         self._meter.step(len(batch.target) * trainer.world_size, now)
         left = trainer.num_training_batches - batch_idx - 1
         if self._seen == WARM_UP + self._steps or left == 0:
-            self._tell(trainer, left)
+            self._report(trainer, left)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What was between two epochs does not count."""
+        """Do not count the time between two epochs."""
         self._meter.resume(time.perf_counter())
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nor does validation."""
+        """Do not count validation."""
         self._meter.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on."""
+        """Continue measuring."""
         self._meter.resume(time.perf_counter())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run of few steps tells what there is."""
+        """Report on a run of fewer steps."""
         if self._meter.batches and self._seen <= WARM_UP + self._steps:
-            self._tell(trainer, None)
+            self._report(trainer, None)
 
-    def _tell(self, trainer: Trainer, left: float | None) -> None:
+    def _report(self, trainer: Trainer, left: float | None) -> None:
         """Write the line; ``left``: batches to come in this epoch, None at the end of the run."""
         self._seen = WARM_UP + self._steps + 1  # once
         if not trainer.is_global_zero:
@@ -89,7 +91,7 @@ class Preview(Callback):
         parts.append(_peak(trainer.strategy.root_device))
         share = (_waited(trainer) - self._waited) / meter.seconds
         parts.append(f"waiting for data {share:.0%}{_advice(trainer) if share >= WAITING else ''}")
-        print_above = trainer.progress_bar_callback.print if trainer.progress_bar_callback else print
+        print_above = trainer.progress_bar_callback.print if trainer.progress_bar_callback else say
         what = "step" if meter.batches == 1 else f"{meter.batches} steps"
         print_above(f"first {what}: {', '.join(parts)}")
 
@@ -98,9 +100,9 @@ def _validated(trainer: Trainer) -> float:
     """Images validated in an epoch, on the average, in units of trained ones: a third, as there is no backward pass."""
     loader: Any = trainer.val_dataloaders
     batches = sum(trainer.num_val_batches)
-    if not batches or not hasattr(loader, "rows"):
+    if not batches or not hasattr(loader, "indices"):
         return 0.0
-    images = min(len(loader.rows), batches * loader.batch_size * trainer.world_size)
+    images = min(len(loader.indices), batches * loader.batch_size * trainer.world_size)
     between = float(trainer.val_check_batch or math.inf)  # training batches
     times = trainer.num_training_batches / between if math.isfinite(between) else 1.0
     return images / 3 * times / (trainer.check_val_every_n_epoch or 1)
@@ -112,16 +114,16 @@ def _waited(trainer: Trainer) -> float:
 
 def _peak(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"peak GPU memory {memory.shown(torch.cuda.max_memory_allocated(device))}"
-    return f"peak memory {memory.shown(memory.peak())}"
+        return f"peak GPU memory {memory.format_bytes(torch.cuda.max_memory_allocated(device))}"
+    return f"peak memory {memory.format_bytes(memory.peak())}"
 
 
 def _advice(trainer: Trainer) -> str:
-    """What would feed the run faster, where something could."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set in fit
+    """Settings that would feed the run faster, if there are any."""
+    data = datamodule(trainer)
     loader: Any = trainer.train_dataloader
     spare = 0 < loader.workers < num_cores(trainer.num_devices)
-    remedies = [f"raise --workers (now {loader.workers})"] if spare else []
-    if getattr(data, "cache", None) == "none":
-        remedies.append("set --data.cache disk")
+    remedies = [f"raise `data.workers` (now {loader.workers})"] if spare else []
+    if getattr(data, "cache", None) == "none":  # only sets of image files have a cache
+        remedies.append("set `data.cache=disk`")
     return f": {' or '.join(remedies)}" if remedies else ""

@@ -1,4 +1,4 @@
-"""What decides the order and the look of the samples: the same before and after a stop, or the resume is not exact."""
+"""The resume key: what decides the order and the pixels of the samples, and must not change for an exact resume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-WORDS = {
+from lit_cnn.utils.datamodule import datamodule
+
+NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",
     "samples": "training images",
@@ -22,9 +24,9 @@ WORDS = {
 }
 
 
-def order_of(trainer: Trainer) -> dict[str, Any]:
-    """Everything that a resumed run must share with the one that was stopped, flat, as plain types."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+def resume_key(trainer: Trainer) -> dict[str, Any]:
+    """Everything that a resumed run must have in common with the stopped one, flat, as plain types."""
+    data = datamodule(trainer)
     augment = {f"augment.{name}": _plain(value) for name, value in dataclasses.asdict(data.augment).items()}
     return {
         "data": type(data).__name__,
@@ -37,23 +39,23 @@ def order_of(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def incompatibilities(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """One piece of text for each difference, such as ``batch size 64 -> 32``."""
-    return [f"{WORDS.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
+    return [f"{NAMES.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
 
 
-def fit_progress(checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any], by_epochs: bool) -> None:
-    """Make a checkpoint's place in the epoch fit another batch size or number of processes, as nearly as it can.
+def rescale_progress(checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any], by_epochs: bool) -> None:
+    """Rescale a checkpoint's progress in the epoch to another batch size or number of ranks, as nearly as possible.
 
     Args:
-        checkpoint: changed in place: the batches done become those that hold about as many samples.
-        before: order that the checkpoint was saved with.
-        now: order of the run that goes on.
-        by_epochs: the run ends after so many epochs, so that its schedule has another number of steps now.
+        checkpoint: changed in place: the number of batches done becomes the one that holds about as many samples.
+        before: resume key that the checkpoint was saved with.
+        now: resume key of the resumed run.
+        by_epochs: the run ends after a number of epochs, so that its schedule has another number of steps now.
     """
     fit_loop = checkpoint["loops"]["fit_loop"]
     loaders = fit_loop["state_dict"].get("combined_loader")
-    if loaders:  # the loader compares it with its own; that comparison was made before
+    if loaders:  # the loader compares it with its own; incompatibilities() has done that before
         fit_loop["state_dict"]["combined_loader"] = [{k: now[k] for k in state} for state in loaders]
     sizes = ("batch_size", "world_size", "accumulate_grad_batches")
     if not all(key in before for key in sizes):

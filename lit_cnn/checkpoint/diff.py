@@ -1,4 +1,4 @@
-"""Nested training state compared bit for bit: leaves, a content hash, and the first thing that differs."""
+"""Compare nested training state bit for bit: its leaves, a content hash, and what differs."""
 
 from __future__ import annotations
 

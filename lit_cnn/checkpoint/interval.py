@@ -1,4 +1,4 @@
-"""``--checkpoint_every``: how often ``last.ckpt`` is written, in steps, minutes or epochs."""
+"""Save interval: how often ``last.ckpt`` is written, in optimizer steps, minutes or epochs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _FORMS = "500 (optimizer steps), 5m or 90s or 2h (time), 10epochs"
 
 
 @dataclass(frozen=True)
-class Every:
-    """One of: so many optimizer steps, seconds, or epochs; the others are 0."""
+class SaveInterval:
+    """A number of optimizer steps, seconds, or epochs; the other two are 0."""
 
     steps: int = 0
     seconds: int = 0
     epochs: int = 0
 
     @classmethod
-    def parse(cls, text: str | int | None) -> Every:
-        """Read what the user typed; nothing means every epoch.
+    def parse(cls, text: str | int | None) -> SaveInterval:
+        """Parse the setting ``checkpoint_every``; ``None`` means every epoch.
 
         Raises:
             UserError: when it is none of the forms.
@@ -30,7 +30,7 @@ class Every:
             return cls(epochs=1)
         found = re.fullmatch(r"(\d+) *([a-z]*)", str(text).strip().lower())
         if found is None or int(found[1]) == 0:
-            raise UserError(f"--checkpoint_every {text}: expected {_FORMS}")
+            raise UserError(f"`checkpoint_every={text}`: expected {_FORMS}")
         number, unit = int(found[1]), found[2]
         if unit in ("", "step", "steps"):
             return cls(steps=number)
@@ -39,4 +39,4 @@ class Every:
         for name in (unit, unit.removesuffix("s")):
             if name in _SECONDS:
                 return cls(seconds=number * _SECONDS[name])
-        raise UserError(f"--checkpoint_every {text}: unknown unit {unit!r}, expected {_FORMS}")
+        raise UserError(f"`checkpoint_every={text}`: unknown unit {unit!r}, expected {_FORMS}")

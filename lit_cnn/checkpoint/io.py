@@ -1,4 +1,4 @@
-"""Checkpoint files that cannot be torn: a reader finds the old file or the whole new one, never a part."""
+"""Atomic checkpoint files: a reader finds the old file or the complete new one, never a part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write to a temporary file in the same folder, flush it to the disk, read it back, then rename it.
 
     Lightning's own goes through the system's temporary folder, which may be another filesystem: its last step is then
-    a copy, and a kill or a full disk in the middle of it leaves a cut file under the final name.
+    a copy, and a kill or a full disk in the middle of it leaves a truncated file under the final name.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Save, or raise and leave what was there.
+        """Save, or raise and leave the earlier file.
 
         Raises:
             CheckpointWriteError: when the folder is gone or cannot be written, the disk is full, what was written does
@@ -58,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
             raise CheckpointWriteError(
-                f"cannot write the checkpoint {target}: {reason}; earlier checkpoints are as they were"
+                f"cannot write the checkpoint {target}: {reason}; earlier checkpoints are unchanged"
             ) from error
         except UserError as error:
             reason = str(error).replace(str(partial), "what was written")
@@ -69,14 +69,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     partial.unlink()
 
     def _prepare(self, folder: Path) -> None:
-        """Make the folder the first time; later its absence means that somebody removed the run."""
+        """Make the folder the first time; if it is missing later, somebody removed the run."""
         if folder in self._folders and not folder.is_dir():
-            raise FileNotFoundError(0, "its folder is gone: it was moved or removed while the run was going")
+            raise FileNotFoundError(0, "its folder is gone: it was moved or removed during the run")
         folder.mkdir(parents=True, exist_ok=True)
         self._folders.add(folder)
 
 
-class _Remembering(io.FileIO):
+class _ErrorKeepingFile(io.FileIO):
     """A file that keeps the system's reason for a failed write, which torch forgets."""
 
     error: OSError | None = None
@@ -91,7 +91,7 @@ class _Remembering(io.FileIO):
 
 
 def _write(checkpoint: dict[str, Any], handle: int) -> None:
-    raw = _Remembering(handle, "wb")
+    raw = _ErrorKeepingFile(handle, "wb")
     try:
         with io.BufferedWriter(raw) as file:
             torch.save(checkpoint, file)

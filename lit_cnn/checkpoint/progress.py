@@ -1,4 +1,7 @@
-"""Where in an epoch a training run is: which checkpoints a resume can go on from exactly, and in what form."""
+"""Loop progress: which checkpoints can be resumed exactly, and how those of a truncated epoch are written.
+
+A truncated epoch is one that a limit, such as ``max_steps``, ended before its last batch.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lit_cnn.utils.lightning_internals import BATCHES_THAT_STEPPED
 
-def epoch_is_cut(trainer: Trainer) -> bool:
-    """Whether the epoch has batches left; asked at its end, whether it ended early."""
+
+def epoch_is_truncated(trainer: Trainer) -> bool:
+    """Whether the epoch has batches left; at its end, whether it ended early."""
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches
 
 
@@ -20,30 +25,35 @@ def validation_follows(trainer: Trainer, done: int) -> bool:
     return isinstance(every, int) and done % every == 0
 
 
-def is_exact(trainer: Trainer) -> bool:
-    """Whether a checkpoint saved now resumes to the same bits: nothing is left half done that it does not hold."""
+def can_resume_exactly(trainer: Trainer) -> bool:
+    """Whether a checkpoint saved now resumes to the same bits: nothing is half done that it does not hold."""
     done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     accumulating = done % trainer.accumulate_grad_batches != 0
     if _at_epoch_end(trainer):
-        return not epoch_is_cut(trainer) or not accumulating
-    return trainer.training and epoch_is_cut(trainer) and not accumulating and not validation_follows(trainer, done)
+        return not epoch_is_truncated(trainer) or not accumulating
+    return (
+        trainer.training and epoch_is_truncated(trainer) and not accumulating and not validation_follows(trainer, done)
+    )
 
 
-def reopen_cut_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
-    """Make a checkpoint of a cut epoch's end one of its middle, and say whether it was one.
+def mark_mid_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Turn the checkpoint of a truncated epoch's end into one of its middle; returns whether it was one.
 
-    Lightning counts the epoch as done and would go on with the next one. In the form left here it goes on with the
-    next batch, and does not repeat a validation that was made after the last.
+    Lightning counts the epoch as done and would resume at the next one. From the form left here it resumes at the next
+    batch, and does not repeat a validation that was made after the last.
+
+    Args:
+        trainer: the run.
+        checkpoint: changed in place.
     """
-    if not (_at_epoch_end(trainer) and epoch_is_cut(trainer)):
+    if not (_at_epoch_end(trainer) and epoch_is_truncated(trainer)):
         return False
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
     for part in ("total", "current"):
         progress[part] = {**progress[part], "processed": progress[part]["processed"] - 1}
     if validation_follows(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready):
         # the turn in which the validation is not repeated counts the step once more
-        loop = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
-        loop["_batches_that_stepped"] -= 1
+        checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"][BATCHES_THAT_STEPPED] -= 1
     return True
 
 

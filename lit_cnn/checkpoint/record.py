@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, read without running any code from it."""
+"""Checkpoint record: the project's own part of a checkpoint, read without running any code from the file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lit_cnn.checkpoint.diff import content_hash
 from lit_cnn.errors import DamagedCheckpointError, UserError
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
-HASH = "content_hash"  # in that part: of everything else in the file
+HASH = "content_hash"  # in that part: SHA-256 of everything else in the file
 
 
 @dataclass(frozen=True)
-class Record:
-    """The project's part of a checkpoint. Plain types only.
+class CheckpointRecord:
+    """The project's own part of a checkpoint. Plain types only.
 
     Attributes:
         path: the file.
@@ -28,9 +28,10 @@ class Record:
         class_names: class names in the order of the logits.
         preprocessing: image size, channels, mean, std, resize mode …
         fingerprint: hash of the data the run used.
-        order: what decides the order of the samples: seed, batch size, processes, split …
+        resume_key: what decides the order of the samples: seed, batch size, number of ranks, split …
         exact: saved where a resume ends with the bits of a run that was not stopped.
-        cut: saved at the end of an epoch that a limit cut short.
+        truncated: saved at the end of an epoch that a limit ended early.
+        requires: packages of the user's that its model, loss, data set or transform come from.
         epoch: epochs completed.
         step: optimizer steps taken.
     """
@@ -40,18 +41,19 @@ class Record:
     class_names: list[str]
     preprocessing: dict[str, Any]
     fingerprint: str
-    order: dict[str, Any]
+    resume_key: dict[str, Any]
     exact: bool
-    cut: bool
+    truncated: bool
+    requires: list[str]
     epoch: int
     step: int
 
 
 def load_verified(path: Path) -> dict[str, Any]:
-    """Load a checkpoint as plain data, after making sure that it is what was written. Tensors stay on the disk.
+    """Load a checkpoint as plain data after verifying its checksums. Tensors stay on the disk (mmap).
 
     Raises:
-        DamagedCheckpointError: for a file that was cut short or changed.
+        DamagedCheckpointError: for a file that is truncated or was changed.
         UserError: for a file that holds pickled code, or no dictionary.
     """
     try:
@@ -60,7 +62,7 @@ def load_verified(path: Path) -> dict[str, Any]:
     # all that zipfile was seen to raise on damaged archives
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DamagedCheckpointError(
-            f"{path} is not a checkpoint, or it was cut short or damaged ({' '.join(str(error).split())})"
+            f"{path} is not a checkpoint, or it is truncated or damaged ({' '.join(str(error).split())})"
         ) from error
     if damaged is not None:
         raise DamagedCheckpointError(f"{path} is damaged: {damaged} in it does not match its checksum")
@@ -78,8 +80,8 @@ def _load_plain(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds Python objects that would run code when loaded: refused. Load it where you trust it and "
-            "save its state_dict alone"
+            f"{path} holds Python objects that would run code when loaded: refused. If you trust it, load it "
+            "yourself and save its state_dict alone"
         ) from error
     except Exception as error:  # a damaged index makes torch raise almost anything
         raise DamagedCheckpointError(
@@ -91,7 +93,7 @@ def _load_plain(path: Path) -> dict[str, Any]:
 
 
 def read_progress(path: Path) -> tuple[int, bool]:
-    """Optimizer steps that a checkpoint has done, and whether it resumes exactly; a look at a few kilobytes of it.
+    """Optimizer steps that a checkpoint has done, and whether it resumes exactly. Reads a few kilobytes.
 
     Raises:
         UserError: when it cannot be read.
@@ -99,46 +101,47 @@ def read_progress(path: Path) -> tuple[int, bool]:
     content = _load_plain(path)
     step, own = content.get("global_step"), content.get(KEY)
     if not isinstance(step, int):
-        raise UserError(f"{path} is no checkpoint of a run")
+        raise UserError(f"{path} is not a checkpoint of a run")
     return step, not isinstance(own, dict) or own.get("exact", True)
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> CheckpointRecord:
     """Read a checkpoint's own description.
 
     Raises:
-        DamagedCheckpointError: for a file that was cut short or changed.
-        UserError: for one that is no checkpoint, holds pickled code, or was not written by lit-cnn.
+        DamagedCheckpointError: for a file that is truncated or was changed.
+        UserError: for one that is not a checkpoint, holds pickled code, or was not written by lit-cnn.
     """
     content = load_verified(path)
     if KEY not in content:
         raise UserError(
             f"{path} was not written by lit-cnn (keys: {', '.join(map(str, list(content)[:5]))}). To start from its "
-            f"weights: lit-cnn fit --config FILE --model.weights {path}"
+            f"weights, set `model.weights={path}`"
         )
     own = content[KEY]
     # the loop counts an epoch as processed before it is saved at the epoch's end
     epoch = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return Record(
+    return CheckpointRecord(
         path=path,
         config=own["config"],
         class_names=own["class_names"],
         preprocessing=own["preprocessing"],
         fingerprint=own["fingerprint"],
-        order=own.get("order", {}),
+        resume_key=own.get("order", {}),
         exact=own.get("exact", True),
-        cut=own.get("cut", False),
+        truncated=own.get("cut", False),
+        requires=own.get("requires", []),
         epoch=epoch,
         step=content["global_step"],
     )
 
 
-# Where to run is the machine's business, and what to log or when to stop is the training run's: an evaluation takes
-# only these trainer settings over from a checkpoint.
+# Trainer settings that an evaluation takes from a checkpoint; devices depend on the machine, and logging and stopping
+# concern training only.
 EVALUATION_TRAINER_KEYS = ("precision", "deterministic")
 
 
-def base_config(record: Record, command: str) -> dict[str, Any]:
+def base_config(record: CheckpointRecord, command: str) -> dict[str, Any]:
     """Settings that a checkpoint brings to a command, before configs and flags.
 
     Resuming takes all of them. Evaluating takes model, data and the trainer settings that change results. Class order
@@ -149,7 +152,7 @@ def base_config(record: Record, command: str) -> dict[str, Any]:
     init_args = {**config["data"].get("init_args", {}), **fixed, "class_names": record.class_names}
     data = {**config["data"], "init_args": init_args}
     if command == "fit":
-        # where to write is told by where the checkpoint lies and by flags, not by what it says
+        # where to write follows from where the checkpoint lies and from flags, not from its settings
         checkpoint = {**config["checkpoint"], "dirpath": None}
         trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
         return {**config, "data": data, "trainer": trainer, "checkpoint": checkpoint}

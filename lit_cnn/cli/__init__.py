@@ -1,0 +1,5 @@
+"""The command line: the only package that knows flags.
+
+:mod:`~lit_cnn.cli.main` dispatches to one file a command in :mod:`~lit_cnn.cli.commands`. Importing this package, or
+asking for help, imports the standard library only.
+"""

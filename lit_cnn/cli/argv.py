@@ -1,25 +1,18 @@
-"""Spellings: what hands already know from other tools, turned into the command line's own words.
+"""Command-line aliases from other tools, and the flags that are this project's own.
 
-Works on plain lists of strings before anything heavy is imported.
+Works on plain lists of strings before anything heavy is imported; the parser of settings sees what is left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from lit_cnn.errors import UserError, nearest
+from lit_cnn.errors import UserError
 
-COMMANDS = {
-    "fit": "train a model, or go on with --ckpt_path / --resume",
-    "test": "measure a checkpoint on the test images",
-    "predict": "name what is in pictures",
-    "validate": "measure a checkpoint on the validation images",
-    "prepare": "fetch and check the images, as fit would before it trains",
-    "models": "list the backbones",
-    "inspect": "look inside a backbone: shapes, parameters, receptive fields",
-}
-COMMAND_ALIASES = {"train": "fit", "val": "validate"}
+ALIASES = {"train": "fit", "val": "validate"}
 
 ALIASES = {
     "--epochs": "--trainer.max_epochs",
@@ -52,27 +45,65 @@ SWITCHES = {
     "--amp": ["--trainer.precision", "bf16-mixed"],
     "--deterministic": ["--trainer.deterministic", "true"],
 }
-VERIFY, VERIFY_STEPS = "--verify_resume", 24
-# Flags that are given without a value here.
+# Flags without a value; all others take one.
 BARE = {"--help", "-h", "--print_config", *SWITCHES}
+
+
+class _Own(NamedTuple):
+    """A flag that is no setting of trainer, model or data.
+
+    Attributes:
+        attribute: of :class:`Arguments`.
+        read: makes the value of the text.
+        bare: the value of the flag without a text; ``None``: it needs one.
+        takes: whether the next word is its text, where it may have none.
+        many: further ones add to a list.
+    """
+
+    attribute: str
+    read: Callable[[str], Any] = str
+    bare: Any = None
+    takes: Callable[[str], bool] = lambda word: not word.startswith("-")
+    many: bool = False
+
+
+def _count(flag: str, unit: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < 1:
+            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least 1")
+        return int(text)
+
+    return read
+
+
+OWN = {
+    "--config": _Own("configs", lambda text: [text], many=True),
+    "--ckpt_path": _Own("ckpt_path"),
+    "--resume": _Own("resume", bare=""),
+    "--resume_anyway": _Own("resume_anyway", bare=True, takes=lambda word: False),
+    "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps"), bare=24, takes=str.isdigit),
+    "--allow_import": _Own("allow_import", lambda text: [name.strip() for name in text.split(",")], many=True),
+    "--shards": _Own("shards"),
+    "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),
+}
 
 
 @dataclass
 class Arguments:
-    """A command line taken apart.
+    """A parsed command line.
 
     Attributes:
-        command: fit, validate, test or predict.
+        command: fit, validate, test, predict or prepare.
         flags: ``[("--data.batch_size", "64"), …]`` in order, without those below.
         configs: values of ``--config`` in order.
         ckpt_path: value of ``--ckpt_path``.
-        resume: ``None`` when not asked for, ``""`` for the newest run, else a checkpoint or run folder.
+        resume: ``None`` when not given, ``""`` for the newest run, else a checkpoint, a run folder or ``auto``.
         images: files and folders given to ``predict``.
-        allow_import: packages that settings may name classes of, besides those that they always may.
+        allow_import: packages that are imported for what they register, and that settings may name classes of.
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
-        verify_resume: compare a killed and resumed run of so many steps with a straight one instead of training.
+        verify_resume: steps of the runs to compare instead of training; ``None`` when not given.
         bare: flags without a value, such as ``--help``.
     """
 
@@ -93,90 +124,62 @@ class Arguments:
         """Names of the settings given as flags, such as ``data.batch_size``."""
         return {_without_init_args(flag.lstrip("-").rstrip("+")) for flag, _ in self.flags}
 
+    def words(self) -> list[str]:
+        """A command line with the same configs, flags and imports, without checkpoint and own switches."""
+        named = [("--config", self.configs), ("--allow_import", self.allow_import)]
+        own = [f"{flag}={value}" for flag, values in named for value in values]
+        return [self.command, *own, *(f"{flag}={value}" for flag, value in self.flags), *self.bare]
+
 
 def parse(args: list[str]) -> Arguments:
-    """Take a command line apart and translate aliases.
+    """Parse a command line and translate aliases.
+
+    Args:
+        args: a command's own name and the words that follow it.
 
     Raises:
-        UserError: for an unknown command, or a flag without its value.
+        UserError: for a flag without its value, or a word that is neither a flag nor a value.
     """
-    command = COMMAND_ALIASES.get(args[0], args[0])
-    if command not in COMMANDS:
-        known = [*COMMANDS, *COMMAND_ALIASES]
-        raise UserError(f"unknown command {args[0]!r}{nearest(args[0], known) or ';'} commands: {', '.join(COMMANDS)}")
-    parsed = Arguments(command)
-    position = 1
-    while position < len(args):
-        token = args[position]
-        position += 1
-        if not token.startswith("-") or token == "-":
-            if command == "predict":
-                parsed.images.append(token)
-                continue
-            raise UserError(_stray(command, token))
-        flag, equals, value = token.partition("=")
-        flag = _canonical(flag)
-        following = args[position] if position < len(args) else None
-        if flag == "--resume":
-            if not equals and following is not None and not following.startswith("-"):
-                value, position = following, position + 1
-            parsed.resume = value
+    parsed = Arguments(args[0])
+    words = args[1:]
+    while words:
+        word = words.pop(0)
+        if not word.startswith("-") or word == "-":
+            if parsed.command != "predict":
+                raise UserError(_stray(parsed.command, word))
+            parsed.images.append(word)
             continue
-        if flag == VERIFY:
-            if not equals and following is not None and following.isdigit():
-                value, position = following, position + 1
-            if value and not value.isdigit():
-                raise UserError(f"{VERIFY} {value}: expected a number of steps, or nothing")
-            parsed.verify_resume = int(value) if value else VERIFY_STEPS
-            continue
-        if flag == "--resume_anyway" and not equals:
-            parsed.resume_anyway = True
-            continue
-        if flag in BARE:
-            if flag in SWITCHES:
-                parsed.flags.append((SWITCHES[flag][0], value or SWITCHES[flag][1]))
-            else:
-                parsed.bare.append(f"{flag}={value}" if equals else flag)
-            continue
-        if not equals:
-            if following is None or _is_flag(following):
-                raise UserError(f"{token} needs a value: {token} VALUE")
-            value, position = following, position + 1
-        _place(parsed, flag, value)
-    if parsed.shards is not None and command != "prepare":
-        raise UserError(f"--shards has no effect on {command}: lit-cnn prepare writes shards")
+        name, equals, value = word.partition("=")
+        flag = _canonical(name)
+        own = OWN.get(flag)
+        if own is not None and own.bare is not None and not equals:
+            if words and own.takes(words[0]):
+                equals, value = "=", words.pop(0)
+        elif flag not in BARE and not equals:
+            if not words or _is_flag(words[0]):
+                raise UserError(f"{word} needs a value: {word} VALUE")
+            equals, value = "=", words.pop(0)
+        if own is not None:
+            _set_own(parsed, own, value if equals else None)
+        elif flag in SWITCHES:
+            setting, default = SWITCHES[flag]
+            parsed.flags.append((setting, value or default))
+        elif flag in BARE:
+            parsed.bare.append(f"{flag}={value}" if equals else flag)
+        elif flag in ("--device", "--devices"):
+            parsed.flags.extend(_device(value))
+        else:
+            parsed.flags.append((flag, value))
+    if parsed.shards is not None and parsed.command != "prepare":
+        raise UserError(f"--shards has no effect on {parsed.command}: lit-cnn prepare writes shards")
     if parsed.shard_mb is not None and parsed.shards is None:
         raise UserError("--shard_mb is the size of shards: say where to write them, --shards DIR")
     return parsed
 
 
-def without_verify(words: list[str]) -> list[str]:
-    """The same command line as a plain training run."""
-    kept: list[str] = []
-    for position, word in enumerate(words):
-        after = position > 0 and _canonical(words[position - 1]) == VERIFY
-        if _canonical(word.partition("=")[0]) != VERIFY and not (after and word.isdigit()):
-            kept.append(word)
-    return kept
-
-
-def _place(parsed: Arguments, flag: str, value: str) -> None:
-    if flag == "--config":
-        parsed.configs.append(value)
-    elif flag == "--ckpt_path":
-        parsed.ckpt_path = value
-    elif flag == "--allow_import":
-        parsed.allow_import += [name.strip() for name in value.split(",")]
-    elif flag == "--shards":
-        parsed.shards = value
-    elif flag == "--shard_mb":
-        if not value.isdigit() or int(value) < 1:
-            raise UserError(f"{flag} {value}: expected a whole number of megabytes, at least 1")
-        parsed.shard_mb = int(value)
-    elif flag in ("--device", "--devices"):
-        parsed.flags.extend(_device(value))
-    else:
-        parsed.flags.append((flag, value))
+def _set_own(parsed: Arguments, own: _Own, text: str | None) -> None:
+    value = own.bare if text is None or (text == "" and own.bare is not None) else own.read(text)
+    setattr(parsed, own.attribute, getattr(parsed, own.attribute) + value if own.many else value)
 
 
 def _canonical(flag: str) -> str:
@@ -218,3 +221,8 @@ def _stray(command: str, token: str) -> str:
 
 def _without_init_args(key: str) -> str:
     return key.replace(".init_args.", ".")
+
+
+def has_flag(words: list[str], flag: str) -> bool:
+    """Whether a flag is among the words of a command line, in any spelling, with or without a value."""
+    return any(_canonical(word.partition("=")[0]) == flag for word in words[1:])

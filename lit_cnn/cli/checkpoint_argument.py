@@ -1,34 +1,36 @@
-"""What a command starts from: the run folder's root, a checkpoint, pictures."""
+"""Find the checkpoint that a command loads, from ``--ckpt_path`` or ``--resume``."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from lit_cnn import run_folder
-from lit_cnn.checkpoint.record import Record, read_progress, read_record
+from lit_cnn.checkpoint.find import newest_valid_first, read_newest
+from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import flatten, read_config
-from lit_cnn.errors import DamagedCheckpointError, UserError
+from lit_cnn.cli.config import last_value
+from lit_cnn.errors import UserError
+from lit_cnn.plugins import announced
+from lit_cnn.utils.console import say
 
 
-def is_first_process() -> bool:
-    """Whether this process prints and writes for all of a run's processes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
+    """The checkpoint that the command loads, if any; a resume falls back to the newest one that is not damaged.
 
+    Args:
+        arguments: the command line.
+        root: folder that holds ``lightning_logs``.
 
-def find_record(arguments: Arguments, root: Path) -> Record | None:
-    """The checkpoint that the command starts from, if any; a resume falls back to the newest one that is whole."""
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
     command = arguments.command
     if "--help" in arguments.bare or "-h" in arguments.bare:
         return None
     if arguments.resume is not None:
         if command != "fit":
-            raise UserError(f"--resume goes with fit; {command} takes --ckpt_path")
+            raise UserError(f"--resume is for fit; {command} takes --ckpt_path")
         if arguments.ckpt_path:
             raise UserError("--resume and --ckpt_path both name a checkpoint: give one of them")
         wanted, name = arguments.resume, "last"
@@ -41,69 +43,50 @@ def find_record(arguments: Arguments, root: Path) -> Record | None:
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
     if arguments.resume == "auto":
-        run = run_folder.newest_run(root)
-        if run is None or not run_folder.checkpoints_in(run):
-            return None  # nothing to go on with: start
+        newest = run_folder.newest_run(root)
+        if newest is None or not run_folder.checkpoints_in(newest):
+            return None  # nothing to resume: start
         wanted = ""
     path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
-        _say(f"checkpoint: {path}", path, wanted)
+        if str(path) != wanted:
+            say(f"checkpoint: {path}")
         return read_record(path)
-    # a run's newest checkpoint may have another name than last.ckpt; one that the user named is that one
-    candidates = by_progress(path.parent)
+    # a run's newest checkpoint may have another name than last.ckpt; one that the user named is the one meant
+    candidates = newest_valid_first(path.parent)
     if str(path) == wanted or path.stem == "best":
         candidates = [path, *(p for p in candidates if p != path)]
-    damaged: list[str] = []
-    for candidate in candidates:
-        try:
-            record = read_record(candidate)
-        except DamagedCheckpointError as error:
-            damaged.append(str(error))
-            continue
-        if is_first_process():
-            for line in damaged:
-                print(f"passed over: {line}", file=sys.stderr)
-        _say(f"checkpoint: {candidate} (step {record.step})", candidate, wanted)
-        if not record.exact and is_first_process():
-            print(f"note: {candidate} was saved where a run cannot go on exactly")
-        return record
-    others = "; nor is any other checkpoint beside it whole" if len(damaged) > 1 else ""
-    raise UserError(
-        f"{damaged[0]}{others}: train anew, with lit-cnn fit --config FILE (a run folder has a config.yaml)"
-    )
+    record, damaged = read_newest(candidates)
+    for line in damaged:
+        say(f"skipped: {line}", error=True)
+    if str(record.path) != wanted:
+        say(f"checkpoint: {record.path} (step {record.step})")
+    if not record.exact:
+        say(f"note: {record.path} was saved where a run cannot be resumed exactly")
+    return record
 
 
-def by_progress(folder: Path) -> list[Path]:
-    """The checkpoints of a folder to go on from: the furthest first, those that do so exactly before all others.
+def check_plugins(record: CheckpointRecord, arguments: Arguments) -> None:
+    """Refuse a checkpoint whose model, loss, data set or transform a missing package defines.
 
-    Unreadable ones, which may be any, come first.
+    Raises:
+        UserError: naming the flag.
     """
-    ranked = []
-    for path in folder.glob("*.ckpt"):
-        step, exact = float("inf"), True
-        with contextlib.suppress(UserError):
-            step, exact = read_progress(path)
-        # of two that are equally far, last.ckpt was written later and knows more
-        name = ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2
-        ranked.append((not exact, -step, name, path))
-    return [path for *_, path in sorted(ranked)]
-
-
-def _say(line: str, path: Path, wanted: str) -> None:
-    if str(path) != wanted and is_first_process():
-        print(line)
+    missing = [name for name in record.requires if name not in (*arguments.allow_import, *announced())]
+    if missing:
+        raise UserError(
+            f"{record.path} was trained with code of {', '.join(missing)}: add "
+            f"{' '.join(f'--allow_import {name}' for name in missing)} if you trust it"
+        )
 
 
 def root_folder(arguments: Arguments) -> Path:
-    """The folder that holds lightning_logs: a flag's, else the last config's that names one, else this one."""
-    name = "trainer.default_root_dir"
-    named = [flatten(read_config(config)).get(name) for config in arguments.configs]
-    named += [value for flag, value in arguments.flags if flag == f"--{name}"]
-    return Path(next((root for root in reversed(named) if root), "."))
+    """The folder that holds lightning_logs: ``trainer.default_root_dir``, by default the working directory."""
+    return Path(last_value(arguments, "trainer.default_root_dir") or ".")
 
 
-def pictures_config(record: Record, paths: list[str]) -> dict[str, Any]:
-    """Data settings for pictures without labels, prepared as the model's own images were."""
+def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:
+    """Settings of the data set for unlabelled images, preprocessed as those that the model was trained on."""
     stored = record.config["data"]["init_args"]
     policy = {k: stored[k] for k in ("on_bad_image", "max_pixels") if k in stored}
     init_args = {**policy, **record.preprocessing, "class_names": record.class_names, "paths": paths}

@@ -1,4 +1,4 @@
-"""Settings compared: what differs from the checkpoint or the defaults, and who said so."""
+"""Config files and settings: find and read them, and compare them with the checkpoint or the defaults."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from jsonargparse import ArgumentParser
 
-from lit_cnn.errors import UserError
+from lit_cnn import models, plugins
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.shipped_configs import shipped_configs
+from lit_cnn.data import ImageDataModule
+from lit_cnn.data.registry import find_dataset
+from lit_cnn.data.transforms.registered import TRANSFORMS
+from lit_cnn.errors import UserError, nearest
+from lit_cnn.tasks.losses import LOSSES
 from lit_cnn.utils.console import console
 
 
 class Difference(NamedTuple):
-    """One setting that is not what the checkpoint or the defaults say."""
+    """A setting whose value is not that of the checkpoint or the defaults."""
 
     name: str
     before: Any
@@ -24,7 +32,7 @@ class Difference(NamedTuple):
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as ``{"data.batch_size": 64}``; the class of a part is under the part's own name.
 
-    ``class_path`` and ``init_args`` are left out of the names, as on the command line.
+    Names are without ``class_path`` and ``init_args``, as on the command line.
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
@@ -48,30 +56,88 @@ def drop(config: dict[str, Any], name: str) -> None:
         inner.pop(last, None)
 
 
+def find_config(name: str) -> str:
+    """The path of a config: a file, or a shipped one by its bare name, such as ``lenet_digits``.
+
+    Raises:
+        UserError: when there is none.
+    """
+    file, shipped = Path(name), shipped_configs()
+    if file.is_file():
+        return name
+    if name in shipped:
+        return str(shipped[name])
+    if file.suffix or file.parent != Path():
+        near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        hint = f" there are: {', '.join(near)}" if near else ""
+        raise UserError(f"no config file at {name}:{hint or ' lit-cnn configs lists those that come with lit-cnn'}")
+    hint = nearest(name, shipped) or ":"
+    raise UserError(
+        f"no config {name!r}, neither a file nor a shipped one{hint} lit-cnn configs lists the shipped ones"
+    )
+
+
+def display_name(path: str) -> str:
+    """How a config file is called on the terminal: a shipped one by its bare name."""
+    shipped = {str(file): name for name, file in shipped_configs().items()}
+    return shipped.get(path, path)
+
+
 def read_config(path: str) -> dict[str, Any]:
     """A YAML file as a dictionary.
 
     Raises:
-        UserError: when it is missing, is no YAML, or holds something else than settings.
+        UserError: when it is not YAML, or holds something else than settings.
     """
-    file = Path(path)
-    if not file.is_file():
-        near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
-        hint = f" there are: {', '.join(near)}" if near else ""
-        raise UserError(f"no config file at {path}:{hint or ' give the path of a YAML file'}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines such as 'model:' and 'data:'")
     return content
 
 
+def last_value(arguments: Arguments, name: str) -> Any:
+    """The value of a setting by the last flag, else the last config file, that gives it; ``None`` where none does."""
+    given = [flatten(read_config(config)).get(name) for config in arguments.configs]
+    given += [value for flag, value in arguments.flags if flag == f"--{name}"]
+    return next((value for value in reversed(given) if value), None)
+
+
+def data_settings(name: str) -> list[str]:
+    """Settings of the data set of that name (or class path), such as ``data.batch_size``."""
+    probe = ArgumentParser()
+    probe.add_class_arguments(find_dataset(name) or ImageDataModule, "data")
+    return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
+
+
+def required_plugins(plain: Mapping[str, Any], allow_import: Iterable[str]) -> list[str]:
+    """The user's packages that the model, the loss, the data set or the transform of a run come from.
+
+    Args:
+        plain: resolved settings, nested plain types.
+        allow_import: packages that the user allowed.
+    """
+    model, data = plain["model"], plain["data"]
+    augment = data["init_args"].get("augment") or {}
+    info = models.MODELS.get(model["backbone"])
+    used = [
+        info and info.factory,
+        LOSSES.get(model["loss"]),
+        TRANSFORMS.get(augment.get("transform")),
+        find_dataset(data["class_path"]),
+    ]
+    names = [plugins.provider(item.__module__, list(allow_import)) for item in used if item is not None]
+    return sorted({name for name in names if name is not None})
+
+
 def differences(
     final: Mapping[str, Any], reference: Mapping[str, Any], flags: Iterable[str], configs: Mapping[str, Iterable[str]]
 ) -> list[Difference]:
-    """Settings of ``final`` that ``reference`` has otherwise.
+    """Settings of ``final`` that differ in ``reference``.
 
     Args:
         final: resolved settings, flat.
@@ -90,7 +156,7 @@ def differences(
 
 
 def _source(name: str, flags: set[str], configs: Mapping[str, Iterable[str]]) -> str:
-    """Who set ``name``: the last that named it itself, else the last that named what it is a part of."""
+    """Where ``name`` was set: by the last that names it, else by the last that names a part of settings around it."""
     givers = [(file, set(names)) for file, names in configs.items()] + [("flag", flags)]
     for wanted in (name, *_parents(name)):
         for giver, names in reversed(givers):

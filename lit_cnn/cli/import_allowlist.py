@@ -1,4 +1,4 @@
-"""What settings may name: classes of a few packages, and of those that the user adds with ``--allow_import``.
+"""The import allowlist: settings may name classes of a few packages, and of those given by ``--allow_import``.
 
 A setting such as ``class_path: os.system`` would otherwise run whatever a stranger's config or checkpoint says.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from jsonargparse import set_parsing_settings
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import read_config
 from lit_cnn.errors import UserError
+from lit_cnn.plugins import announced
 
 # As narrow as what the Trainer takes needs: torch as a whole, for one, has functions that run code from files.
 ALLOWED = (
@@ -70,13 +69,9 @@ def only_allowed(extra: Sequence[str]) -> Iterator[None]:
     """While this lasts the parser imports nothing but what ``ALLOWED`` and ``extra`` hold.
 
     Args:
-        extra: packages or modules that the user allows besides.
-
-    Raises:
-        UserError: when one of them is no name of a package, or is not installed.
+        extra: packages or modules that the user allows besides; installed plugins are allowed too.
     """
-    for name in extra:
-        _check_name(name)
+    extra = [*extra, *announced()]
     set_parsing_settings(
         # what the settings name by URL is a stranger's too
         config_read_mode_fsspec_enabled=False,
@@ -89,19 +84,6 @@ def only_allowed(extra: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         set_parsing_settings(import_path_denylist=[name for name in extra if name not in ALLOWED])
-
-
-def _check_name(name: str) -> None:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(f"--allow_import {name!r}: give the name of a package or module, such as mypackage.callbacks")
-    if _under(name, ["jsonargparse"]):
-        raise UserError("--allow_import jsonargparse: the parser itself cannot be allowed, it guards the others")
-    top = name.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
-        here = str(Path.cwd())
-        if not any((Path(here) / f"{top}{end}").exists() for end in (".py", "/__init__.py")):
-            raise UserError(f"--allow_import {name}: there is no package {top}, neither installed nor in this folder")
-        sys.path.append(here)  # last, so that it hides nothing that is installed
 
 
 def check(sources: Sources, extra: Sequence[str]) -> None:

@@ -1,122 +1,73 @@
-"""The commands: a LightningCLI whose checkpoints are enough on their own."""
+"""The LightningCLI subclass: parsing of settings, the links between them, and their precedence."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import data as data_package
-from lit_cnn import run_folder
-from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
-from lit_cnn.callbacks.csv_logger import MetricsCSV
-from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
-from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
-from lit_cnn.callbacks.nan_guard import NanGuard
-from lit_cnn.callbacks.progress_bar import Progress
-from lit_cnn.callbacks.run_metadata import RunRecord
-from lit_cnn.callbacks.throughput_report import Preview
-from lit_cnn.checkpoint.interval import Every
-from lit_cnn.checkpoint.io import AtomicCheckpointIO
-from lit_cnn.checkpoint.record import Record, base_config
-from lit_cnn.cli import checkpoint_argument, import_allowlist, validation
+from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.commands.run import execute, how_to_go_on, interruption_told
-from lit_cnn.cli.config import differences, drop, flatten, print_differences, read_config
-from lit_cnn.cli.parser_errors import explain
-from lit_cnn.cli.unprofiled import Unprofiled
-from lit_cnn.data import ImageDataModule, Images
+from lit_cnn.cli.config import (
+    data_settings,
+    differences,
+    display_name,
+    flatten,
+    print_differences,
+    read_config,
+    required_plugins,
+)
+from lit_cnn.cli.out_of_memory import report_out_of_memory
+from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
+from lit_cnn.cli.run_messages import how_to_resume
+from lit_cnn.cli.trainer import NullProfiler, Run, loggers, make_run_folder, ordered_callbacks, plugins
+from lit_cnn.data import ImageDataModule
+from lit_cnn.data.registry import datasets
 from lit_cnn.distributed import fsdp
-from lit_cnn.distributed.watchdog import Peers
+from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
-from lit_cnn.utils import allocator, memory
-
-DATASETS = sorted(
-    name
-    for name, item in vars(data_package).items()
-    if isinstance(item, type) and issubclass(item, ImageDataModule) and item not in (ImageDataModule, Images)
-)
+from lit_cnn.utils.console import say
+from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
+from lit_cnn.utils.rank import is_rank_zero
 
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
 
 
-def data_settings(name: str) -> list[str]:
-    """Settings of the data set of that name (or class path), such as ``data.batch_size``."""
-    probe = ArgumentParser()
-    probe.add_class_arguments(getattr(data_package, name.rpartition(".")[2], ImageDataModule), "data")
-    return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
-
-
-def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = ()) -> None:
-    """Run fit, validate, test or predict.
-
-    Args:
-        arguments: the command line.
-        debug: leave Lightning's own messages on.
-        callbacks: further ones, before all others.
-
-    Raises:
-        UserError: for every mistake that a user can mend.
-        SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
-    """
-    if not debug:
-        _quiet()
-    allocator.keep_freed()
-    record = checkpoint_argument.find_record(arguments, checkpoint_argument.root_folder(arguments))
-    validation.check_flags(arguments, record)
-    words = [arguments.command]
-    base: dict[str, Any] = {}
-    if record is not None:
-        base = base_config(record, arguments.command)
-        if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
-            base["data"]["init_args"].update(mean=None, std=None)
-        if arguments.images:
-            base["data"] = checkpoint_argument.pictures_config(record, arguments.images)
-        for flag, _ in arguments.flags:
-            if flag.endswith("+"):  # the same command given again appends to nothing
-                drop(base, flag.strip("-+"))
-        words += ["--config", json.dumps(base)]
-    for config in arguments.configs:
-        read_config(config)  # for its error messages
-        words += ["--config", config]
-    words += [word for flag in arguments.flags for word in flag]
-    words += arguments.bare
-    with import_allowlist.only_allowed(arguments.allow_import):
-        cli = LitCLI(arguments, record, base, words, callbacks)
-        scarce = memory.out_of_memory_told(arguments.command, cli.config[arguments.command], record is not None)
-        with cli.peers.together(), interruption_told(cli), scarce:
-            execute(cli)
-
-
 class LitCLI(LightningCLI):
-    """LightningCLI with one model class, data sets by name, and settings that come from a checkpoint first.
+    """LightningCLI with one model class, data sets by name, and the settings of a checkpoint as defaults.
 
     Precedence: flag > ``--config`` > checkpoint > default.
+
+    Args:
+        arguments: the parsed command line.
+        record: the checkpoint that the command starts from, if any.
+        base: settings that it brings.
+        words: command line for the parser of settings.
+        callbacks: given by a Python caller.
+
+    Attributes:
+        trainer, model, datamodule: built, to be run.
+        run: the command and its settings.
+        watchdog: to be wrapped around the run.
+        report: of an evaluation.
     """
 
     def __init__(
         self,
         arguments: Arguments,
-        record: Record | None,
+        record: CheckpointRecord | None,
         base: dict[str, Any],
         words: list[str],
         callbacks: Sequence[Callback] = (),
@@ -125,14 +76,14 @@ class LitCLI(LightningCLI):
         self.callbacks = callbacks
         self.record = record
         self.base = base
-        self.run_dir: Path | None = None  # of a training run; evaluations make their own folder in run()
+        self.report: EvaluationReport | None = None
         self._building = ""
         super().__init__(
             ImageClassifier,
             ImageDataModule,
             subclass_mode_data=True,
             trainer_class=precision.AutoTrainer,
-            save_config_callback=None,  # RunRecord does it
+            save_config_callback=None,  # RunMetadata does it
             seed_everything_default=42,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # would store a class to import in every checkpoint
@@ -171,7 +122,7 @@ class LitCLI(LightningCLI):
                 "--skip_nonfinite_steps",
                 type=int,
                 default=0,
-                help="leave out up to so many steps whose loss is NaN or infinite; 0 stops at the first",
+                help="skip up to so many steps whose loss is NaN or infinite; 0 stops at the first",
             )
             parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
             parser.set_defaults(
@@ -195,8 +146,13 @@ class LitCLI(LightningCLI):
         except ArgumentError as error:
             if denied := import_allowlist.explain_denied(str(error), sources, extra):
                 raise denied from error
-            raise UserError(explain(str(error), self._known_settings(), DATASETS)) from error
-        import_allowlist.check_parsed(self.config[self.arguments.command].as_dict(), sources, extra)
+            raise UserError(humanize_parser_error(str(error), self._known_settings(), datasets())) from error
+        import_allowlist.check_parsed(self._settings.as_dict(), sources, extra)
+
+    @property
+    def _settings(self) -> Namespace:
+        """Parsed settings of the command."""
+        return self.config[self.arguments.command]
 
     def _known_settings(self) -> list[str]:
         names = [a.dest for a in self._parser(self.arguments.command)._actions]
@@ -204,46 +160,54 @@ class LitCLI(LightningCLI):
         return [n for n in [*names, *data_settings(str(chosen[0]))] if n not in ("help", "data.help")]
 
     def _parse_ckpt_path(self) -> None:
-        """Off: :func:`run` puts the checkpoint's settings before configs and flags, so that these win."""
+        """Off: the checkpoint's settings come before configs and flags, so that these win."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot work before anything is built, then show what differs."""
-        command = self.arguments.command
-        config = self.config[command]
+        """Refuse what cannot work before anything is built, resolve ``auto``, and print what differs."""
+        command, config = self.arguments.command, self._settings
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
-        sought = flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
+        asked = flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
         if command == "fit":
-            self._let_steps_decide(config.trainer)
+            self._drop_default_epochs(config.trainer)
             validation.check_training(config, self.record)
-        precision.settle(config, self.record)
+        precision.resolve(config, self.record)
         if command == "fit":
             fsdp.check(config)
-        batch_size.settle(config, self.record)  # its search trains at the run's precision
-        lr_finder.settle(config, self.record)  # on the run's batches
+        batch_size.resolve(config, self.record)  # its search trains at the run's precision
+        with report_out_of_memory(command, config, self.record is not None):
+            lr_finder.resolve(config, self.record)  # on the run's batches
         data = config.data.init_args
         if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are
-        self.plain_config = self._plain(config)
+        plain = self._plain(config)
         if self.record is not None:
-            validation.check_model(self.plain_config["model"], self.record, command)
-        if checkpoint_argument.is_first_process():
-            self._show_settings({name for name, value in sought.items() if value == AUTO})
-            if command == "fit" and config.trainer.deterministic:
-                print(
-                    "deterministic: on a GPU this costs speed, since the fastest algorithms are left out, and an "
-                    "operation without a repeatable form stops the run; on the CPU runs repeat bit for bit anyway"
-                )
+            validation.check_model(plain["model"], self.record, command)
+        self.run = Run(
+            command,
+            config,
+            plain,
+            self.record,
+            self.arguments.resume_anyway,
+            required_plugins(plain, self.arguments.allow_import),
+        )
+        if is_rank_zero():
+            self._show_settings({name for name, value in asked.items() if value == AUTO})
+        if command == "fit" and config.trainer.deterministic:
+            say(
+                "deterministic: on a GPU this costs speed, since the fastest algorithms are not used, and an "
+                "operation without a deterministic form stops the run; on the CPU runs repeat bit for bit anyway"
+            )
 
-    def _let_steps_decide(self, trainer: Namespace) -> None:
-        """A number of steps alone is not cut short by the default number of epochs."""
-        said = self.arguments.names().union(*self._configs().values())
-        if self.record is None and "trainer.max_steps" in said and "trainer.max_epochs" not in said:
+    def _drop_default_epochs(self, trainer: Namespace) -> None:
+        """A number of steps alone is not limited by the default number of epochs."""
+        given = self.arguments.names().union(*self._configs().values())
+        if self.record is None and "trainer.max_steps" in given and "trainer.max_epochs" not in given:
             trainer.max_epochs = -1
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """Settings of every config file, flat."""
-        return {path: flatten(read_config(path)) for path in self.arguments.configs}
+        return {display_name(path): flatten(read_config(path)) for path in self.arguments.configs}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
@@ -251,121 +215,61 @@ class LitCLI(LightningCLI):
         plain = yaml.safe_load(text)
         return {k: plain[k] for k in SETTINGS if k in plain}
 
-    def _show_settings(self, found: set[str]) -> None:
-        """Print what differs; ``found``: settings that were ``auto``."""
+    def _show_settings(self, resolved: set[str]) -> None:
+        """Print what differs; ``resolved``: settings that were ``auto``."""
         parser = self._parser(self.arguments.command)
         if self.base:
             reference = parser.parse_object(self.base)
         else:
-            reference = parser.parse_object({"data": self.plain_config["data"]["class_path"]})
+            reference = parser.parse_object({"data": self.run.plain["data"]["class_path"]})
         before = flatten(self._plain(reference))
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
         rows = differences(
-            flatten(self.plain_config),
+            flatten(self.run.plain),
             before,
-            self.arguments.names() - found,
-            {**self._configs(), AUTO: found},
+            self.arguments.names() - resolved,
+            {**self._configs(), AUTO: resolved},
         )
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 
     # -- building ---------------------------------------------------------------------------------------------------
 
     def instantiate_classes(self) -> None:
-        """Build; see :func:`mistakes_told`."""
-        with mistakes_told():
+        """Build model, data set and trainer; see :func:`reporting_mistakes`."""
+        with reporting_mistakes():
             super().instantiate_classes()
+        self.model: LightningModule
         self.model.resumes = self.record is not None
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if config["enable_checkpointing"] is False:
-            callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint)]
-        config["strategy"] = fsdp.strategy_of(config["strategy"])
-        return super()._instantiate_trainer(config, callbacks)
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Trainer with this project's callbacks and, for ``fit``, its run folder."""
-        config = self.config[self.arguments.command].trainer
-        callbacks: list[Callback] = [*self.callbacks]
-        if config.enable_progress_bar is not False:
-            callbacks += [Progress(), *([Preview()] if self.arguments.command == "fit" else [])]
-        keeps = self.arguments.command == "fit" and config.enable_checkpointing is not False
-        if self.arguments.command == "fit" and config.fast_dev_run:
-            keeps = False  # a trial of the code: it leaves nothing behind
-        elif self.arguments.command == "fit":
-            # made now, so that two runs that start together cannot both take the same number
-            self.run_dir = self._run_folder(Path(config.default_root_dir or "."))
-            if checkpoint_argument.is_first_process():
-                run_folder.hold(self.run_dir)
-            self.config_init["fit"]["checkpoint"].dirpath = str((self.run_dir / "checkpoints").resolve())
-            record = RunRecord(self.plain_config, self.run_dir, self.record, self.arguments.resume_anyway)
-            finite = NanGuard(self.config["fit"].skip_nonfinite_steps)
-            callbacks += [record, finite, Curves(), BadImages(self.run_dir)]
-            if config.logger in (None, True):
-                kwargs["logger"] = self._loggers(self.run_dir)
-        else:
+        """The trainer, and for ``fit`` its run folder; see :mod:`lit_cnn.cli.trainer`."""
+        config, run = self._settings.trainer, self.run
+        if run.command != "fit":
             kwargs["logger"] = False  # results go to files of their own
             self.report = EvaluationReport("")
-            callbacks.append(self.report)
-        kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *callbacks]
-        kwargs["enable_checkpointing"] = keeps
-        plugins = self._get(self.config_init, "trainer").get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        if self._get(self.config_init, "trainer").get("profiler") is None:
-            kwargs["profiler"] = Unprofiled()
+        elif not config.fast_dev_run:
+            run.folder = make_run_folder(Path(config.default_root_dir or "."), self.record)
+            self.config_init["fit"]["checkpoint"].dirpath = str(run.checkpoints)
+            if config.logger in (None, True):
+                kwargs["logger"] = loggers(run.folder, self.record)
+        kwargs["enable_checkpointing"] = run.keeps_checkpoints
+        built = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = plugins(built.get("plugins"))
+        if built.get("profiler") is None:
+            kwargs["profiler"] = NullProfiler()
         trainer = super().instantiate_trainer(**kwargs)
-        # With max_steps set, Lightning takes a checkpoint of an epoch's end for one of its middle: a resume would
-        # repeat the end and count the epoch twice.
-        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # no setting for it
-        if keeps and self.run_dir is not None:
-            # after the one that keeps the best, so that last.ckpt knows of this epoch's best too
-            folder = (self.run_dir / "checkpoints").resolve()
-            last = LastCheckpoint(folder, Every.parse(self.config["fit"].checkpoint_every))
-            trainer.callbacks.append(last)  # type: ignore[attr-defined]  # untyped in Lightning
-        self.peers = Peers(lambda: how_to_go_on(self))
-        self.peers.watch(trainer)
+        count_epochs_with_max_steps(trainer)
+        self.watchdog.watch(trainer)
         return trainer
 
-    def _run_folder(self, root: Path) -> Path:
-        if self.record is not None and (folder := run_folder.run_folder_of(self.record.path)) is not None:
-            return folder  # a resumed run goes on in its own folder
-        if not checkpoint_argument.is_first_process():
-            return (
-                root / run_folder.LOGS / "unknown"
-            )  # the first process writes there, and tells where the checkpoints are
-        return run_folder.new_run_folder(root)
-
-    def _loggers(self, run_dir: Path) -> list[Any]:
-        # on resume, events past the checkpoint are dropped, as they are going to be written again
-        purge: dict[str, Any] = {}
-        if self.record is not None:
-            purge["purge_step"] = self.record.step - self.record.cut  # a cut epoch's last step holds half an epoch
-        # no name and no version: the events lie in the run folder itself
-        return [MetricsCSV(run_dir), TensorBoardLogger(str(run_dir), "", "", default_hp_metric=False, **purge)]
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        self.watchdog = ProcessWatchdog(lambda: how_to_resume(self.trainer, self.arguments.allow_import))
+        users = config["callbacks"] or []
+        users = list(users) if isinstance(users, (list, tuple)) else [users]
+        config["callbacks"] = ordered_callbacks(self.run, self.watchdog, users, self.callbacks, callbacks, self.report)
+        config["strategy"] = fsdp.strategy_of(config["strategy"])
+        return super()._instantiate_trainer(config, [])
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Off: :func:`lit_cnn.cli.commands.run.execute` does it, when the caller is ready to tell an interruption."""
-
-
-@contextlib.contextmanager
-def mistakes_told() -> Iterator[None]:
-    """A user's mistake that a class found in its settings comes out as such.
-
-    The parser takes it for one more type that does not fit, and lists it among the others.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if found := re.search(r"Errors:\n  - (.+)", str(error)):
-            raise UserError(found[1]) from error
-        raise
-
-
-def _quiet() -> None:
-    """Keep Lightning's advertising and advice about its own DataLoader off the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.filterwarnings("ignore", module=r"torchmetrics\..*")
+        """Off: :mod:`lit_cnn.cli.commands.run` does it, when it is ready to report an interruption."""

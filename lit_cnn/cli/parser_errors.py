@@ -1,17 +1,18 @@
-"""Turn the parser's many-line complaints into one line with the fix."""
+"""Turn jsonargparse's errors of many lines into one line with the fix."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from lit_cnn.errors import nearest
+from lit_cnn.errors import UserError, nearest
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"}
 
 
-def explain(message: str, known: Iterable[str], datasets: Iterable[str]) -> str:
-    """One line for a parser error.
+def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable[str]) -> str:
+    """One line for an error of jsonargparse.
 
     Args:
         message: text of the parser's error.
@@ -80,3 +81,20 @@ def _part(message: str) -> str:
 
 def _quote(text: str) -> str:
     return text if text.startswith(("'", '"')) else repr(text)
+
+
+@contextlib.contextmanager
+def reporting_mistakes() -> Iterator[None]:
+    """Let a user's mistake that a class found in its settings come out as such.
+
+    The parser takes a ``ValueError`` for one more type that does not fit, and lists it among the others.
+
+    Raises:
+        UserError: in place of the parser's error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if found := re.search(r"Errors:\n  - (.+)", str(error)):
+            raise UserError(found[1]) from error
+        raise

@@ -1,4 +1,4 @@
-"""Requests that cannot work, or that would have no effect, refused before anything is built."""
+"""Validation of settings before anything is built: refuse what cannot work or would have no effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lit_cnn.checkpoint.interval import Every
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.interval import SaveInterval
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.errors import UserError, nearest
 
@@ -18,7 +18,7 @@ DEFAULT_EPOCHS = 10
 # Set by torchrun, srun, mpirun and the like in each process that they start.
 LAUNCHED = {"RANK", "GROUP_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK"}
 
-# Filled in by links; typed, they would be overwritten or refused without a reason.
+# Filled in by links between settings; given as flags, they would be overwritten or refused without a reason.
 LINKED = {
     "data.seed": "it is the run's: --seed N",
     "model.seed": "it is the run's: --seed N",
@@ -26,16 +26,16 @@ LINKED = {
     "num_classes": "the number of classes comes from the data",
     "model.in_channels": "it comes from the data: --data.channels 1 or 3",
 }
-# Settings of the model that may differ when a checkpoint is evaluated.
+# Settings of the model that an evaluation may change.
 HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # The optimizer's stored state fits only the same of these.
 OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias", "lr_stop")
 
 
-def check_flags(arguments: Arguments, record: Record | None) -> None:
+def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
     """Refuse flags that the command would ignore."""
     if arguments.resume_anyway and (record is None or arguments.command != "fit"):
-        raise UserError("--resume_anyway goes with fit --resume, and there is nothing to resume: leave it out")
+        raise UserError("--resume_anyway is for fit --resume, and there is nothing to resume: leave it out")
     for name in sorted(arguments.names()):
         if name in LINKED:
             raise UserError(f"--{name} cannot be set: {LINKED[name]}")
@@ -43,36 +43,36 @@ def check_flags(arguments: Arguments, record: Record | None) -> None:
             raise UserError("--weights_only cannot be set: checkpoints never load code here")
         if record is not None and name == "model.weights":
             raise UserError(f"--model.weights and {record.path} both bring weights: give one of them")
-        # the backbone has a refusal of its own, which says what the checkpoint holds
+        # check_model refuses another backbone, and says what the checkpoint holds
         no_effect = name.startswith("model.") and not name.startswith((*HARMLESS, "model.backbone"))
         if arguments.command != "fit" and (no_effect or name in ("trainer.max_epochs", "trainer.max_steps")):
             raise UserError(f"--{name} has no effect on {arguments.command}: leave it out")
     if arguments.images and arguments.names() & {"data", "data.data_dir"}:
-        raise UserError("predict takes either pictures and folders as words, or --data and --data.data_dir: not both")
+        raise UserError("predict takes either image files and folders, or --data and --data.data_dir: not both")
     for flag, value in arguments.flags:
         if flag == "--seed_everything" and not value.isdigit():
             raise UserError(f"--seed: expected a whole number of at least 0, got {value!r}")
 
 
-def check_model(model: dict[str, Any], record: Record, command: str) -> None:
+def check_model(model: dict[str, Any], record: CheckpointRecord, command: str) -> None:
     """Refuse model settings that the checkpoint's content does not fit."""
     stored = record.config["model"]
-    anew = f"or start anew with --model.weights {record.path}"
+    fresh = f"or start a new run with --model.weights {record.path}"
     for name in ("backbone", "backbone_args"):
         if (model[name] or None) != (stored[name] or None):
             raise UserError(
                 f"{record.path} holds a model with {name} {stored[name]}, not {model[name]}: "
-                f"leave --model.{name} out, {anew}"
+                f"leave --model.{name} out, {fresh}"
             )
     for name in OPTIMIZER_SHAPE:
         if command == "fit" and model[name] != stored.get(name):
             raise UserError(
                 f"model.{name} cannot change on resume (checkpoint: {stored.get(name)}, now: {model[name]}), since the "
-                f"optimizer's stored state would not fit: leave it out, {anew}"
+                f"optimizer's stored state would not fit: leave it out, {fresh}"
             )
 
 
-def check_training(config: Namespace, record: Record | None) -> None:
+def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
     """Refuse a training run that would train nothing, or keep the wrong checkpoints."""
     trainer, checkpoint = config.trainer, config.checkpoint
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
@@ -86,13 +86,13 @@ def check_training(config: Namespace, record: Record | None) -> None:
     if trainer.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         raise UserError(
             f"--trainer.num_nodes {trainer.num_nodes}: start the same command on every machine with torchrun or srun "
-            "(README, Several processes, several machines); nothing here tells this machine from the others"
+            "(see docs/distributed.md); lit-cnn alone does not know which of the machines this one is"
         )
-    Every.parse(config.checkpoint_every)  # for its error message
+    SaveInterval.parse(config.checkpoint_every)  # for its error message
     if checkpoint.dirpath is not None:
         raise UserError(
             "--checkpoint.dirpath cannot be set: a run keeps its checkpoints in its own folder, where a resume finds "
-            "them; --trainer.default_root_dir DIR says where run folders go"
+            "them; --trainer.default_root_dir DIR sets where run folders are made"
         )
     if checkpoint.save_last is not None:
         raise UserError(
@@ -114,19 +114,19 @@ def check_training(config: Namespace, record: Record | None) -> None:
         )
 
 
-def _refuse_finished(record: Record, trainer: Namespace) -> None:
+def _refuse_finished(record: CheckpointRecord, trainer: Namespace) -> None:
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs is not None and 0 <= max_epochs <= record.epoch:
         raise UserError(
-            f"{record.path} has finished its {record.epoch} epochs: go on with a larger number, "
+            f"{record.path} has finished its {record.epoch} epochs: resume with a larger number, "
             f"such as --epochs {record.epoch + DEFAULT_EPOCHS}"
         )
     if max_steps is not None and 0 <= max_steps <= record.step:
-        raise UserError(f"{record.path} has finished its {record.step} steps: go on with a larger --trainer.max_steps")
+        raise UserError(f"{record.path} has finished its {record.step} steps: resume with a larger --trainer.max_steps")
 
 
 def check_strategy(trainer: Namespace) -> None:
-    """Refuse the name of a strategy that nobody knows."""
+    """Refuse an unknown strategy."""
     name = trainer.strategy
     known = ["auto", *StrategyRegistry.available_strategies()]
     if isinstance(name, str) and name not in known:
@@ -135,10 +135,10 @@ def check_strategy(trainer: Namespace) -> None:
 
 
 def check_devices(trainer: Namespace) -> None:
-    """Say at once when the machine lacks the devices asked for."""
+    """Refuse devices that the machine does not have."""
     accelerator, devices = trainer.accelerator, trainer.devices
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    on_cpu = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp runs two processes on the CPU"
+    on_cpu = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp runs two ranks on the CPU"
     if accelerator in ("gpu", "cuda", "mps") and gpus == 0:
         raise UserError(
             f"this machine has no GPU that torch can use: leave --device out, or give --device cpu; {on_cpu}"

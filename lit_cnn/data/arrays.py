@@ -1,161 +1,138 @@
-"""Sets that fit in memory as one uint8 array: Digits, MNIST, FashionMNIST, CIFAR10."""
+"""Data sets in memory as one uint8 array: ArrayDataModule, Digits, MNIST, FashionMNIST, CIFAR10."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lit_cnn.data import mnist_cifar_files
-from lit_cnn.data.datamodule import ImageDataModule, Part
-from lit_cnn.data.loading.loader import gather
-from lit_cnn.data.split import cut
+from lit_cnn.data.array_source import ArraySource
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.split import Split, stratified_split
 from lit_cnn.data.transforms.augment import Augment
-from lit_cnn.data.transforms.rng import digest
+from lit_cnn.data.validation import OTHER_DATA_DIR
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 from lit_cnn.utils.download import fetch
+from lit_cnn.utils.files import digest
 
-SHIFT_AND_FLIP = Augment(crop_padding=4, flip=0.5)  # the usual one for CIFAR-10 since He et al., 2015, section 4.2
-SHIFT = Augment(crop_padding=2)  # digits must not be mirrored
-MAX_CONVERTED = 1 << 29  # bytes: Fashion-MNIST at 224 x 224 would take 3 GB
-
-
-class ArraySource:
-    """Images in memory.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        targets: int64 (N,).
-        title: What ``name`` puts before the number.
-        channels: Of the images given out, 1 or 3.
-        size: Their height and width; conversion happens once, here, unless the result would take too much memory.
-    """
-
-    def __init__(self, images: Tensor, targets: Tensor, title: str, channels: int, size: int) -> None:
-        self.shape = (channels, size, size)
-        self.converted = len(images) * channels * size * size <= max(MAX_CONVERTED, images.numel())
-        self.images = to_shape(images, channels, size) if self.converted else images
-        self.targets, self.title = targets, title
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def name(self, row: int) -> str:
-        """Return e.g. ``test/123``."""
-        return f"{self.title}/{row}"
-
-    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
-        """Return one function that gathers all rows."""
-
-        def fill() -> None:
-            if self.converted:
-                gather(self.images.numpy(), rows, out)
-            else:
-                out.copy_(to_shape(self.images[rows], self.shape[0], self.shape[1]))
-
-        return [fill]
-
-
-def to_shape(images: Tensor, channels: int, size: int) -> Tensor:
-    """Convert uint8 (N, C, H, W) to ``channels`` and ``size`` x ``size``: luma, antialiased bilinear, repetition."""
-    chunks = []
-    for chunk in images.split(1024):  # floats take four times the memory
-        if chunk.shape[1] == 3 and channels == 1:
-            weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]  # ITU-R BT.601, as Pillow's mode L
-            chunk = (chunk * weights).sum(1, keepdim=True).round().byte()
-        if chunk.shape[-2:] != (size, size):
-            resized = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
-            chunk = resized.round().clamp(0, 255).byte()
-        chunks.append(chunk.expand(-1, channels, -1, -1))
-    return torch.cat(chunks) if chunks else images.new_empty(0, channels, size, size)
+SHIFT_AND_FLIP = Augment(crop_padding=4, flip=0.5)  # of CIFAR-10 since He et al., 2015, section 4.2
+SHIFT = Augment(crop_padding=2)  # digits must not be flipped
 
 
 class ArrayDataModule(ImageDataModule):
-    """A set in memory; validation is cut off the training part.
+    """Base class of data sets in memory; validation is held out of the training images.
+
+    A subclass defines ``read`` and the constants; see ``ImageDataModule`` for an example.
 
     Args:
         data_dir: Folder of the data.
-        download: Fetch the data from its official address when it is not found; otherwise the network is never used.
-        val_fraction: Share of the training images cut off for validation, in every class alike.
+        download: Download the data from its official address if it is not found; otherwise the network is never used.
+        val_fraction: Share of the training images held out for validation, stratified by class.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
-    SHAPE: ClassVar[tuple[int, int]] = (32, 3)  # size, channels
-    MEAN: ClassVar[tuple[float, ...]] = ()
+    SHAPE: ClassVar[tuple[int, int]] = (32, 3)  # image size and channels
+    MEAN: ClassVar[tuple[float, ...]] = ()  # per channel, in units of [0, 1]; empty: computed
     STD: ClassVar[tuple[float, ...]] = ()
 
     def __init__(self, download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.download = download
         self._sources: dict[str, ArraySource] = {}
+        self._fingerprint: str | None = None
 
     @abstractmethod
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        """Return images, uint8 (N, C, H, W), and targets, int64 (N,), of "train" or "test"."""
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return images, uint8 (N, C, H, W) of any size, and targets, int64 (N,), of ``split`` "train" or "test"."""
 
-    def _own_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[int, int]:
+        """Return SHAPE."""
         return self.SHAPE
 
-    def _own_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+    def published_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Return MEAN and STD."""
         return self.MEAN, self.STD
 
-    def _own_classes(self) -> list[str]:
+    def data_classes(self) -> list[str]:
+        """Return CLASSES."""
         return list(self.CLASSES)
 
-    def _source(self, part: str) -> ArraySource:
-        if part not in self._sources:
-            images, targets = self._read(part)
-            targets = self._fixed_targets(targets)
-            self._sources[part] = ArraySource(images, targets, part, self.channels, self.image_size)
-        return self._sources[part]
+    def fingerprint(self) -> str:
+        """Return a hash of all images and targets; a subclass whose files have checksums returns one of these."""
+        if self._fingerprint is None:
+            arrays = [array for split in ("train", "test") for array in self.read(split)]
+            self._fingerprint = digest(*(hashlib.sha256(array.numpy().tobytes()).hexdigest() for array in arrays))
+        return self._fingerprint
 
-    def _build(self, names: Sequence[str]) -> dict[str, Part]:
-        parts: dict[str, Part] = {}
+    def _source(self, split: str) -> ArraySource:
+        if split not in self._sources:
+            images, targets = self.read(split)
+            self._check_arrays(split, images, targets)
+            targets = self.remap_targets(targets)
+            self._sources[split] = ArraySource(images, targets, split, self.channels, self.image_size)
+        return self._sources[split]
+
+    def _check_arrays(self, split: str, images: Tensor, targets: Tensor) -> None:
+        """Refuse what a subclass read where training would fail later with a puzzling error."""
+        what = f"{type(self).__name__}.read({split!r}) returned"
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not torch.uint8 (N, 1 or 3, H, W)")
+        if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
+            raise UserError(
+                f"{what} targets of {targets.dtype} {tuple(targets.shape)}, not torch.int64 ({len(images)},)"
+            )
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(self.data_classes()):
+            raise UserError(f"{what} targets outside of 0 to {len(self.data_classes()) - 1}, the indices of CLASSES")
+
+    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
+        """Return "test", and "train" with "val"."""
+        splits: dict[str, Split] = {}
         if "test" in names:
             source = self._source("test")
-            parts["test"] = Part(source, torch.arange(len(source)))
+            splits["test"] = Split(source, torch.arange(len(source)))
         if "train" in names or "val" in names:
             source = self._source("train")
-            kept, off = cut(
+            train, val = stratified_split(
                 [str(i) for i in range(len(source))],
                 source.targets,
                 self.val_fraction,
                 seed=self.split_seed,
                 class_names=self.class_names,
-                part="val",
+                split="val",
             )
-            parts["train"], parts["val"] = Part(source, kept), Part(source, off)
-        return parts
+            splits["train"], splits["val"] = Split(source, train), Split(source, val)
+        return splits
 
-    def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
-        # Gathering from memory takes less time than handing it to a thread; resizing does not.
+    def _num_threads(self, split: Split | None = None, shuffle: bool = False) -> int:
+        # Gathering from memory takes less time than a thread switch; resizing does not.
         threads = 0 if all(source.converted for source in self._sources.values()) else 1
-        if self.workers == "auto" and part is not None and self._measured_workers is None:
-            self._measured_workers = threads
-            if self._speaks:
-                print(f"workers auto: {threads} (images in memory need no more)")
+        if self.workers == "auto" and split is not None and self._benchmarked_threads is None:
+            self._benchmarked_threads = threads
+            say(f"workers auto: {threads} (images in memory need no more)")
         return threads
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return how images are prepared, see the base class; other pictures are stretched to this set's size."""
+        """Return how images are prepared, see the base class; image files are resized to a square of this size."""
         return {**super().preprocessing(), "eval_resize": "stretch", "eval_crop": 1.0}
 
 
 class Digits(ArrayDataModule):
-    """1,797 real handwritten digits, 8 x 8 grey, that come with scikit-learn (UCI, Alpaydin and Kaynak, 1998).
+    """1,797 handwritten digits, 8 x 8 grey, that come with scikit-learn (UCI, Alpaydin and Kaynak, 1998).
 
-    No files, no download. Train, validation and test are cut in every class alike, seeded by split_seed.
+    No files, no download. The train, validation and test splits are stratified, seeded by split_seed.
 
     Args:
-        test_fraction: Share of the images that is the test set.
-        val_fraction: Share of the training images cut off for validation, in every class alike.
-        augment: Random changes to training images.
+        test_fraction: Share of the images in the test split.
+        val_fraction: Share of the training images held out for validation, stratified by class.
+        augment: Random augmentation of training images.
     """
 
     CLASSES = tuple("0123456789")
@@ -168,35 +145,36 @@ class Digits(ArrayDataModule):
         super().__init__(val_fraction=val_fraction, augment=augment, **kwargs)
         self.test_fraction = test_fraction
 
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return all digits, whatever the split."""
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # given as 0..16
+        pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # stored as 0..16
         return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target.astype(np.int64))
 
-    def _build(self, names: Sequence[str]) -> dict[str, Part]:
-        source = self._source("digits")
-        titles, classes = [str(i) for i in range(len(source))], self.class_names
+    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
+        """Return all three splits."""
+        source, classes = self._source("digits"), self.class_names
 
-        def split(rows: Tensor, fraction: float, part: str) -> tuple[Tensor, Tensor]:
-            kept, off = cut(
-                [titles[i] for i in rows.tolist()],
-                source.targets[rows],
+        def hold_out(indices: Tensor, fraction: float, split: str) -> tuple[Tensor, Tensor]:
+            kept, held_out = stratified_split(
+                [str(i) for i in indices.tolist()],
+                source.targets[indices],
                 fraction,
                 seed=self.split_seed,
                 class_names=classes,
-                part=part,
+                split=split,
             )
-            return rows[kept], rows[off]
+            return indices[kept], indices[held_out]
 
-        rest, test = split(torch.arange(len(source)), self.test_fraction, "test")
-        train, val = split(rest, self.val_fraction, "val")
-        return {"train": Part(source, train), "val": Part(source, val), "test": Part(source, test)}
+        rest, test = hold_out(torch.arange(len(source)), self.test_fraction, "test")
+        train, val = hold_out(rest, self.val_fraction, "val")
+        return {"train": Split(source, train), "val": Split(source, val), "test": Split(source, test)}
 
     def fingerprint(self) -> str:
         """Return a hash of the images and labels."""
-        images, targets = self._read("digits")  # as they come, whatever size and classes are asked for
+        images, targets = self.read("digits")  # before any change of size or class order
         return digest(images.numpy().tobytes().hex(), targets.tolist())
 
 
@@ -218,36 +196,37 @@ class MNIST(ArrayDataModule):
         return list(dict.fromkeys(Path(self.data_dir, name) for name in self.FOLDERS))
 
     def prepare_data(self) -> None:
-        """Download what is missing, if that was asked for."""
+        """Download missing files, if ``download`` is set."""
         if self.download:
             for file in (file for pair in self.FILES.values() for file in pair):
-                if mnist_cifar_files.find_idx(file.remote.name, self._folders()) is None:
-                    fetch(file.remote, Path(self.data_dir))
+                if mnist_cifar_files.find_idx(file.archive.name, self._folders()) is None:
+                    fetch(file.archive, Path(self.data_dir), OTHER_DATA_DIR)
 
     def _find(self, file: mnist_cifar_files.IdxFile) -> Path:
-        path = mnist_cifar_files.find_idx(file.remote.name, self._folders())
+        path = mnist_cifar_files.find_idx(file.archive.name, self._folders())
         if path is None:
             raise UserError(
-                f"{type(self).__name__}: no {file.remote.name} in {', '.join(map(str, self._folders()))}; point "
-                f"--data.data_dir at it, or add --data.download true to fetch it; offline: --data Digits"
+                f"{type(self).__name__}: no {file.archive.name} in {', '.join(map(str, self._folders()))}; point "
+                f"`data.data_dir` at it, or add `data.download=true` to fetch it; offline: `data=Digits`"
             )
         return path
 
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        image_file, label_file = self.FILES[part]
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Read and verify the idx files, see the base class."""
+        image_file, label_file = self.FILES[split]
         images = mnist_cifar_files.read_idx(self._find(image_file), image_file.sha256, dims=3)
         labels = mnist_cifar_files.read_idx(self._find(label_file), label_file.sha256, dims=1)
         return torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64))
 
     def fingerprint(self) -> str:
-        """Return a hash of the contents' sums, which ``_read`` has verified."""
+        """Return a hash of the checksums of the contents, which ``read`` verifies."""
         return digest(type(self).__name__, *(file.sha256 for pair in self.FILES.values() for file in pair))
 
 
 class FashionMNIST(MNIST):
-    """70,000 pictures of clothes, 28 x 28 grey (Xiao et al., 2017), from the official idx files, gzipped or not.
+    """70,000 images of clothes, 28 x 28 grey (Xiao et al., 2017), from the official idx files, gzipped or not.
 
-    They are also looked for where Debian's package dataset-fashion-mnist puts them.
+    The folder of Debian's package dataset-fashion-mnist is searched too.
     """
 
     CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -269,7 +248,7 @@ class CIFAR10(ArrayDataModule):
     CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     SHAPE = (32, 3)
     # Over all pixels of the 50,000 training images. The much-copied std (0.2023, 0.1994, 0.2010) is the mean of each
-    # image's own std, which leaves out how the images differ from one another.
+    # image's own std, which ignores how the images differ from one another.
     MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
     def __init__(self, augment: Augment = SHIFT_AND_FLIP, **kwargs: Any) -> None:
@@ -279,21 +258,22 @@ class CIFAR10(ArrayDataModule):
         return list(dict.fromkeys(Path(self.data_dir, name) for name in (".", "CIFAR10", "cifar10", "cifar-10")))
 
     def prepare_data(self) -> None:
-        """Download the archive, if that was asked for and nothing is there."""
+        """Download the archive, if ``download`` is set and there is none."""
         if self.download and mnist_cifar_files.find_cifar(self._folders()) is None:
-            fetch(mnist_cifar_files.CIFAR_ARCHIVE, Path(self.data_dir))
+            fetch(mnist_cifar_files.CIFAR_ARCHIVE, Path(self.data_dir), OTHER_DATA_DIR)
 
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Read and verify the pickled batches, see the base class."""
         path = mnist_cifar_files.find_cifar(self._folders())
         if path is None:
             raise UserError(
                 f"CIFAR10: no {mnist_cifar_files.CIFAR_ARCHIVE.name} or cifar-10-batches-py in "
-                f"{', '.join(map(str, self._folders()))}; point --data.data_dir at it, or add --data.download true to "
-                f"fetch it; pictures in class folders: --data ImageFolder; offline: --data Digits"
+                f"{', '.join(map(str, self._folders()))}; point `data.data_dir` at it, or add `data.download=true` to "
+                f"fetch it; images in class folders: `data=ImageFolder`; offline: `data=Digits`"
             )
-        images, labels = mnist_cifar_files.read_cifar(path, part)
+        images, labels = mnist_cifar_files.read_cifar(path, split)
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def fingerprint(self) -> str:
-        """Return a hash of the official sums, which ``_read`` has verified."""
+        """Return a hash of the official checksums, which ``read`` verifies."""
         return digest(type(self).__name__, *mnist_cifar_files.CIFAR_BATCHES.values())

@@ -1,63 +1,68 @@
-"""What every image set shares: its parts, its loaders, normalisation and augmentation on the device."""
+"""ImageDataModule, the base class of every data set: splits, loaders, normalisation and augmentation on the device."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lit_cnn.data import normalization
+from lit_cnn.data import normalization, registry, validation
 from lit_cnn.data.loading import threads
-from lit_cnn.data.loading.loader import Batch, BatchLoader, Source, shuffled
-from lit_cnn.data.transforms import augment as ops
-from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.data.loading.loader import Batch, BatchLoader, shuffled_order, trainer_position
+from lit_cnn.data.split import Split
+from lit_cnn.data.transforms import image_ops
+from lit_cnn.data.transforms.augment import Augment, augment_batch
 from lit_cnn.data.transforms.rng import permutation
-from lit_cnn.data.validation import check_settings
 from lit_cnn.errors import UserError
-from lit_cnn.utils import memory
+from lit_cnn.utils.batching import default_eval_batch_size
+from lit_cnn.utils.console import say
 from lit_cnn.utils.cpu import num_cores
-
-log = logging.getLogger(__name__)
 
 NO_AUGMENT = Augment()
 EVAL_BATCHES = 8  # at least, where batches would be larger than those of training
 
 
-@dataclass
-class Part:
-    """One part of a set: rows of a source."""
-
-    source: Source
-    rows: Tensor  # int64 (N,), ascending
-
-
 class ImageDataModule(LightningDataModule, ABC):
-    """Feeds labelled images to a task.
+    """Base class of every data set: feeds labelled images to a task.
+
+    Subclass it for a data set of your own: the subclass is registered under its class name when its module is imported,
+    and that name is what the setting ``data`` takes. For images that fit in memory the base is ``ArrayDataModule``::
+
+        class Shapes(ArrayDataModule):
+            CLASSES = ("circle", "square")
+            SHAPE = (32, 1)  # image_size, channels
+
+            def read(self, split: str) -> tuple[Tensor, Tensor]:
+                content = torch.load(Path(self.data_dir, f"{split}.pt"))  # split: "train" or "test"
+                return content["images"], content["targets"]  # uint8 (N, C, H, W), int64 (N,)
+
+    For image files it is ``ImageFolder``, see ``list_files`` there. For anything else define ``default_shape``,
+    ``data_classes``, ``build_splits`` and ``fingerprint``. Settings of your own are arguments of ``__init__``, which
+    passes all others on as ``**kwargs``.
 
     Args:
         data_dir: Folder of the data.
         batch_size: Images per batch and process; "auto": as many as fit into memory, for new training runs.
         eval_batch_size: Images per batch and process in validation, test and prediction, which need less memory;
-            null: four times batch_size, but at most 1024 and so few that there are eight batches to share out.
-        image_size: Height and width in pixels the model sees; null: the set's own.
-        channels: 1 (grey) or 3 (RGB); null: the set's own.
-        workers: Threads that decode files; null: as many as there are cores, at most 8; "auto": the fewest that are
-            nearly the fastest, by trying for a second. Results do not depend on it.
-        seed: Of the run: order of the training images and augmentation.
-        split_seed: Decides which images are cut off for validation and test where the set does not say.
-        val_fraction: Share of the training images cut off for validation, in every class alike.
-        augment: Random changes to training images.
-        normalize: Whose mean and standard deviation are subtracted and divided by: "dataset" (the published ones of
-            the set), "imagenet", or "computed" (over this set's training images).
+            null: four times batch_size, but at most 1024 and no more than an eighth of the images.
+        image_size: Height and width in pixels of the model's input; null: the data set's own.
+        channels: 1 (grey) or 3 (RGB); null: the data set's own.
+        workers: Threads that decode files; null: the number of cores, at most 8; "auto": the fewest that are nearly
+            the fastest, benchmarked for a second. Results do not depend on it.
+        seed: The run's seed: decides the order of the training images and augmentation.
+        split_seed: Seed of the split where the data set has no validation or test split of its own.
+        val_fraction: Share of the training images held out for validation, stratified by class.
+        augment: Random augmentation of training images.
+        normalize: Mean and standard deviation for normalisation: "dataset" (published ones of the data set,
+            computed if there are none), "imagenet", or "computed" (over the training images).
         mean: Per channel, in units of [0, 1]; overrides normalize, together with std.
         std: Per channel, in units of [0, 1].
-        class_names: Fixes the order of the classes; the data's classes are matched to it by name.
+        class_names: Fixes the order of the classes; the classes of the data are matched by name.
     """
 
     def __init__(
@@ -82,55 +87,74 @@ class ImageDataModule(LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
         self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
-        self._measured_workers: int | None = None
+        self._benchmarked_threads: int | None = None
         self._given_classes = class_names
-        self._parts: dict[str, Part] = {}
-        self._statistics: tuple[list[float], list[float]] | None = None
+        self._splits: dict[str, Split] = {}
+        self._statistics: normalization.Statistics | None = None
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        own_size, own_channels = self._own_shape()
+        own_size, own_channels = self.default_shape()
         self.image_size = own_size if image_size is None else image_size
         self.channels = own_channels if channels is None else channels
-        check_settings(self, class_names)
+        validation.check_loading(batch_size, eval_batch_size, workers)
+        validation.check_shape(self.image_size, self.channels)
+        validation.check_normalization(normalize, mean, std, self.channels)
+        validation.check_class_names(class_names)
 
-    # What a child says about its set ----
+    def __init_subclass__(cls, *, listed: bool = True, **kwargs: Any) -> None:
+        """Register the class under its name; ``listed=False`` for one that users do not choose."""
+        super().__init_subclass__(**kwargs)
+        registry.register(cls, listed)
 
-    @abstractmethod
-    def _own_shape(self) -> tuple[int, int]:
-        """Return image size and channels that hold where the user says nothing."""
-
-    def _own_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Return published mean and std per channel, or None."""
-        return None
-
-    @abstractmethod
-    def _own_classes(self) -> list[str]:
-        """Return the data's class names in their own order; cheap, before any setup."""
+    # Hooks for subclasses ----
 
     @abstractmethod
-    def _build(self, names: Sequence[str]) -> dict[str, Part]:
-        """Return the parts asked for (of "train", "val", "test") and perhaps others that came along.
+    def default_shape(self) -> tuple[int, int]:
+        """Return image size and channels for settings of null."""
 
-        Raises UserError where there is no such part.
+    @abstractmethod
+    def data_classes(self) -> list[str]:
+        """Return the data's class names in their own order, before any setup, so it must be cheap."""
+
+    @abstractmethod
+    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
+        """Return the splits asked for (of "train", "val", "test"), and others where they come at no cost.
+
+        Targets are indices into ``class_names``, see ``remap_targets``. Raises UserError for a split that is absent.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a hash of the data: of the sorted list of files with their sizes, or of the arrays."""
 
-    def _shuffled(self, rows: Tensor, seed: int, epoch: int) -> Tensor:
-        """Return the training images' rows in the order of an epoch, a pure function of the arguments."""
-        return shuffled(rows, seed, epoch)
+    def published_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Return published mean and std per channel, in units of [0, 1], or None."""
+        return None
 
-    def _in_reading_order(self, rows: Tensor) -> Tensor:
-        """Return rows in the order that is read fastest, for sums over all of them."""
-        return rows
+    def remap_targets(self, targets: Tensor) -> Tensor:
+        """Renumber int64 ``targets`` from the order of ``data_classes`` to that of ``class_names``, by name."""
+        own, names = self.data_classes(), self.class_names
+        if own == names:
+            return targets
+        return torch.tensor([names.index(name) for name in own], dtype=torch.int64)[targets]
 
-    # What the task and the command line ask ----
+    def _training_order(self, indices: Tensor, seed: int, epoch: int) -> Tensor:
+        """Return the training indices in the order of an epoch, a pure function of the arguments."""
+        return shuffled_order(indices, seed, epoch)
+
+    def _reading_order(self, indices: Tensor) -> Tensor:
+        """Return indices in the order that is read fastest, for sums over all of them."""
+        return indices
+
+    def _device_augment(self) -> Augment:
+        """Return the operations that are still to be done on the device."""
+        return self.augment
+
+    # For the task, the callbacks and the command line ----
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes by index; known before setup."""
-        own = self._own_classes()
+        """Class names by index; known before setup."""
+        own = self.data_classes()
         if self._given_classes is None:
             return own
         unknown = [name for name in own if name not in self._given_classes]
@@ -152,122 +176,102 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.channels
 
     def sample_name(self, split: str, index: int) -> str:
-        """Return the file (relative to data_dir) or the name of sample ``index`` of a batch of ``split``."""
-        return self._part("test" if split == "predict" else split).source.name(int(index))
+        """Return the file (relative to data_dir) or the name of the sample ``index`` in a batch of ``split``."""
+        return self._split("test" if split == "predict" else split).source.name(int(index))
 
-    def parts(self) -> dict[str, Part]:
-        """Read every part there is."""
+    def splits(self) -> dict[str, Split]:
+        """Build and return every split of the data set."""
         self._require("train", "val", "test")
-        return self._parts
+        return self._splits
 
     def skipped(self, split: str | None = None) -> dict[str, str]:
-        """Return the images left out because they cannot be read, by the name ``sample_name`` would give, with reasons.
+        """Return the unreadable images that were skipped: name, as of ``sample_name``, to reason.
 
-        Of ``split`` ("train", "val", "test", "predict"), or of all. An unreadable image of a set that is split here
-        belongs to no part, so there they all count for each.
+        Of ``split`` ("train", "val", "test", "predict"), or of all. Without a folder per split it counts for each.
         """
         return {}
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return how images are prepared for evaluation: plain types, enough to do the same to any picture later.
+        """Return how images are prepared for evaluation: plain types, sufficient to prepare any other image alike.
 
-        With ``normalize="computed"`` mean and std are known after setup only; before, they are computed here.
+        With ``normalize="computed"`` mean and std are known after setup; before, this computes them.
         """
         mean, std = self._normalization()
         return {"image_size": self.image_size, "channels": self.channels, "mean": list(mean), "std": list(std)}
 
     def order(self) -> dict[str, Any]:
-        """Return what else decides the training images and must not change when a run goes on: plain types."""
+        """Return further settings that decide the training images and must not change on resume: plain types."""
         return {}
 
     def split_state(self) -> dict[str, Any]:
-        """Return which samples are in which part: plain types and int64 tensors, to be stored in a checkpoint."""
+        """Return the indices of every split for the checkpoint: plain types and int64 tensors."""
         return {
             "fingerprint": self.fingerprint(),
             "split_seed": self.split_seed,
-            **{name: part.rows for name, part in self._parts.items()},
+            **{name: split.indices for name, split in self._splits.items()},
         }
 
-    # Parts and loaders ----
+    # Splits and loaders ----
 
     def setup(self, stage: str) -> None:
-        """Read what ``stage`` ("fit", "validate", "test" or "predict") needs."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage]
-        self._require(*wanted)
+        """Build the splits for ``stage`` ("fit", "validate", "test" or "predict")."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage]
+        self._require(*needed)
         self._normalization()
 
     def _require(self, *names: str) -> None:
-        missing = [name for name in names if name not in self._parts]
+        missing = [name for name in names if name not in self._splits]
         if missing:
-            self._parts.update(self._build(missing))
+            self._splits.update(self.build_splits(missing))
 
-    def _part(self, name: str) -> Part:
+    def _split(self, name: str) -> Split:
         self._require(name)
-        return self._parts[name]
-
-    def _fixed_targets(self, targets: Tensor) -> Tensor:
-        """Renumber ``targets`` from the data's own class order to that of ``class_names``, by name."""
-        own, names = self._own_classes(), self.class_names
-        if own == names:
-            return targets
-        return torch.tensor([names.index(name) for name in own], dtype=torch.int64)[targets]
+        return self._splits[name]
 
     def _loader(self, name: str, shuffle: bool = False) -> BatchLoader:
         if self.batch_size == "auto":
-            raise UserError("data.batch_size is auto: lit-cnn fit finds a number, here give one")
-        part, trainer = self._part(name), self.trainer
+            raise UserError("`data.batch_size` is auto: lit-cnn fit finds a number, here give one")
+        split, trainer = self._split(name), self.trainer
         rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return BatchLoader(
-            part.source,
-            part.rows,
-            batch_size=self.batch_size if name == "train" else self._eval_batch_size(len(part.rows)),
+            split.source,
+            split.indices,
+            batch_size=self.batch_size if name == "train" else self._eval_batch_size(len(split.indices)),
             shuffle=shuffle,
             seed=self.seed,
             rank=rank,
             world_size=world,
-            workers=self._workers(part, shuffle),
-            position=self._position if shuffle and trainer is not None else None,
+            workers=self._num_threads(split, shuffle),
+            position=partial(trainer_position, trainer) if shuffle and trainer is not None else None,
             fingerprint=self.fingerprint(),
             pin=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            order=self._shuffled,
+            order=self._training_order,
         )
 
     def _eval_batch_size(self, images: int) -> int:
-        """Return the images of an evaluation batch: not by the number of processes, so that none changes a result."""
+        """Return the images of an evaluation batch; independent of the number of ranks, so that results are too."""
         if self.eval_batch_size is not None:
             return self.eval_batch_size
         assert self.batch_size != "auto"
-        return max(self.batch_size, min(memory.evaluation_batch(self.batch_size), images // EVAL_BATCHES))
+        return max(self.batch_size, min(default_eval_batch_size(self.batch_size), images // EVAL_BATCHES))
 
-    @property
-    def _speaks(self) -> bool:
-        """Whether this process is the one that logs what all of them see."""
-        return self.trainer is None or self.trainer.is_global_zero
-
-    def _workers(self, part: Part | None = None, shuffle: bool = False) -> int:
-        """Return how many threads decode; for a loader of ``part`` it may be measured, once."""
+    def _num_threads(self, split: Split | None = None, shuffle: bool = False) -> int:
+        """Return the number of decoding threads; for a loader of ``split`` it is benchmarked where it is "auto"."""
         cores = num_cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
-        if self.workers != "auto" or part is None:
-            return threads.number(self.workers, cores)
-        if self._measured_workers is None:
-            assert self.batch_size != "auto"  # the loader has seen to it
-            rows = part.rows[permutation(self.seed, 0, len(part.rows))] if shuffle else part.rows
-            epoch = 0 if shuffle else None
-            self._measured_workers, why = threads.measured(part.source, rows, self.batch_size, epoch, cores)
-            if self._speaks:
-                print(f"workers auto: {self._measured_workers} ({why})")
-        return self._measured_workers
-
-    def _position(self) -> tuple[int, int]:
-        """Return the epoch and the batches done in it, by the trainer's progress, which a checkpoint restores."""
-        assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        epochs: Any = loop.epoch_progress.current
-        return epochs.processed, loop.epoch_loop.batch_progress.current.ready
+        if self.workers != "auto" or split is None:
+            return threads.default_num_threads(self.workers, cores)
+        if self._benchmarked_threads is None:
+            assert self.batch_size != "auto"  # refused by _loader
+            order = permutation(self.seed, 0, len(split.indices)) if shuffle else slice(None)
+            self._benchmarked_threads, speeds = threads.benchmark_threads(
+                split.source, split.indices[order], self.batch_size, 0 if shuffle else None, cores
+            )
+            say(f"workers auto: {self._benchmarked_threads} ({speeds})")
+        return self._benchmarked_threads
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled training batches."""
-        # Lightning's overfit_batches means: the same few batches every epoch.
+        # Lightning's overfit_batches means the same few batches in every epoch.
         return self._loader("train", shuffle=not getattr(self.trainer, "overfit_batches", 0))
 
     def val_dataloader(self) -> BatchLoader:
@@ -282,56 +286,35 @@ class ImageDataModule(LightningDataModule, ABC):
         """The test batches."""
         return self._loader("test")
 
-    # On the device ----
-
-    def _normalization(self) -> tuple[list[float], list[float]]:
+    def _normalization(self) -> normalization.Statistics:
         if self._statistics is None:
-            self._statistics = self._given_statistics()
+            self._statistics = normalization.choose(
+                self.normalize, self.mean, self.std, self.published_statistics(), self.channels
+            )
         if self._statistics is None:
-            part = self._part("train")
+            split, workers = self._split("train"), self._num_threads()
+            indices = self._reading_order(split.indices)
             self._statistics = normalization.compute(
-                BatchLoader(part.source, self._in_reading_order(part.rows), batch_size=256, workers=self._workers())
+                BatchLoader(split.source, indices, batch_size=256, workers=workers)
             )
         return self._statistics
 
-    def _given_statistics(self) -> tuple[list[float], list[float]] | None:
-        if self.mean is not None and self.std is not None:
-            return list(self.mean), list(self.std)
-        if self.normalize == "imagenet":
-            return normalization.imagenet(self.channels)
-        if self.normalize == "computed":
-            return None
-        own = self._own_statistics()
-        if own is None:
-            raise UserError(f"{type(self).__name__} has no published mean and std: set --data.normalize computed")
-        return normalization.of_channels(own, self.channels)
-
-    def _device_augment(self) -> Augment:
-        """Return the operations left to do on the device."""
-        return self.augment
-
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise a batch where it is, and augment it when the trainer is training."""
+        """Normalise a batch on its device, and augment it in training."""
         if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:
             return batch
-        device = batch.image.device
+        device, trainer = batch.image.device, self.trainer
         if device not in self._on_device:
             values = self._normalization()
             self._on_device[device] = torch.tensor(values[0], device=device), torch.tensor(values[1], device=device)
         mean, std = self._on_device[device]
-        trainer = self.trainer
         if trainer is not None and trainer.training:
-            image = ops.augment_batch(
-                batch.image,
-                batch.index,
-                augment=self._device_augment(),
-                seed=self.seed,
-                epoch=trainer.current_epoch,
-                mean=mean,
-                std=std,
+            augment, epoch = self._device_augment(), trainer.current_epoch
+            image = augment_batch(
+                batch.image, batch.index, augment=augment, seed=self.seed, epoch=epoch, mean=mean, std=std
             )
         else:
-            image = ops.normalize(batch.image, mean, std)
-        if trainer is not None:  # half and double precision convert inputs before this hook, when they were integers
+            image = image_ops.normalize(batch.image, mean, std)
+        if trainer is not None:  # before this hook, half and double precision convert no integers
             image = trainer.precision_plugin.convert_input(image)
         return batch._replace(image=image)

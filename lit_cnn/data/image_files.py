@@ -1,4 +1,4 @@
-"""What sets of picture files share, and Images: pictures without labels, for prediction."""
+"""ImageFilesDataModule, base class of data sets of image files, and Images: files without labels, for prediction."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ import torch
 from torch import Tensor
 
 from lit_cnn.data.cache.source import CachedSource
-from lit_cnn.data.datamodule import ImageDataModule, Part, log
+from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.decode import Geometry
 from lit_cnn.data.decoding.formats import EXTENSIONS, MAX_PIXELS
-from lit_cnn.data.decoding.source import FileSource, file_size, pictures
-from lit_cnn.data.decoding.verify import cache_folder, find_broken
+from lit_cnn.data.decoding.source import FileSource, file_size, find_image_files
+from lit_cnn.data.decoding.verify import find_broken
+from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
-from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import Display
+from lit_cnn.utils.console import Display, say
+from lit_cnn.utils.files import cache_folder, digest
+from lit_cnn.utils.rank import is_rank_zero
 
 KINDS = ", ".join(extension[1:] for extension in EXTENSIONS)
 
 
-class PictureDataModule(ImageDataModule):
-    """What sets of picture files share.
+class ImageFilesDataModule(ImageDataModule):
+    """Base class of data sets of image files.
 
     Args:
-        image_size: Height and width in pixels the model sees; null: 224.
+        image_size: Height and width in pixels of the model's input; null: 224.
         channels: 1 (grey) or 3 (RGB); null: 3.
         normalize: "imagenet", or "computed" (over the training images).
-        eval_resize: "center_crop": resize the shorter side, then cut the centre out; "stretch": resize to a square.
+        eval_resize: "center_crop": resize the shorter side, then crop the centre; "stretch": resize to a square.
         eval_crop: Share of the shorter side that center_crop keeps; null: 0.875 (224 of 256) for an image_size of 128
             or more, else 1.
-        on_bad_image: "error": stop at a broken picture and name it; "skip": find and list them before training.
-        max_pixels: Pictures whose header claims more pixels are broken.
+        on_bad_image: "error": stop at an unreadable file and name it; "skip": find and list these before training.
+        max_pixels: Files whose header claims more pixels count as unreadable.
         cache: Training and validation images, decoded once before training: "disk" keeps them in one file for all
             processes and later runs (in $LIT_CNN_CACHE or ~/.cache/lit_cnn), "ram" in each process's memory, "none"
-            decodes in every epoch. For a random resized crop (augment.crop_scale) whole images are kept, large ones
-            made smaller (cache_size), and the crops are cut from these: a little less sharp than with "none".
+            decodes in every epoch. For a random resized crop (augment.crop_scale) uncropped images are kept, large
+            ones downsized (cache_size), and the crops are taken from these: a little less sharp than with "none".
             Everything else is the same, bit for bit.
-        cache_size: Largest shorter side in pixels of the whole images kept; null: 1.5 times image_size.
+        cache_size: Largest shorter side in pixels of the uncropped images kept; null: 1.5 times image_size.
     """
 
     def __init__(
@@ -62,19 +64,20 @@ class PictureDataModule(ImageDataModule):
         self.eval_resize, self.on_bad_image, self.max_pixels = eval_resize, on_bad_image, max_pixels
         self.eval_crop = (0.875 if self.image_size >= 128 else 1.0) if eval_crop is None else eval_crop
         if eval_resize not in ("center_crop", "stretch"):
-            raise UserError(f"data.eval_resize is {eval_resize!r}: choose center_crop or stretch")
+            raise UserError(f"`data.eval_resize` is {eval_resize!r}: choose center_crop or stretch")
         if on_bad_image not in ("error", "skip"):
-            raise UserError(f"data.on_bad_image is {on_bad_image!r}: choose error or skip")
+            raise UserError(f"`data.on_bad_image` is {on_bad_image!r}: choose error or skip")
         self.cache = cache
         self.cache_size = (3 * self.image_size + 1) // 2 if cache_size is None else cache_size
         if cache not in ("none", "ram", "disk"):
-            raise UserError(f"data.cache is {cache!r}: choose none, ram or disk")
+            raise UserError(f"`data.cache` is {cache!r}: choose none, ram or disk")
         if self.cache_size < self.image_size:
-            raise UserError(f"data.cache_size is {cache_size}: it must be at least the image_size of {self.image_size}")
+            raise UserError(f"`data.cache_size` is {cache_size}: it must be at least {self.image_size}, the image_size")
         if not 0 < self.eval_crop <= 1:
-            raise UserError(f"data.eval_crop is {self.eval_crop}: it must be above 0 and at most 1")
+            raise UserError(f"`data.eval_crop` is {self.eval_crop}: it must be above 0 and at most 1")
 
-    def _own_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[int, int]:
+        """Return 224 pixels, RGB."""
         return 224, 3
 
     def _geometry(self) -> Geometry:
@@ -84,23 +87,26 @@ class PictureDataModule(ImageDataModule):
         return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
 
     def setup(self, stage: str) -> None:
-        """Find the pictures; for training with a cache, decode them or open what was decoded before."""
+        """Find the files; for training with a cache, decode them or open the cache of an earlier run."""
         super().setup(stage)
         if stage != "fit" or self.cache == "none":
             return
         folder = cache_folder() / "pictures" if self.cache == "disk" else None
         for name in ("train", "val"):
-            part = self._parts[name]
-            if isinstance(part.source, FileSource):
+            split = self._splits[name]
+            if isinstance(split.source, FileSource):
                 short = self.cache_size if name == "train" and self.augment.crop_scale is not None else 0
-                display = Display() if self._speaks else None
-                cached = CachedSource(name, part.source, part.rows, short, folder, self._workers(), display)
-                self._parts[name] = Part(cached, part.rows)
-                if self.trainer is not None:  # otherwise when the first batch is asked for
-                    _ = cached.store
+                threads, display = self._num_threads(), self._display()
+                cached = CachedSource(name, split.source, split.indices, short, folder, threads, display)
+                self._splits[name] = Split(cached, split.indices)
+                if self.trainer is not None:  # otherwise at the first batch
+                    _ = cached.cache
+
+    def _display(self) -> Display | None:
+        return Display() if is_rank_zero() else None
 
     def order(self) -> dict[str, Any]:
-        """Return what training crops are cut from, see the base class."""
+        """Return what training crops are taken from, see the base class."""
         if self.augment.crop_scale is None:
             return {}
         if self.cache == "none":
@@ -112,54 +118,55 @@ class PictureDataModule(ImageDataModule):
 
     @abstractmethod
     def all_paths(self) -> tuple[Path, list[str]]:
-        """Return a folder and the paths of all pictures relative to it, the broken ones too."""
+        """Return a folder and the paths of all image files relative to it, unreadable ones included."""
 
     @cached_property
     def broken(self) -> dict[str, str]:
-        """The pictures that cannot be read, by path as ``all_paths`` gives it, with the reason. Decodes them all."""
+        """Unreadable files: path, as ``all_paths`` gives it, to reason. Decodes every file once."""
         root, paths = self.all_paths()
-        return find_broken(root, paths, self.max_pixels, self._workers(), Display() if self._speaks else None)
+        return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display())
 
     def _drop_broken(self, paths: Sequence[str]) -> list[str]:
-        """Return ``paths`` without the broken ones, if those are to be skipped; say which."""
+        """Return ``paths`` without unreadable files, if these are to be skipped; print which."""
         if self.on_bad_image != "skip":
             return list(paths)
-        if self.broken and self._speaks:
-            log.warning("skipped %d of %d images that cannot be read: %s", len(self.broken), len(paths), self._some())
+        if self.broken:
+            say(f"skipped {len(self.broken)} of {len(paths)} images that cannot be read: {self._some()}", error=True)
         return [path for path in paths if path not in self.broken]
 
     def _some(self, count: int = 5) -> str:
-        """Return the first broken pictures in words."""
+        """Return the first unreadable files as text."""
         listed = "; ".join(f"{path} ({reason})" for path, reason in list(self.broken.items())[:count])
         return f"{listed}; and {len(self.broken) - count} more" if len(self.broken) > count else listed
 
     def skipped(self, split: str | None = None) -> dict[str, str]:
-        """Return the pictures left out by the ``skip`` policy, by name, with the reason; see the base class."""
+        """Return the files skipped by ``on_bad_image="skip"``: name to reason; see the base class."""
         return dict(self.broken) if self.on_bad_image == "skip" else {}
 
     def _device_augment(self) -> Augment:
-        return replace(self.augment, crop_scale=None)  # the files' source crops as it decodes
+        return replace(self.augment, crop_scale=None)  # the source crops as it decodes
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation, see the base class."""
         return {**super().preprocessing(), "eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
 
 
-class Images(PictureDataModule):
-    """Pictures without labels, for prediction: every target is -1.
+class Images(ImageFilesDataModule, listed=False):
+    """Image files without labels, for prediction: every target is -1.
 
     Args:
-        paths: Picture files, or folders that are searched for them, subfolders included.
+        paths: Image files, or folders that are searched for them, including subfolders.
         mean: Per channel, in units of [0, 1]; null: ImageNet's.
         std: Per channel, in units of [0, 1].
-        class_names: Of the model.
+        class_names: The model's class names.
     """
 
     def __init__(self, paths: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.paths = paths if paths is not None else [self.data_dir]
 
-    def _own_classes(self) -> list[str]:
+    def data_classes(self) -> list[str]:
+        """Return no classes."""
         return []
 
     @cached_property
@@ -167,17 +174,18 @@ class Images(PictureDataModule):
         found: list[str] = []
         for path in self.paths:
             if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
-                inside = sorted(pictures(Path(path)))
+                inside = sorted(find_image_files(Path(path)))
                 if not inside:
                     raise UserError(f"no images ({KINDS}) in folder {path}")
                 found += [os.path.join(path, name) for name in inside]  # noqa: PTH118
             elif os.path.exists(path):  # noqa: PTH110
                 found.append(path)
             else:
-                raise UserError(f"there is no file or folder {path}: give picture files or folders")
+                raise UserError(f"there is no file or folder {path}: give image files or folders")
         return found
 
     def all_paths(self) -> tuple[Path, list[str]]:
+        """Return all files, with paths as they were given."""
         return Path(), self._found
 
     @cached_property
@@ -187,16 +195,17 @@ class Images(PictureDataModule):
             raise UserError(f"none of the {len(self._found)} images in {', '.join(self.paths)} can be read")
         return good
 
-    def _build(self, names: Sequence[str]) -> dict[str, Part]:
+    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
+        """Return all files as "test"; there is no other split."""
         if set(names) != {"test"}:
-            raise UserError("Images has no labels to train or validate on: use it with predict, or --data ImageFolder")
+            raise UserError("Images has no labels to train or validate on: use it with predict, or `data=ImageFolder`")
         targets = torch.full((len(self._good),), -1, dtype=torch.int64)
-        return {"test": Part(self._file_source(Path(), self._good, targets), torch.arange(len(targets)))}
+        return {"test": Split(self._file_source(Path(), self._good, targets), torch.arange(len(targets)))}
 
     def setup(self, stage: str) -> None:
-        """Find the pictures; only prediction makes sense without labels."""
+        """Find the files; without labels only prediction is possible."""
         if stage != "predict":
-            raise UserError(f"Images has no labels for {stage}: use it with predict, or --data ImageFolder")
+            raise UserError(f"Images has no labels for {stage}: use it with predict, or `data=ImageFolder`")
         super().setup(stage)
 
     def sample_name(self, split: str, index: int) -> str:

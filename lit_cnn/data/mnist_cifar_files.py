@@ -1,4 +1,4 @@
-"""The published file formats: idx (MNIST, Fashion-MNIST) and CIFAR-10's pickled batches, verified before reading."""
+"""Read idx files (MNIST, Fashion-MNIST) and CIFAR-10's pickled batches, with their checksums verified first."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import Remote, file_sum
+from lit_cnn.utils.download import PublishedFile
+from lit_cnn.utils.files import file_checksum
 
 _IDX_NAMES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """A published idx file: where to fetch it gzipped, and the SHA-256 of what is inside.
+    """A published idx file: its gzip archive, and the SHA-256 of the contents.
 
-    Debian and others compress the same contents anew, so what is read is judged by its contents.
+    Debian and others compress the same contents again, so reading verifies the contents.
     """
 
-    remote: Remote
+    archive: PublishedFile
     sha256: str
 
 
@@ -36,7 +37,7 @@ def _idx(mirrors: tuple[str, ...], sums: tuple[tuple[str, str], ...]) -> dict[st
     files = []
     for name, (md5, sha256) in zip(_IDX_NAMES, sums, strict=True):
         archive = f"{name}-ubyte.gz"
-        files.append(IdxFile(Remote(archive, tuple(mirror + archive for mirror in mirrors), md5=md5), sha256))
+        files.append(IdxFile(PublishedFile(archive, tuple(mirror + archive for mirror in mirrors), md5=md5), sha256))
     return {"train": (files[0], files[1]), "test": (files[2], files[3])}
 
 
@@ -62,7 +63,7 @@ FASHION_MNIST_FILES = _idx(
         ("bb300cfdad3c16e7a12a480ee83cd310", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
     ),
 )
-CIFAR_ARCHIVE = Remote(
+CIFAR_ARCHIVE = PublishedFile(
     "cifar-10-python.tar.gz",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
     md5="c58f30108f718f92721af3b95e74349a",
@@ -79,7 +80,7 @@ CIFAR_BATCHES = {
 
 
 def find_idx(name: str, folders: Iterable[Path]) -> Path | None:
-    """Return the first file called ``name`` (``...-idx3-ubyte.gz``) or its unpacked twin, or None."""
+    """Return the first file called ``name`` (``...-idx3-ubyte.gz``) or its unpacked form, or None."""
     plain = name.removesuffix(".gz")
     for folder in folders:
         for candidate in (name, plain, plain.replace("-idx", ".idx")):  # with a dot on Kaggle
@@ -93,11 +94,11 @@ def read_idx(path: Path, sha256: str, dims: int) -> np.ndarray:
 
     Args:
         path: The file, gzipped if it ends in ``.gz``.
-        sha256: Expected sum of the (uncompressed) contents.
+        sha256: Expected checksum of the (uncompressed) contents.
         dims: Expected number of dimensions.
 
     Raises:
-        UserError: Damaged, wrong sum, or not an idx file of that kind; the message names the file.
+        UserError: Damaged, wrong checksum, or not an idx file of that kind; the message names the file.
     """
     data = path.read_bytes()
     if path.suffix == ".gz":
@@ -109,13 +110,13 @@ def read_idx(path: Path, sha256: str, dims: int) -> np.ndarray:
     if found != sha256:
         raise UserError(
             f"{path} does not hold the published data (sha256 of its contents {found}, expected {sha256}): replace it, "
-            f"or put its pictures in class folders and use --data ImageFolder"
+            f"or put its images in class folders and use `data=ImageFolder`"
         )
     header = 4 + 4 * dims
     shape = tuple(np.frombuffer(data[4:header], dtype=">u4").tolist())
     # Magic number: two zero bytes, 8 for unsigned bytes, the number of dimensions.
     if data[:4] != bytes((0, 0, 8, dims)) or len(shape) != dims or len(data) - header != int(np.prod(shape)):
-        raise UserError(f"{path} is no complete idx file of unsigned bytes in {dims} dimensions: replace it")
+        raise UserError(f"{path} is not a complete idx file of unsigned bytes in {dims} dimensions: replace it")
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape).copy()
 
 
@@ -132,7 +133,7 @@ def find_cifar(folders: Iterable[Path]) -> Path | None:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds numpy arrays and plain containers, and calls nothing else."""
+    """Restores NumPy arrays and plain containers, and calls nothing else."""
 
     ALLOWED = frozenset(
         {
@@ -154,19 +155,19 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _mismatch(what: str, found: str, expected: str) -> UserError:
     return UserError(
         f"{what} is not the published CIFAR-10 file (md5 {found}, expected {expected}); as it holds pickled data it is "
-        f"not opened: replace it, or use the pictures in class folders with --data ImageFolder --data.image_size 32"
+        f"not opened: replace it, or use the images in class folders with `data=ImageFolder` and `data.image_size=32`"
     )
 
 
 def _cifar_members(path: Path, names: list[str]) -> dict[str, bytes]:
-    """Return the verified bytes of the named batches, out of the archive or the folder."""
+    """Return the verified bytes of the named batches, from the archive or the folder."""
     if path.is_dir():
         missing = [name for name in names if not (path / name).is_file()]
         if missing:
             raise UserError(f"{path} lacks {', '.join(missing)}: unpack {CIFAR_ARCHIVE.name} again")
         members = {name: (path / name).read_bytes() for name in names}
     else:
-        found = file_sum(path, "md5")
+        found = file_checksum(path, "md5")
         if found != CIFAR_ARCHIVE.md5:
             raise _mismatch(str(path), found, CIFAR_ARCHIVE.md5)
         members = {}
@@ -183,18 +184,18 @@ def _cifar_members(path: Path, names: list[str]) -> dict[str, bytes]:
     return members
 
 
-def read_cifar(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+def read_cifar(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Read "train" or "test" of CIFAR-10 from the archive or the extracted folder.
 
-    Every file is compared with its published MD5 before it is unpickled, by an unpickler that knows only arrays.
+    The published MD5 of every file is verified before it is unpickled, by an unpickler that allows only arrays.
 
     Returns:
         uint8 (N, 3, 32, 32) and int64 (N,).
 
     Raises:
-        UserError: A sum is wrong (naming the file and both sums) or the file does not hold what it should.
+        UserError: A checksum is wrong (the message has the file and both), or the contents are not CIFAR-10's.
     """
-    names = [name for name in CIFAR_BATCHES if name.startswith("test") == (part == "test")]
+    names = [name for name in CIFAR_BATCHES if name.startswith("test") == (split == "test")]
     members = _cifar_members(path, names)
     images, labels = [], []
     for name in names:

@@ -1,47 +1,57 @@
-"""Settings that every image set has, checked before anything is read."""
+"""Check the settings that every data set has, before anything is read; for their meaning see ``ImageDataModule``.
+
+Every function raises UserError, which names the setting and its valid values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from lit_cnn.data.loading import threads
 from lit_cnn.errors import UserError
 
-if TYPE_CHECKING:
-    from lit_cnn.data.datamodule import ImageDataModule
+OTHER_DATA_DIR = "choose another `data.data_dir`"  # advice where it cannot be written
 
 
-def check_settings(data: ImageDataModule, class_names: Sequence[str] | None) -> None:
-    """Refuse what makes no sense.
+def check_loading(
+    batch_size: int | Literal["auto"], eval_batch_size: int | None, workers: int | Literal["auto"] | None
+) -> None:
+    """Refuse batches of no images and a negative number of threads."""
+    if batch_size != "auto" and batch_size < 1:
+        raise UserError(f"`data.batch_size` is {batch_size}: it must be at least 1")
+    if eval_batch_size is not None and eval_batch_size < 1:
+        raise UserError(f"`data.eval_batch_size` is {eval_batch_size}: it must be at least 1")
+    if isinstance(workers, int) and workers < 0:
+        raise UserError(f"`data.workers` is {workers}: it must not be negative")
 
-    Args:
-        data: With all settings stored.
-        class_names: As given.
 
-    Raises:
-        UserError: Naming the setting and what it may be.
-    """
-    if data.batch_size != "auto" and data.batch_size < 1:
-        raise UserError(f"data.batch_size is {data.batch_size}: it must be at least 1")
-    if data.eval_batch_size is not None and data.eval_batch_size < 1:
-        raise UserError(f"data.eval_batch_size is {data.eval_batch_size}: it must be at least 1")
-    if data.image_size < 1:
-        raise UserError(f"data.image_size is {data.image_size}: it must be at least 1 pixel")
-    if data.channels not in (1, 3):
-        raise UserError(f"data.channels is {data.channels}: choose 1 (grey) or 3 (RGB)")
-    threads.check(data.workers)
-    if data.normalize not in ("dataset", "imagenet", "computed"):
-        raise UserError(f"data.normalize is {data.normalize!r}: choose dataset, imagenet or computed")
-    if (data.mean is None) != (data.std is None):
-        raise UserError("give data.mean and data.std together, or neither")
-    if data.mean is not None and data.std is not None:
-        if not len(data.mean) == len(data.std) == data.channels:
+def check_shape(image_size: int, channels: int) -> None:
+    """Refuse images of no pixels, and channels that are neither grey nor RGB."""
+    if image_size < 1:
+        raise UserError(f"`data.image_size` is {image_size}: it must be at least 1 pixel")
+    if channels not in (1, 3):
+        raise UserError(f"`data.channels` is {channels}: choose 1 (grey) or 3 (RGB)")
+
+
+def check_normalization(
+    normalize: str, mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
+) -> None:
+    """Refuse unknown kinds of normalisation, and a mean and std that do not fit the channels."""
+    if normalize not in ("dataset", "imagenet", "computed"):
+        raise UserError(f"`data.normalize` is {normalize!r}: choose dataset, imagenet or computed")
+    if (mean is None) != (std is None):
+        raise UserError("give `data.mean` and `data.std` together, or neither")
+    if mean is not None and std is not None:
+        if not len(mean) == len(std) == channels:
             raise UserError(
-                f"data.mean has {len(data.mean)} and data.std {len(data.std)} values; images have "
-                f"{data.channels} channel{'s' if data.channels > 1 else ''}"
+                f"`data.mean` has {len(mean)} and `data.std` {len(std)} values; images have "
+                f"{channels} channel{'s' if channels > 1 else ''}"
             )
-        if min(data.std) <= 0:
-            raise UserError(f"data.std is {data.std}: every value must be above 0")
+        if min(std) <= 0:
+            raise UserError(f"`data.std` is {std}: every value must be above 0")
+
+
+def check_class_names(class_names: Sequence[str] | None) -> None:
+    """Refuse a class name that occurs twice."""
     if class_names is not None and len(set(class_names)) != len(class_names):
-        raise UserError(f"data.class_names names a class twice: {', '.join(class_names)}")
+        raise UserError(f"`data.class_names` names a class twice: {', '.join(class_names)}")

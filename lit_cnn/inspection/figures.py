@@ -1,4 +1,4 @@
-"""What ``lit-cnn models`` says about one model."""
+"""Figures of a model, as ``lit-cnn models`` lists them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Figures(NamedTuple):
-    """Figures of a model as its paper has it.
+    """Figures of a model as its paper has it; ``None`` for what is not known.
 
     Attributes:
         parameters: counted.
         macs: multiply-accumulate operations for one image of the shape ``image``, counted.
         image: channels, height, width in pixels.
         classes: number of logits.
-        smallest: side in pixels of the smallest square image it takes, in training as well.
+        smallest: side in pixels of the smallest square image it accepts, in training as well.
         year: of the paper.
         paper: authors, title, number, section.
         reference: number of parameters published or found in the reference implementation.

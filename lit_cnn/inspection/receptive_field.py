@@ -1,4 +1,4 @@
-"""Receptive fields as sets: which input pixels each unit of a map depends on, carried through every operation."""
+"""Receptive fields as exact sets of input pixels, propagated through convolutions, pooling and sums."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Axis(NamedTuple):
 Box = tuple[Axis, Axis]  # rows x columns
 
 
-class Link(NamedTuple):
+class ConvStep(NamedTuple):
     """A convolution along one axis.
 
     Attributes:
-        kernel: side of its kernel, 2 or more: with 1 it does not look along this axis.
-        dilation: step between the places it reads.
+        kernel: side of its kernel, 2 or more: with 1 it has no extent along this axis.
+        dilation: step between the positions it reads.
         layer: its name.
     """
 
@@ -50,24 +50,26 @@ class Link(NamedTuple):
     layer: str = ""
 
 
-Chain = tuple[Link, ...]
+ConvChain = tuple[ConvStep, ...]
 
 
 @dataclass(frozen=True)
-class Field:
-    """Receptive field of the units of one map. The unit in row i and column j depends on the pixels of ``boxes``,
-    shifted by ``i * stride[0]`` rows and ``j * stride[1]`` columns. Pixels in the padding have positions below 0.
+class ReceptiveField:
+    """Receptive field of the units of one map.
+
+    The unit in row i and column j depends on the pixels of ``boxes`` shifted by ``i * stride[0]`` rows and
+    ``j * stride[1]`` columns. Pixels in the padding have positions below 0.
 
     Attributes:
         boxes: the pixels of the unit at row 0 and column 0, a union of products of a set of rows and one of columns.
-        stride: distance of neighbouring units in input pixels; 0 once there is only one unit left.
-        chains: along rows and along columns, the convolutions since the map last changed its size along that axis, on
-            the longest way.
+        stride: distance of neighbouring units in input pixels; 0 if the map has a single unit.
+        conv_chains: along rows and along columns, the convolutions since the map last changed its size along that
+            axis, on the longest path.
     """
 
     boxes: tuple[Box, ...]
     stride: tuple[int, int]
-    chains: tuple[Chain, Chain] = ((), ())
+    conv_chains: tuple[ConvChain, ConvChain] = ((), ())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,17 +101,17 @@ class Field:
         return out
 
     @property
-    def holes(self) -> int:
-        """Number of pixels inside the window that the unit never sees."""
+    def gaps(self) -> int:
+        """Number of pixels inside the window that the unit does not depend on."""
         return int((~self.touched()).sum())
 
-    def taps(self, offsets: tuple[Sequence[int], Sequence[int]], stride: tuple[int, int]) -> Field:
-        """Field after an operation whose output i reads the inputs ``i * stride + offset``, for every offset."""
+    def taps(self, offsets: tuple[Sequence[int], Sequence[int]], stride: tuple[int, int]) -> ReceptiveField:
+        """Receptive field after an operation whose output i reads the inputs ``i * stride + offset``."""
         (sh, sw), (rows, columns) = self.stride, offsets
         boxes = [(r.spread(sh * o for o in rows), c.spread(sw * o for o in columns)) for r, c in self.boxes]
-        old_rows, old_columns = self.chains
-        chains = (old_rows if stride[0] == 1 else (), old_columns if stride[1] == 1 else ())
-        return Field(_prune(boxes), (sh * stride[0], sw * stride[1]), chains)
+        old_rows, old_columns = self.conv_chains
+        conv_chains = (old_rows if stride[0] == 1 else (), old_columns if stride[1] == 1 else ())
+        return ReceptiveField(_prune(boxes), (sh * stride[0], sw * stride[1]), conv_chains)
 
     def convolved(
         self,
@@ -118,21 +120,21 @@ class Field:
         padding: tuple[int, int],
         dilation: tuple[int, int],
         layer: str = "",
-    ) -> Field:
-        """Field after a convolution (or any other window of this shape), as pairs of rows and columns.
+    ) -> ReceptiveField:
+        """Receptive field after a convolution (or any other window of this shape), as pairs of rows and columns.
 
         Args:
             padding: above and to the left.
-            layer: name of the convolution, for ``chains``; pooling has none there.
+            layer: name of the convolution, for ``conv_chains``; pooling has none there.
         """
         rows, columns = (range(-p, -p + k * d, d) for k, p, d in zip(kernel, padding, dilation, strict=True))
         after = self.taps((rows, columns), stride)
         if not layer:
             return after
-        links: list[Chain] = []
-        for chain, k, s, d in zip(after.chains, kernel, stride, dilation, strict=True):
-            links.append((*chain, Link(k, d, layer)) if k > 1 and s == 1 else chain)
-        return replace(after, chains=(links[0], links[1]))
+        longer: list[ConvChain] = []
+        for chain, k, s, d in zip(after.conv_chains, kernel, stride, dilation, strict=True):
+            longer.append((*chain, ConvStep(k, d, layer)) if k > 1 and s == 1 else chain)
+        return replace(after, conv_chains=(longer[0], longer[1]))
 
 
 def _bits(axis: Axis, start: int, length: int) -> Tensor:
@@ -141,7 +143,7 @@ def _bits(axis: Axis, start: int, length: int) -> Tensor:
 
 
 def _prune(boxes: Iterable[Box]) -> tuple[Box, ...]:
-    """Leave out boxes that lie inside another."""
+    """Drop boxes that lie inside another."""
     kept: list[Box] = []
     for box in dict.fromkeys(boxes):
         if any(k[0].covers(box[0]) and k[1].covers(box[1]) for k in kept):
@@ -151,27 +153,27 @@ def _prune(boxes: Iterable[Box]) -> tuple[Box, ...]:
     return tuple(kept)
 
 
-def image_field() -> Field:
-    """Field of the image itself: each pixel sees itself."""
-    return Field(((Axis(0, 1), Axis(0, 1)),), (1, 1))
+def image_field() -> ReceptiveField:
+    """Receptive field of the image itself: each pixel depends on itself."""
+    return ReceptiveField(((Axis(0, 1), Axis(0, 1)),), (1, 1))
 
 
-def merge(fields: Sequence[Field]) -> Field | None:
-    """Field of what depends on several maps at the same place (sum, concatenation); ``None`` if they do not line up."""
+def merge(fields: Sequence[ReceptiveField]) -> ReceptiveField | None:
+    """Receptive field of a sum or concatenation of maps; ``None`` if their strides differ."""
     strides = {field.stride for field in fields}
     if len(strides) != 1:
         return None
     boxes = _prune(box for field in fields for box in field.boxes)
-    longest = max((field.chains for field in fields), key=lambda chains: sum(len(chain) for chain in chains))
-    return Field(boxes, strides.pop(), longest)
+    longest = max((field.conv_chains for field in fields), key=lambda chains: sum(len(c) for c in chains))
+    return ReceptiveField(boxes, strides.pop(), longest)
 
 
 def hdc(dilations: Sequence[int]) -> int:
     """M2 of the hybrid dilated convolution rule: the largest gap left by the layers from the second on.
 
     Wang et al. 2017, arXiv 1702.08502, section 3.2, equation 2: with kernel side K the rule asks M2 <= K.
-    It is necessary, not sufficient: 2-2-2 has M2 = 2 and never sees every second pixel, since its dilations have a
-    common divisor.
+    It is necessary, not sufficient: 2-2-2 has M2 = 2 and skips every second pixel, since its dilations have a common
+    divisor.
     """
     gap = dilations[-1]
     for rate in reversed(dilations[1:-1]):

@@ -1,4 +1,4 @@
-"""Numbers and tables for the terminal."""
+"""Number formats and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def table(title: str | None, *columns: str, numbers: tuple[str, ...] = ()) -> Ta
     out = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         right = column in numbers
-        # Numbers and names must not be broken, whatever else has to be.
-        whole = right or column == columns[0]
-        out.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
+        # Numbers and names must not be wrapped; other columns may be.
+        no_wrap = right or column == columns[0]
+        out.add_column(column, justify="right" if right else "left", no_wrap=no_wrap, overflow="fold")
     return out
 
 
-def count(number: int | None) -> str:
+def format_int(number: int | None) -> str:
     """``61,100,840``, or a dash for an unknown number."""
     return "-" if number is None else f"{number:,}"
 
 
-def giga(number: int | None) -> str:
-    """A number of operations in T, G, M or k with four digits: ``1.814 G``."""
+def format_si(number: int | None) -> str:
+    """A number with an SI prefix and four digits: ``1.814 G``; a dash for an unknown one."""
     if number is None:
         return "-"
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
@@ -33,7 +33,12 @@ def giga(number: int | None) -> str:
     return str(number)
 
 
-def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[str, ...] = ()) -> Iterator[str]:
+def sides(pair: tuple[float, float]) -> str:
+    """``7``, or ``3x5`` for a pair of different numbers."""
+    return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g}x{pair[1]:g}"
+
+
+def plain_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[str, ...] = ()) -> Iterator[str]:
     """Lines of a long table in plain text, each row on one line whatever the terminal's width."""
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):

@@ -1,17 +1,16 @@
-"""Pass-through to other model zoos: ``torchvision/NAME`` and ``timm/NAME``. Both are imported only when used."""
+"""Other model zoos: ``torchvision/NAME`` and ``timm/NAME``. Both are imported only when used."""
 
 from __future__ import annotations
 
 import inspect
-from types import MethodType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from lit_cnn.errors import UserError, nearest
-from lit_cnn.inspection.layers import on_meta
-from lit_cnn.models._input_check import checked, first_layer
+from lit_cnn.models._input_check import first_conv, on_meta
 
 
 def torchvision_models() -> ModuleType:
@@ -30,6 +29,11 @@ def timm_module() -> ModuleType:
     return timm
 
 
+def is_external(name: str) -> bool:
+    """Whether ``name`` has the prefix of another zoo."""
+    return name.startswith(("torchvision/", "timm/"))
+
+
 def torchvision_names() -> list[str]:
     """Names of torchvision's classifiers; its detection, segmentation and video models are other tasks."""
     models = torchvision_models()
@@ -37,10 +41,11 @@ def torchvision_names() -> list[str]:
 
 
 def timm_names() -> list[str]:
+    """Names of timm's models."""
     return [f"timm/{name}" for name in timm_module().list_models()]
 
 
-# Arguments by which the zoos load weights themselves, unchecked and from anywhere.
+# Arguments by which the zoos themselves load weights, from any address and without a checksum.
 LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 LOADING |= {"weights", "weights_backbone"}
 
@@ -53,35 +58,31 @@ def require(name: str) -> None:
         known = name in names
     else:
         names = timm_names()
-        # A tag after the dot picks among pretrained weights (resnet50.a1_in1k).
+        # A tag after the dot selects pretrained weights (resnet50.a1_in1k).
         known = bool(short) and timm_module().is_model(short)
     if not known:
-        raise UserError(f"unknown model {name!r}{nearest(name, names)} `lit-cnn models '{zoo}/*'` lists them")
+        raise UserError(f"unknown model {name!r}{nearest(name, names) or ';'} lit-cnn models '{zoo}/*' lists them")
 
 
 def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Module:
-    """Build without pretrained weights. Errors of the constructor are passed on.
+    """Build without pretrained weights.
 
-    A wrong input ends in the same one line as with our own networks: the forward of this one object is decorated, so
-    its class, its state dict and what is compiled or exported stay the zoo's.
+    Raises:
+        UserError: an argument by which the zoo would load weights.
+        Exception: whatever the zoo's constructor raises.
     """
     zoo, _, short = name.partition("/")
     if loading := sorted(LOADING & kwargs.keys()):
-        raise UserError(
-            f"{name}: {loading[0]} cannot be given here, weights are loaded with --model.weights FILE|imagenet"
-        )
+        raise UserError(f"{name}: {loading[0]} cannot be given here; weights are loaded by `model.weights`")
     if zoo == "timm":
-        model = timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
-    else:
-        model = _build_torchvision(short, num_classes, in_channels, kwargs)
-    model.forward = MethodType(checked(type(model).forward), model)
-    return model
+        return timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
+    return _build_torchvision(short, num_classes, in_channels, kwargs)
 
 
 def _build_torchvision(short: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
     builder = torchvision_models().get_model_builder(short)
     kwargs = _torchvision_defaults(builder, in_channels) | kwargs
-    # `weights` is the first positional of these factories, so everything goes by keyword.
+    # `weights` is the first positional parameter of these functions, so everything is passed by keyword.
     model = builder(num_classes=num_classes, **kwargs)
     if in_channels != 3:
         _replace_first_layer(model, in_channels)
@@ -89,7 +90,7 @@ def _build_torchvision(short: str, num_classes: int, in_channels: int, kwargs: d
 
 
 def _torchvision_defaults(builder: Any, in_channels: int) -> dict[str, Any]:
-    """Settings of GoogLeNet and Inception v3, told by the constructor's arguments."""
+    """Defaults for GoogLeNet and Inception v3, recognised by their constructors' arguments."""
     known = _class_arguments(inspect.signature(builder, eval_str=True).return_annotation)
     defaults: dict[str, Any] = {}
     if "transform_input" in known:
@@ -109,8 +110,8 @@ def _class_arguments(cls: type) -> dict[str, Any]:
 
 
 def _replace_first_layer(model: nn.Module, in_channels: int) -> None:
-    """Exchange the first convolution for one that takes ``in_channels``, with weights of the old one's size."""
-    old = first_layer(model)
+    """Replace the first convolution by one for ``in_channels``, with weights of the same standard deviation."""
+    old = first_conv(model)
     if old is None or old.groups != 1:
         raise ValueError(f"in_channels={in_channels}: the first layer cannot be replaced, only 3 channels work")
     new = nn.Conv2d(
@@ -118,7 +119,7 @@ def _replace_first_layer(model: nn.Module, in_channels: int) -> None:
         old.dilation, bias=old.bias is not None, padding_mode=old.padding_mode, device=old.weight.device,  # type: ignore[arg-type]
     )  # fmt: skip
     with torch.no_grad():
-        # Fan-out schemes, the usual ones, do not depend on the input channels: the same spread is the right one.
+        # The usual fan-out schemes do not depend on the input channels, so the standard deviation stays the same.
         nn.init.normal_(new.weight, 0.0, 1.0)
         new.weight *= old.weight.std()
     name = next(n for n, m in model.named_modules() if m is old)
@@ -127,9 +128,9 @@ def _replace_first_layer(model: nn.Module, in_channels: int) -> None:
 
 
 def arguments(name: str) -> list[str]:
-    """Names of what the class behind ``name`` takes beside ``num_classes`` and the channels.
+    """Names of the arguments of the class behind ``name``, apart from ``num_classes`` and the channels.
 
-    The classes fix some of them themselves; giving one of those is an error when the model is built.
+    The zoo's function may set some of them itself; giving one of those is an error when the model is built.
     """
     model = on_meta(lambda: build(name, num_classes=1000, in_channels=3))
     hidden = {"num_classes", "in_chans", "in_channels", "weights", "progress"}

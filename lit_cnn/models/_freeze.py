@@ -1,4 +1,4 @@
-"""Heads of a model, its blocks, and keeping part of it as it is."""
+"""Freezing part of a model; finding its heads and blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from lit_cnn.errors import UserError
 
-# What networks here, in torchvision and in timm call the module that holds nearly all of their blocks.
+# Names, here, in torchvision and in timm, of the module that holds nearly all blocks of a network.
 BODIES = (
     "features", "stages", "dense_stages", "blocks", "layers", "levels", "transformers", "encoder", "body",
     "trunk_output",
@@ -16,7 +16,7 @@ BODIES = (
 
 
 def _outputs(module: nn.Module) -> int | None:
-    """Width of a layer's output, for the layers that can end a classifier."""
+    """Width of a layer's output, for layers that can be the last of a classifier."""
     if isinstance(module, nn.Linear):
         return module.out_features
     if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
@@ -40,7 +40,7 @@ def find_head(model: nn.Module, num_classes: int | None = None) -> str:
     """
     aux = auxiliary_heads(model)
     layers = [(n, k) for n, m in model.named_modules() if (k := _outputs(m)) and n.partition(".")[0] not in aux]
-    # A network that says it has no top may still end in a layer that happens to be K wide.
+    # A network without a top may end in a layer that happens to be K wide.
     if layers and getattr(model, "include_top", True) and num_classes in (None, layers[-1][1]):
         return layers[-1][0]
     wanted = "dense or 1x1 layer at its end" if num_classes is None else f"layer with {num_classes} outputs at its end"
@@ -50,8 +50,8 @@ def find_head(model: nn.Module, num_classes: int | None = None) -> str:
 def all_heads(model: nn.Module, num_classes: int | None = None) -> list[str]:
     """Names of every module whose shape depends on K: the head, and the auxiliary heads.
 
-    A network with more than one K-wide layer beside them has to say so, because widths do not tell: NiN with as many
-    classes as filters. Ours name them in ``class_layers``, timm's in ``pretrained_cfg["classifier"]``.
+    A network with more than one K-wide layer besides them must name them, because widths are ambiguous (NiN with as
+    many classes as filters): in ``class_layers`` here, in ``pretrained_cfg["classifier"]`` in timm.
     """
     try:
         heads = [find_head(model, num_classes)]
@@ -64,13 +64,13 @@ def all_heads(model: nn.Module, num_classes: int | None = None) -> list[str]:
 
 
 class Frozen(NamedTuple):
-    """What ``freeze`` froze.
+    """The modules and tensors that ``freeze`` froze.
 
     Attributes:
-        modules: to be held in eval mode while training (``module.eval()`` after every ``model.train()``), so that BN
-            statistics stay as they are too; none of them contains a layer that still trains.
-        tensors: names in the state dict of the parameters and buffers that stay as they are. What never trains in
-            the network anyway (a whitening layer) is not among them.
+        modules: to be kept in eval mode while training (``module.eval()`` after every ``model.train()``), so that BN
+            statistics do not change either; none of them contains a layer that trains.
+        tensors: state-dict names of the frozen parameters and buffers, without those that never train (those of a
+            whitening layer).
     """
 
     modules: list[nn.Module]
@@ -82,24 +82,24 @@ def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) ->
 
     Args:
         what: ``backbone`` for everything but the heads, or the number N of blocks to freeze from the front (as an int
-            or in digits). Blocks are the children with parameters, those of a body such as ``features`` in its place;
-            heads are never among them. Parameters beside the blocks (a class token, say) go with the first.
+            or in digits). Blocks are the children with parameters, and instead of a body such as ``features`` its
+            children; heads are never among them. Parameters outside the blocks (a class token) freeze with the first.
         num_classes: K, to find the head by; by default the width of the last layer.
 
     Raises:
-        UserError: another word, more blocks than the model has, or ``backbone`` of a model without a head.
+        UserError: another string, more blocks than the model has, or ``backbone`` of a model without a head.
     """
     count = int(what) if isinstance(what, str) and what.isdecimal() else what
     keep = all_heads(model, num_classes)
     parts = _outside(model, keep)
     if count == "backbone":
-        find_head(model, num_classes)  # a network without one has nothing left to train
+        find_head(model, num_classes)  # without one, no layer would be left to train
         modules = list(parts.values())
     elif isinstance(count, int) and not isinstance(count, bool) and count >= 0:
-        parts = _divided(parts)
+        parts = _expand_bodies(parts)
         modules = _first(parts, count, type(model).__name__)
     else:
-        raise UserError(f"freeze must be 'backbone' or a number of blocks from 0 up, got {what!r}")
+        raise UserError(f"`model.freeze` must be 'backbone' or a number of blocks from 0 up, got {what!r}")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for module in modules:
         module.requires_grad_(False)
@@ -119,10 +119,10 @@ def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) ->
 
 
 def _first(parts: dict[str, nn.Module], count: int, model: str) -> list[nn.Module]:
-    """The first ``count`` parts that have parameters, and what lies between them (dropout)."""
+    """The first ``count`` parts that have parameters, and the modules between them (dropout)."""
     names = _with_parameters(parts)
     if count > len(names):
-        raise UserError(f"freeze: {count} is more than the {len(names)} blocks of {model}: {', '.join(names)}")
+        raise UserError(f"`model.freeze`: {count} is more than the {len(names)} blocks of {model}: {', '.join(names)}")
     end = list(parts).index(names[count]) if count < len(names) else len(parts)
     return list(parts.values())[:end] if count else []
 
@@ -145,13 +145,13 @@ def _outside(model: nn.Module, keep: list[str], prefix: str = "") -> dict[str, n
     return found
 
 
-def _divided(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """``parts`` with each that is the body of a network, not one block of it, replaced by its children."""
+def _expand_bodies(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """``parts``, with every part that is the body of a network, not one of its blocks, replaced by its children."""
     found: dict[str, nn.Module] = {}
     for path, part in parts.items():
         children = {f"{path}.{name}": child for name, child in part.named_children()}
         if _with_parameters(children) and path.rpartition(".")[2] in BODIES:
-            found |= _divided(children)
+            found |= _expand_bodies(children)
         else:
             found[path] = part
     return found

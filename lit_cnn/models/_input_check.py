@@ -1,4 +1,4 @@
-"""Which input sizes a network accepts: found by running it on shapes alone (the meta device), never guessed."""
+"""Input sizes that a network accepts, and errors for the others: found by running it on the meta device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from types import MethodType
 from typing import Any
 
 import torch
@@ -14,14 +15,24 @@ from torch.func import functional_call
 
 from lit_cnn.errors import UserError
 
-# Tried in this order. The odd ones are for networks that take exactly one size (vision transformers).
-_TRIED = (*(2**i for i in range(11)), 224, 227, 240, 256, 288, 299, 320, 336, 384, 448, 480, 512, 518, 600)
+# Tried in this order. Those that are no powers of 2 are for networks that take one size only (vision transformers).
+_SIZES = (*(2**i for i in range(11)), 224, 227, 240, 256, 288, 299, 320, 336, 384, 448, 480, 512, 518, 600)
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model on the meta device: shapes only, no memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # it reads values while it is built, as torchvision's RegNets do
+        return build().to("meta")
 
 
 def output_shape(model: nn.Module, *shape: int) -> torch.Size:
     """Shape of ``model``'s first output for a float input of ``shape``, in the mode the model is in.
 
-    Nothing is computed and nothing in the model changes: parameters and buffers are stood in for by the meta device.
+    Nothing is computed and nothing in the model changes: it runs on copies of its parameters and buffers on the meta
+    device.
 
     Raises:
         Exception: whatever the forward pass raises for this shape.
@@ -29,7 +40,7 @@ def output_shape(model: nn.Module, *shape: int) -> torch.Size:
     stand_ins = {name: t.to("meta") for name, t in model.named_parameters()}
     stand_ins |= {name: t.to("meta") for name, t in model.named_buffers()}
     dtype = next((t.dtype for t in stand_ins.values() if t.is_floating_point()), torch.float32)
-    # A compiled model would be compiled anew for every size that is tried.
+    # A compiled model would be compiled again for every size that is tried.
     compiled = getattr(model, "_compiled_call_impl", None) is not None
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     with torch.no_grad(), eager:
@@ -39,7 +50,7 @@ def output_shape(model: nn.Module, *shape: int) -> torch.Size:
 
 @contextmanager
 def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Hold ``model`` in training or eval mode, then put every module back as it was.
+    """Put ``model`` in training or eval mode, and afterwards every module back in the mode it was in.
 
     Batch norms stay in eval mode: they do not change shapes, and on the meta device their training is 5 times as slow.
     """
@@ -53,20 +64,20 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = was
 
 
-def first_layer(model: nn.Module) -> nn.Conv2d | None:
-    """The convolution that sees the image: the first one registered."""
+def first_conv(model: nn.Module) -> nn.Conv2d | None:
+    """The convolution that takes the image: the first one registered."""
     return next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
 
 
 def _fixed(model: nn.Module) -> tuple[nn.Module, int] | None:
-    """Convolutions and image side of a network whose dense layers take one size of map, ``None`` for any other."""
+    """Convolutions and image size of a network whose dense layers take one map size only; ``None`` for any other."""
     features, image_size = getattr(model, "features", None), getattr(model, "image_size", None)
     return (features, image_size) if isinstance(features, nn.Module) and isinstance(image_size, int) else None
 
 
 def _fits(model: nn.Module, channels: int) -> Callable[[int], bool]:
-    """Return the predicate "a square image of this side goes through", in the model's current mode."""
-    # Where dense layers take one map size, failing does not say on which side of it an input lies; the map does.
+    """Return the predicate "the model accepts a square image of this side", in the model's current mode."""
+    # Where dense layers take one map size, a failure does not tell too small from too large; the map's size does.
     if fixed := _fixed(model):
         features, image_size = fixed
         wanted = output_shape(features, 2, channels, image_size, image_size)[-1]
@@ -100,17 +111,15 @@ def smallest_input(model: nn.Module, in_channels: int | None = None, training: b
             The mode that the model is in does not matter.
 
     Raises:
-        UserError: no size up to 1024 pixels goes through.
+        UserError: the model accepts no size up to 1024 pixels.
     """
-    if in_channels is None:
-        layer = first_layer(model)
-        in_channels = layer.in_channels if layer is not None else 3
+    in_channels = in_channels or _channels(model)
     with _mode(model, training):
         fits = _fits(model, in_channels)
-        failed = list(itertools.takewhile(lambda size: not fits(size), _TRIED))
-        if len(failed) == len(_TRIED):
+        failed = list(itertools.takewhile(lambda size: not fits(size), _SIZES))
+        if len(failed) == len(_SIZES):
             raise UserError(f"{type(model).__name__} accepts no square input of up to 1024 pixels")
-        high = _TRIED[len(failed)]
+        high = _SIZES[len(failed)]
         low = max((size for size in failed if size < high), default=0)
         while high - low > 1:
             middle = (low + high) // 2
@@ -121,11 +130,32 @@ def smallest_input(model: nn.Module, in_channels: int | None = None, training: b
     return high
 
 
-def flat_features(features: nn.Module, in_channels: int, image_size: int) -> int:
-    """Number of values in ``features``' output for one image: the width of the dense layer that follows.
+def typical_input(model: nn.Module, in_channels: int | None = None) -> int:
+    """Side in pixels of a square image to show ``model`` with, in eval mode: 224, or the nearest size it accepts.
 
     Raises:
-        ValueError: the image is too small for it; the message says what is not.
+        UserError: the model accepts no size that was tried.
+    """
+    if fixed := _fixed(model):
+        return fixed[1]
+    with _mode(model, False):
+        fits = _fits(model, in_channels or _channels(model))
+        for size in sorted(_SIZES, key=lambda size: abs(size - 224)):
+            if fits(size):
+                return size
+    raise UserError(f"{type(model).__name__} accepts no square input of up to 1024 pixels")
+
+
+def _channels(model: nn.Module) -> int:
+    layer = first_conv(model)
+    return 3 if layer is None else layer.in_channels
+
+
+def flat_features(features: nn.Module, in_channels: int, image_size: int) -> int:
+    """Number of values in ``features``' output for one image: the input width of the dense layer that follows.
+
+    Raises:
+        ValueError: the image is too small; the message names the smallest size.
     """
     try:
         return output_shape(features, 1, in_channels, image_size, image_size)[1:].numel()
@@ -134,33 +164,35 @@ def flat_features(features: nn.Module, in_channels: int, image_size: int) -> int
     raise ValueError(f"image_size {image_size} is too small, the smallest is {smallest}")
 
 
-def explain(model: nn.Module, x: Tensor) -> str:
-    """Return one line on what is wrong with the input ``x`` of ``model``, for the mode that the model is in.
+def input_error(model: nn.Module, x: Tensor) -> str:
+    """Return one line on what is wrong with the input ``x`` of ``model``, in the mode that the model is in.
 
-    It is ``""`` if shape and type are fine, and if no size at all goes through, as then the size is not to blame.
+    It is ``""`` if shape and type are right, and if the model accepts no size at all: then the size is not to blame.
     """
     name = type(model).__name__
     if x.dim() != 4:
         return f"{name} takes images of shape (N, C, H, W), got a tensor of shape {tuple(x.shape)}"
     if not x.is_floating_point():
         return f"{name} takes float images, got {x.dtype}: convert and normalise them first"
-    layer = first_layer(model)
+    layer = first_conv(model)
     channels, height, width = x.shape[1:]
     if layer is not None and channels != layer.in_channels:
-        built = f"{name} was built for {layer.in_channels} input channels"
-        return f"{built}, got {channels}: build it with in_channels={channels}"
+        return (
+            f"{name} was built for {layer.in_channels} input channels, got {channels}: set "
+            f"`data.channels={layer.in_channels}`, or build it with in_channels={channels}"
+        )
     try:
         output_shape(model, 2, channels, height, width)
     except Exception:
         try:
-            return f"{name} cannot take {height}x{width} images{_sizes(model, channels, height, width)}"
-        except UserError:  # nothing goes through on shapes alone, so it is not the size that is wrong
+            return f"{name} cannot take {height}x{width} images{_size_hint(model, channels, height, width)}"
+        except UserError:  # no size is accepted, so it is not the size that is wrong
             return ""
-    return _explain_single(model, x) if len(x) == 1 else ""
+    return _single_image_error(model, x) if len(x) == 1 else ""
 
 
-def _sizes(model: nn.Module, channels: int, height: int, width: int) -> str:
-    """End of the line on an image of a wrong size: which sizes are right."""
+def _size_hint(model: nn.Module, channels: int, height: int, width: int) -> str:
+    """End of the error for an image of a wrong size: which sizes are right."""
     smallest, other = (smallest_input(model, channels, training) for training in (model.training, not model.training))
     line = ""
     if min(height, width) < smallest:
@@ -172,19 +204,20 @@ def _sizes(model: nn.Module, channels: int, height: int, width: int) -> str:
         # Not every size above the smallest fits: a vision transformer takes one only.
         side = min(height, width)
         with _mode(model, model.training):
-            fitting = filter(_fits(model, channels), _TRIED)
+            fitting = filter(_fits(model, channels), _SIZES)
             near = min(fitting, key=lambda size: (size < side, abs(size - side)))
         line = f"; a size that works is {near}x{near}"
     if fixed := _fixed(model):
         features, built = fixed
         least = smallest_input(features, channels)
-        line += f"; its dense layers were built for {built}x{built}: resize the images, or build it with "
+        line += f"; its dense layers were built for {built}x{built}: set `data.image_size={built}`, or "
         suits = height == width and height >= least
-        line += f"image_size={height}" if suits else f"another image_size (square, from {least} up)"
+        other_size = f"={height}`" if suits else f"` (square images, from {least} up)"
+        line += f"`model.backbone_args.image_size{other_size}"
     return line
 
 
-def _explain_single(model: nn.Module, x: Tensor) -> str:
+def _single_image_error(model: nn.Module, x: Tensor) -> str:
     try:
         output_shape(model, *x.shape)
     except Exception:
@@ -193,11 +226,11 @@ def _explain_single(model: nn.Module, x: Tensor) -> str:
     return ""
 
 
-def checked(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a ``forward`` so that a wrong input ends in one clear line instead of an error deep in a layer.
+def report_input_errors(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a ``forward`` so that a wrong input raises one clear line instead of an error deep in a layer.
 
-    The right input pays nothing: only once the pass has failed is the cause looked for. Compiled and exported
-    graphs hold the bare forward.
+    A right input costs nothing: the cause is looked for only after the forward pass has failed. Compiled and exported
+    graphs contain the undecorated forward.
     """
 
     @functools.wraps(forward)
@@ -207,10 +240,21 @@ def checked(forward: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return forward(self, x, *args, **kwargs)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            # On the meta device this is a probe (maybe our own): let it see the plain error.
-            line = "" if x.is_meta else explain(self, x)
+            # On the meta device this is a trial (maybe our own), which wants the original error.
+            line = "" if not isinstance(x, Tensor) or x.is_meta else input_error(self, x)
             if line:
                 raise UserError(line) from error
             raise
 
+    wrapper.reports_input_errors = True  # type: ignore[attr-defined]
     return wrapper
+
+
+def report_input_errors_of(model: nn.Module) -> nn.Module:
+    """Decorate the forward of this one model as ``report_input_errors`` does, unless it is decorated already.
+
+    Its class, its state dict and what is compiled or exported from it stay as they are.
+    """
+    if "forward" not in vars(model) and not hasattr(type(model).forward, "reports_input_errors"):
+        model.forward = MethodType(report_input_errors(type(model).forward), model)
+    return model

@@ -1,8 +1,7 @@
-"""Reading weights files: those of the user, and those that torchvision publishes."""
+"""Weights files: reading the user's, downloading those that torchvision publishes."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
@@ -14,8 +13,10 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import torchvision_models
+from lit_cnn.utils.console import say
+from lit_cnn.utils.files import file_checksum
 
-# Names in files that torchvision still publishes or has written before, with those of today. Its own loading code does
+# Old names in files that torchvision still publishes or once wrote, with the current ones. Its own loading code does
 # the same: models/densenet.py, _load_state_dict; models/vision_transformer.py, MLPBlock._load_from_state_dict.
 _OLD_NAMES = (
     (re.compile(r"(\.denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)"), r"\1"),
@@ -25,7 +26,7 @@ _OLD_NAMES = (
 
 
 def current_names(found: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """What the names of a file that are out of date are now; only names that ``known`` has, and each only once.
+    """Current names for the outdated ones of a file; only names that ``known`` has, and each only once.
 
     Args:
         found: names in the file.
@@ -67,16 +68,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if refused and _may_be_tensors(path):
             raise UserError(
                 f"{path} was refused: it holds Python objects beside tensors, and loading those could run code. "
-                "Save it anew as a state dict: torch.save(model.state_dict(), 'weights.pth')"
+                "Save it again as a state dict: torch.save(model.state_dict(), 'weights.pth')"
             ) from None
-        raise UserError(f"{path} is not a weights file that PyTorch can read, or it is cut short") from None
+        raise UserError(f"{path} is not a weights file that PyTorch can read, or it is truncated") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no state dict but a {type(content).__name__}")
-    # Left by torch.compile and DistributedDataParallel.
+    # Prefixes that torch.compile and DistributedDataParallel leave.
     state = {
         str(key).replace("_orig_mod.", "").removeprefix("module."): value
         for key, value in content.items()
@@ -102,11 +103,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def published(twin: str) -> tuple[str, dict[str, Tensor]]:
-    """Name with address, and content, of torchvision's published weights for its model ``twin``.
+def published_weights(twin: str) -> tuple[str, dict[str, Tensor]]:
+    """Name with URL, and state dict, of torchvision's published weights for its model ``twin``.
 
-    They are downloaded once, to the ``checkpoints`` of ``torch.hub.get_dir()``. The file's name holds the start of its
-    SHA-256, which is compared before the file is opened, however long it has been lying there.
+    They are downloaded once, to the folder ``checkpoints`` of ``torch.hub.get_dir()``. The file's name contains the
+    start of its SHA-256, which is verified each time before the file is opened.
 
     Raises:
         UserError: there are none, they cannot be downloaded, or the file is not the one published.
@@ -121,30 +122,23 @@ def published(twin: str) -> tuple[str, dict[str, Tensor]]:
     digest = named[1] if named else ""
     if not path.exists():
         _download(url, path, digest)
-    if not _sha256(path).startswith(digest):
+    try:
+        checksum = file_checksum(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if not checksum.startswith(digest):
         raise UserError(f"{path} is damaged: it is not the file published at {url}. Delete it and try again")
     return f"{weights} ({url})", read_state_dict(path)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    return digest.hexdigest()
-
-
 def _download(url: str, path: Path, digest: str) -> None:
-    print(f"downloading {url} to {path}")
+    say(f"downloading {url} to {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest)
     except OSError as error:  # URLError is one
         raise UserError(
-            f"could not download {url} to {path} ({error}). Download it where there is a network, then give its path"
+            f"could not download {url} to {path} ({error}). Download it elsewhere, then give its path"
         ) from None
-    except RuntimeError:  # another SHA-256; nothing is kept
+    except RuntimeError:  # another SHA-256; no file is kept
         raise UserError(f"the download of {url} arrived damaged. Try again") from None

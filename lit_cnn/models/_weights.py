@@ -1,4 +1,4 @@
-"""Loading trained weights into a model, and saying what was loaded."""
+"""Loading pretrained weights into a model, with a report of what was loaded."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch import Tensor, nn
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import build
 from lit_cnn.models._freeze import all_heads
-from lit_cnn.models._input_check import first_layer
-from lit_cnn.models._weight_files import current_names, published, read_state_dict
+from lit_cnn.models._input_check import first_conv
+from lit_cnn.models._registry import MODELS
+from lit_cnn.models._weight_files import current_names, published_weights, read_state_dict
 
 
 @dataclass
 class WeightsReport:
-    """What ``load_weights`` did. ``str()`` of it is a few lines for the user.
+    """What ``load_weights`` loaded and skipped; ``str()`` gives a few lines for the user.
 
     Attributes:
-        source: the file, or the address for published weights.
+        source: the file, or the URL of published weights.
         loaded: keys taken from the source.
-        adapted: keys taken with a change, and which.
-        new: keys of the model, parameters and buffers, that keep their fresh values.
+        adapted: keys loaded with a change, and which.
+        new: keys of the model, parameters and buffers, that keep their initial values.
         skipped: keys of the source that were not used.
-        renamed: names that the source has in an older form, and what they are now; the other fields have those.
+        renamed: outdated names in the source with the current ones, which the other fields hold.
     """
 
     source: str
@@ -42,7 +43,7 @@ class WeightsReport:
         lines += [f"  adapted: {key} ({how})" for key, how in self.adapted.items()]
         if self.renamed:
             old, now = next(iter(self.renamed.items()))
-            lines.append(f"  names of an older form: {len(self.renamed)}, such as {old}, now {now}")
+            lines.append(f"  outdated names: {len(self.renamed)}, such as {old}, now {now}")
         if self.new:
             lines.append(f"  new, as initialised: {_short(self.new)}")
         if self.skipped:
@@ -65,13 +66,13 @@ def load_weights(
 ) -> WeightsReport:
     """Copy trained weights into ``model``, in place.
 
-    Heads (the last layer, and children that begin with ``aux``) keep their fresh values where the source has another
+    Heads (the last layer, and children that begin with ``aux``) keep their initial values where the source has another
     number of classes or no such head. A first convolution for another number of channels is adapted. Everything else
-    must be there in the right shape.
+    must be in the source in the right shape.
 
-    Names and shapes are all that a file tells. Weights of resnet50 (v1.5) have those of resnet50_v1, and resnet20's
+    A file holds names and shapes only. Weights of resnet50 (v1.5) have those of resnet50_v1, and resnet20's
     those of plain20, so they load, although the network computes something else with them. Published weights are
-    known to be for torchvision's strides, and refused for others.
+    known to be for torchvision's strides and are refused for others.
 
     Args:
         model: as built by ``get_model(name, …)``.
@@ -79,29 +80,23 @@ def load_weights(
         source: a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file (a state dict, one under the key
             ``state_dict`` or ``model``, or a checkpoint of lit-cnn), or ``imagenet`` for torchvision's published
             weights, downloaded once and checked against their SHA-256.
-        strict: ``False`` takes what fits and leaves the rest.
+        strict: ``False`` loads what fits and skips the rest.
         num_classes: K, to find the head by; by default the width of the last layer.
-        frozen: keys that are not going to be trained, so that the source must have them even if not ``strict``.
+        frozen: keys that will not be trained, so that the source must have them even if not ``strict``.
 
     Raises:
-        UserError: no such file, not a weights file, one that would run code, one of integers (``strict`` or not), no
+        UserError: no such file, not a weights file, one that would run code, integer weights (``strict`` or not), no
             published weights for this model or a damaged copy of them, a file that fits the model only in part while
-            ``strict``, or one that lacks what is frozen.
+            ``strict``, or one that lacks frozen tensors.
     """
-    if str(source) == "imagenet":
-        twin = _twin(name)
-        if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, are meant to share weights
-            _refuse_other_strides(model, name, twin)
-        where, found = published(twin)
-    else:
-        where, found = str(source), read_state_dict(Path(source))
+    where, found = _read(model, name, source, strict)
     target = model.state_dict()
     names = current_names(found, target.keys())
     found = {names.get(key, key): tensor for key, tensor in found.items()}
     _refuse_integers(where, found, target)
     report = WeightsReport(source=where, renamed=names)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
-    first = first_layer(model)
+    first = first_conv(model)
     first_key = next((f"{n}.weight" for n, m in model.named_modules() if m is first and n), None)
 
     chosen: dict[str, Tensor] = {}
@@ -115,7 +110,7 @@ def load_weights(
         elif new is not None and key == first_key and _other_channels(new, old):
             chosen[key] = _adapt_channels(new, old.shape[1])
             report.adapted[key] = f"{new.shape[1]} input channels summed and shared over {old.shape[1]}"
-        elif not key.endswith("num_batches_tracked"):  # counters that older files lack; nothing reads them
+        elif not key.endswith("num_batches_tracked"):  # counters that older files lack and nothing reads
             report.new.append(key)
             if not is_head:
                 wrong.append(f"{key} ({'missing' if new is None else f'{_size(new)} for {_size(old)}'})")
@@ -129,20 +124,34 @@ def load_weights(
     if wrong and strict:
         raise UserError(
             f"{where} does not fit {name}: {len(wrong)} tensors beside the head differ, such as {_short(wrong, 3)}. "
-            "Give another file or model, or weights_strict=false to take what fits"
+            "Give another file or model, or set `model.weights_strict=false` to load what fits"
         )
     if not chosen:
         raise UserError(f"{where} does not fit {name}: no tensor of it has the name and shape of one in the model")
-    if random := [key for key in report.new if key in frozen]:
-        raise UserError(
-            f"{where} has no fitting values for {_short(random, 3)}, and freeze would keep them random. "
-            "Give a file that has them, or freeze less"
-        )
-    # All that is chosen has the names and shapes of today, so the version in the model's own state dict is true of it,
-    # whatever the file says, if it says anything; MNASNet refuses a state dict without.
+    _refuse_random_frozen(where, [key for key in report.new if key in frozen])
+    # The chosen tensors have current names and shapes, so the version in the model's own state dict holds for them,
+    # whatever the file says, if it says anything; MNASNet refuses a state dict without a version.
     target.update(chosen)
     model.load_state_dict(target)
     return report
+
+
+def _read(model: nn.Module, name: str, source: str | Path, strict: bool) -> tuple[str, dict[str, Tensor]]:
+    """The file, or the URL of published weights, and its state dict."""
+    if str(source) != "imagenet":
+        return str(source), read_state_dict(Path(source))
+    twin = _torchvision_name(name)
+    if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, share weights
+        _refuse_other_strides(model, name, twin)
+    return published_weights(twin)
+
+
+def _refuse_random_frozen(where: str, random: list[str]) -> None:
+    if random:
+        raise UserError(
+            f"{where} has no fitting values for {_short(random, 3)}, and `model.freeze` would keep them random. "
+            "Give a file that has them, or freeze less"
+        )
 
 
 def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Tensor]) -> None:
@@ -156,7 +165,7 @@ def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Ten
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(
             f"{where} holds {kind} numbers for {wrong[0]}{more}, where the model has floating-point ones: quantised "
-            "weights mean nothing without their scales. Give a file of floating-point weights"
+            "weights are useless without their scales. Give a file of floating-point weights"
         )
 
 
@@ -165,14 +174,14 @@ def _size(tensor: Tensor) -> str:
 
 
 def _heads_of_file(found: dict[str, Tensor], model: nn.Module, heads: tuple[str, ...]) -> set[str]:
-    """Which of the keys that only the file has belong to a head.
+    """Keys of the file that belong to a head of its own, not of the model.
 
-    Those of auxiliary heads; and where the file has nothing of the model's own head, the one layer it has instead.
+    Those of auxiliary heads; and where the file has no tensor of the model's head, the one layer it has instead.
 
     Args:
-        found: content of the file.
+        found: state dict of the file.
         model: the network.
-        heads: what the names of its heads' tensors begin with.
+        heads: prefixes of the keys of its heads.
     """
     known = model.state_dict().keys()
     aux = {key for key in found if key not in known and key.lower().startswith("aux")}
@@ -182,7 +191,7 @@ def _heads_of_file(found: dict[str, Tensor], model: nn.Module, heads: tuple[str,
     gives_logits = any(tensor.dim() == 2 or tensor.shape[2:] == (1, 1) for tensor in rest.values())
     if not one_layer or not gives_logits or any(key.startswith(own) for key in found):
         return aux
-    # A head lies where the model's own does, or outside of all that the model has.
+    # A head is inside the module that holds the model's own, or outside all modules of the model.
     elsewhere = {name for name, _ in model.named_children()} - {head.partition(".")[0] for head in own}
     return aux | {key for key in rest if key.partition(".")[0] not in elsewhere}
 
@@ -192,37 +201,33 @@ def _other_channels(new: Tensor, old: Tensor) -> bool:
 
 
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Sum over the input channels, so that a grey image gives what it gave as three equal channels."""
+    """Sum over the input channels, so that a grey image gives the output that three equal channels gave."""
     return weight.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
 
 
 def with_published_weights() -> list[str]:
-    """Names in this package that torchvision's ImageNet weights fit."""
-    from lit_cnn.models import MODELS  # the registry is built from files that need this one's neighbours
-
-    return [name for name, row in MODELS.items() if row.torchvision]
+    """Registered names that torchvision's ImageNet weights fit."""
+    return [name for name, info in MODELS.items() if info.torchvision]
 
 
-def _twin(name: str) -> str:
+def _torchvision_name(name: str) -> str:
     """The torchvision model whose published weights are for the model ``name``."""
-    from lit_cnn.models import MODELS
-
     zoo, slash, twin = name.partition("/")
     if not slash:
-        row = MODELS.get(name)
-        twin = row.torchvision or "" if row else ""
+        info = MODELS.get(name)
+        twin = info.torchvision or "" if info else ""
     elif zoo != "torchvision":
         twin = ""
     if not twin:
         raise UserError(
-            f"there are no published ImageNet weights for {name} here. These have some: "
+            f"there are no published ImageNet weights for {name}. These models have some: "
             f"{', '.join(with_published_weights())}, and torchvision/NAME. Or give a file"
         )
     return twin
 
 
 def _refuse_other_strides(model: nn.Module, name: str, twin: str) -> None:
-    """Refuse published weights for convolutions that step otherwise than those they were trained in."""
+    """Refuse published weights for convolutions of other strides than those they were trained with."""
     with torch.device("meta"):
         theirs = dict(build(f"torchvision/{twin}", 1000, 3).named_modules())
     other = [
@@ -235,5 +240,5 @@ def _refuse_other_strides(model: nn.Module, name: str, twin: str) -> None:
     if other:
         raise UserError(
             f"the published weights of {name} are for other strides than this model has: {_short(other, 3)}. "
-            "Leave out the arguments that change them, or give weights_strict=false"
+            "Leave out the arguments that change them, or set `model.weights_strict=false`"
         )

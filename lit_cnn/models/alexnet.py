@@ -10,9 +10,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import share, switch, whole, wholes
-from lit_cnn.models._input_check import checked, flat_features
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_bool, check_fraction, check_int, check_ints
+from lit_cnn.models._input_check import flat_features, report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
 
@@ -29,18 +29,18 @@ class AlexNet(nn.Module):
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
-        image_size: side of the square input in pixels; it sets the width of the first dense layer. Not to be given
+        image_size: side of the square input in pixels; it sets the width of the first dense layer. It has no effect
             with ``pool_to``.
-        channels: filters of the five convolutions. The notes' half width is 48-128-192-192-128.
+        channels: filters of the five convolutions.
         hidden: width of the two hidden dense layers.
         padding: of the first convolution, 11x11 with stride 4.
         groups: 2 splits convolutions 2, 4 and 5 between two streams (figure 2), 1 does not.
         lrn: local response normalisation after the first two convolutions.
-        pool_to: average the last map to this side, so that any size goes in; ``None`` takes ``image_size`` only.
-        dropout: in front of the hidden dense layers, or behind them if not ``dropout_first``.
-        dropout_first: see ``dropout``. torchvision and the notes drop first, the paper and d2l after.
-        init: see ``lit_cnn.nn.init``. With ``normal`` the biases of section 5 come too: 1 in convolutions 2, 4, 5
-            and in the hidden dense layers, so that their ReLUs start alive.
+        pool_to: average the last map to this side, so that any size fits; ``None`` takes ``image_size`` only.
+        dropout: before the hidden dense layers, or after them if not ``dropout_first``.
+        dropout_first: see ``dropout``. torchvision drops before them, the paper and d2l after.
+        init: see ``lit_cnn.nn.init``. ``normal`` includes the biases of section 5: 1 in convolutions 2, 4, 5 and in
+            the hidden dense layers, so that their ReLUs start active.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class AlexNet(nn.Module):
         init: str = "torch",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels, image_size=image_size, hidden=hidden, groups=groups)
-        whole(0, padding=padding)
+        check_int(num_classes=num_classes, in_channels=in_channels, image_size=image_size, hidden=hidden, groups=groups)
+        check_int(0, padding=padding)
         if pool_to is not None:
-            whole(pool_to=pool_to)
-        wholes(5, 5, channels=channels)
+            check_int(pool_to=pool_to)
+        check_ints(5, 5, channels=channels)
         if any(width % groups for width in channels):
             raise ValueError(f"groups must divide every one of the channels {channels}, got {groups}")
-        share(dropout=dropout)
-        switch(lrn=lrn, dropout_first=dropout_first)
+        check_fraction(dropout=dropout)
+        check_bool(lrn=lrn, dropout_first=dropout_first)
         c1, c2, c3, c4, c5 = channels
 
         def norm() -> list[nn.Module]:
@@ -92,13 +92,13 @@ class AlexNet(nn.Module):
             nn.MaxPool2d(3, 2),  # N x 256 x 6 x 6
         )
         self.avgpool: nn.Module
-        self.idle: dict[str, str] = {}
+        self.unused_arguments: dict[str, str] = {}
         if pool_to is None:
             self.image_size = image_size
             self.avgpool = nn.Identity()
             flat = flat_features(self.features, in_channels, image_size)
         else:
-            self.idle["image_size"] = f"with pool_to={pool_to} it takes any size"
+            self.unused_arguments["image_size"] = f"with pool_to={pool_to} it takes any size"
             self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
             flat = c5 * pool_to**2
         self.classifier = dense_head(
@@ -111,17 +111,17 @@ class AlexNet(nn.Module):
             for layer in (convolutions[1], convolutions[3], convolutions[4], *dense[:-1]):
                 nn.init.ones_(layer.bias)  # type: ignore[arg-type]  # built with a bias
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)  # N x 256 x 6 x 6
         x = self.avgpool(x).flatten(1)  # N x 9216
         return self.classifier(x)  # N x K
 
 
-_2012 = partial(Row, paper="Krizhevsky et al. 2012, ImageNet classification with deep CNNs, section 3", year=2012)
+_2012 = partial(ModelInfo, paper="Krizhevsky et al. 2012, ImageNet classification with deep CNNs, section 3", year=2012)
 
-MODELS: dict[str, Row] = {
-    "alexnet": Row(
+_MODELS: dict[str, ModelInfo] = {
+    "alexnet": ModelInfo(
         AlexNet,
         paper="Krizhevsky 2014, One weird trick, arXiv 1404.5997",
         year=2014,
@@ -148,7 +148,7 @@ MODELS: dict[str, Row] = {
     "alexnet_half": _2012(
         partial(AlexNet, channels=(48, 128, 192, 192, 128), hidden=2048, pool_to=None, init="kaiming"),
         parameters=16_630_440,
-        source="by hand",
+        source="layer sums",
     ),
     "alexnet_grey": _2012(
         partial(
@@ -157,6 +157,8 @@ MODELS: dict[str, Row] = {
         in_channels=1,
         num_classes=10,
         parameters=46_764_746,
-        source="d2l 8.1, by hand",
+        source="d2l 8.1, layer sums",
     ),
 }
+
+add_models(_MODELS)

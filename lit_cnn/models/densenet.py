@@ -14,9 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import choice, positive, share, switch, whole, wholes
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import (
+    check_bool,
+    check_choice,
+    check_fraction,
+    check_int,
+    check_ints,
+    check_positive,
+)
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
 
 
@@ -48,7 +55,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see the maps of all before. (N, C, H, W) -> (N, C + layers * growth, H, W)."""
+    """Layers that each take the maps of all previous ones. (N, C, H, W) -> (N, C + layers * growth, H, W)."""
 
     def __init__(self, layers: int, in_channels: int, growth: int, *, bottleneck: bool, dropout: float) -> None:
         super().__init__()
@@ -81,11 +88,11 @@ class DenseNet(nn.Module):
         blocks: layers per dense block.
         num_classes: K, number of logits.
         in_channels: channels of the image.
-        growth_rate: maps each layer adds, k in the paper.
+        growth_rate: channels that each layer adds, k in the paper.
         stem_channels: filters of the first convolution; the paper takes 2 * k (64 for k = 32).
         stem: ``imagenet`` (7x7 stride 2, then 3x3 max-pool stride 2) or ``cifar`` (one 3x3, stride 1; section 3).
         bottleneck: 1x1 convolutions before the 3x3 ones.
-        compression: share of the channels a transition keeps, theta in the paper.
+        compression: fraction of the channels that a transition keeps, theta in the paper.
         dropout: after each convolution of a dense layer (0.2 in section 4.2, where data is not augmented).
         init: see ``lit_cnn.nn.init``.
     """
@@ -105,12 +112,14 @@ class DenseNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels, growth_rate=growth_rate, stem_channels=stem_channels)
-        wholes(1, blocks=blocks)
-        choice(("imagenet", "cifar"), stem=stem)
-        switch(bottleneck=bottleneck)
-        positive(1, compression=compression)
-        share(dropout=dropout)
+        check_int(
+            num_classes=num_classes, in_channels=in_channels, growth_rate=growth_rate, stem_channels=stem_channels
+        )
+        check_ints(1, blocks=blocks)
+        check_choice(("imagenet", "cifar"), stem=stem)
+        check_bool(bottleneck=bottleneck)
+        check_positive(1, compression=compression)
+        check_fraction(dropout=dropout)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if stem == "imagenet":
             layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 7, 2, 3, bias=False)
@@ -126,7 +135,7 @@ class DenseNet(nn.Module):
             if i < len(blocks):
                 kept = int(channels * compression)
                 if kept < 1:
-                    raise ValueError(f"compression must keep a channel of each {channels}, got {compression!r}")
+                    raise ValueError(f"compression must keep at least one of {channels} channels, got {compression!r}")
                 layers[f"transition{i}"] = _transition(channels, kept)
                 channels = kept
         layers["norm5"] = nn.BatchNorm2d(channels)
@@ -134,7 +143,7 @@ class DenseNet(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         # DenseNet-121: stem 64 x 56 x 56, then 256 x 56 x 56, 512 x 28 x 28, 1024 x 14 x 14, 1024 x 7 x 7,
         # with the transitions halving channels and sides in between.
@@ -144,11 +153,11 @@ class DenseNet(nn.Module):
 
 
 _PAPER = "Huang et al. 2016, Densely connected convolutional networks, arXiv 1608.06993"
-_row = partial(Row, paper=f"{_PAPER}, table 1", year=2016)
-_cifar = partial(Row, paper=f"{_PAPER}, table 2", year=2016, image_size=32, num_classes=10)
+_row = partial(ModelInfo, paper=f"{_PAPER}, table 1", year=2016)
+_cifar = partial(ModelInfo, paper=f"{_PAPER}, table 2", year=2016, image_size=32, num_classes=10)
 _torchvision = partial(_row, source="torchvision")
 
-MODELS: dict[str, Row] = {
+_MODELS: dict[str, ModelInfo] = {
     "densenet121": _torchvision(
         partial(DenseNet, (6, 12, 24, 16)), parameters=7_978_856, torchvision="densenet121"
     ),
@@ -163,9 +172,9 @@ MODELS: dict[str, Row] = {
         partial(DenseNet, (6, 12, 48, 32)), parameters=20_013_928, torchvision="densenet201"
     ),
     "densenet264": _row(
-        partial(DenseNet, (6, 12, 64, 48)), parameters=33_337_704, source="paper, figure 3: 33 M; exact by hand"
+        partial(DenseNet, (6, 12, 64, 48)), parameters=33_337_704, source="paper, figure 3: 33 M; exact by layer sums"
     ),
-    # d2l 8.7: four blocks of four layers, no bottleneck. Its convolutions have biases, which the BN after takes away.
+    # d2l 8.7: four blocks of four layers, no bottleneck. Its convolutions have biases, which the BN after them cancels.
     "densenet_small": _row(
         partial(DenseNet, (4, 4, 4, 4), bottleneck=False, init="xavier"), image_size=96, in_channels=1, num_classes=10,
         parameters=758_226 - 904, source="d2l 8.7 less its biases",
@@ -174,10 +183,12 @@ MODELS: dict[str, Row] = {
         partial(
             DenseNet, (12, 12, 12), growth_rate=12, stem_channels=16, stem="cifar", bottleneck=False, compression=1.0
         ),
-        parameters=1_019_722, source="paper: 1.0 M; exact by hand",
+        parameters=1_019_722, source="paper: 1.0 M; exact by layer sums",
     ),
     "densenet100_cifar": _cifar(
         partial(DenseNet, (16, 16, 16), growth_rate=12, stem_channels=24, stem="cifar"),
-        parameters=769_162, source="paper: 0.8 M; exact by hand",
+        parameters=769_162, source="paper: 0.8 M; exact by layer sums",
     ),
 }  # fmt: skip
+
+add_models(_MODELS)

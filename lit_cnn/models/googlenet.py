@@ -1,7 +1,7 @@
 """GoogLeNet.
 
 Szegedy et al. 2014, "Going deeper with convolutions", arXiv 1409.4842, table 1 and section 5.
-Names of layers follow torchvision's; the weights do not fit it, because its 5x5 branches are 3x3.
+Layers are named as in torchvision, whose weights do not fit, because its 5x5 branches are 3x3.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import choice, share, switch, whole
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_bool, check_choice, check_fraction, check_int
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
 
 # Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
@@ -47,7 +47,7 @@ class Conv(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side (figure 2b). (N, C, H, W) -> (N, c1 + c3 + c5 + pool, H, W)."""
+    """Four parallel branches (figure 2b). (N, C, H, W) -> (N, c1 + c3 + c5 + pool, H, W)."""
 
     def __init__(self, in_channels: int, widths: tuple[int, int, int, int, int, int], *, norm: bool) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Inception(nn.Module):
 class AuxiliaryHead(nn.Module):
     """A classifier on a middle map (section 5). (N, C, 14, 14) -> (N, K). Used in training only.
 
-    Departure: dropout is an argument, 0.5 as in the notes where the paper has 0.7.
+    Departure: dropout is an argument, 0.5 by default; the paper has 0.7.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, dropout: float, norm: bool) -> None:
@@ -78,7 +78,7 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.avg_pool2d(x, 5, 3)  # N x 512 x 4 x 4
-        # Other maps than 14 x 14 are brought to 4 x 4 as well; on a 4 x 4 one this is the identity.
+        # Maps that were not 14 x 14 are pooled to 4 x 4 as well; on a 4 x 4 map this is the identity.
         x = F.adaptive_avg_pool2d(x, 4)
         x = self.conv(x).flatten(1)  # N x 2048
         x = F.relu(self.fc1(self.dropout(x)))  # N x 1024
@@ -88,7 +88,7 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(nn.Module):
     """Nine inception modules. Input (N, C, H, W); in training mode (logits, aux1, aux2), in eval mode logits (N, K).
 
-    Departures from the paper: no local response normalisation (the notes leave it out), and a dropout layer before
+    Departures from the paper: no local response normalisation, and a dropout layer before
     each of the two dense layers of an auxiliary head.
 
     Args:
@@ -98,11 +98,11 @@ class GoogLeNet(nn.Module):
         batch_norm: BN after every convolution (Ioffe and Szegedy 2015, arXiv 1502.03167), which then has no bias.
         dropout: before the last dense layer, 0.4 in the paper.
         aux_dropout: in the auxiliary heads.
-        pool: of the four max-pools between stages, ``ceil`` rounds odd sizes up (the notes, torchvision), ``pad``
+        pool: of the four max-pools between stages, ``ceil`` rounds odd sizes up (torchvision), ``pad``
             pads by one (d2l).
-        init: see ``lit_cnn.nn.init``; Xavier is that of the authors' Caffe definition. With ``kaiming``, the notes'
-            choice, the many 1x1 reductions blow the signal up: logits start at a spread of 80 and the loss at 50
-            instead of 2.3 (ten classes, without BN).
+        init: see ``lit_cnn.nn.init``; Xavier is that of the authors' Caffe definition. With ``kaiming``
+            the many 1x1 reductions amplify the signal: logits start with a standard deviation of 80 and the loss at
+            50 instead of 2.3 (ten classes, without BN).
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class GoogLeNet(nn.Module):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels)
-        switch(aux_heads=aux_heads, batch_norm=batch_norm)
-        share(dropout=dropout, aux_dropout=aux_dropout)
-        choice(("ceil", "pad"), pool=pool)
+        check_int(num_classes=num_classes, in_channels=in_channels)
+        check_bool(aux_heads=aux_heads, batch_norm=batch_norm)
+        check_fraction(dropout=dropout, aux_dropout=aux_dropout)
+        check_choice(("ceil", "pad"), pool=pool)
         conv, inception = partial(Conv, norm=batch_norm), partial(Inception, norm=batch_norm)
         max_pool = partial(nn.MaxPool2d, stride=2, padding=int(pool == "pad"), ceil_mode=pool == "ceil")
 
-        # Five blocks, as d2l counts them; each ends where the map gets smaller.
+        # Five blocks, as d2l counts them; each ends where the map is down-sampled.
         self.conv1 = conv(in_channels, 64, 7, 2, 3)
         self.maxpool1 = max_pool(3)
 
@@ -150,13 +150,13 @@ class GoogLeNet(nn.Module):
         if aux_heads:
             self.aux1 = AuxiliaryHead(512, num_classes, dropout=aux_dropout, norm=batch_norm)
             self.aux2 = AuxiliaryHead(528, num_classes, dropout=aux_dropout, norm=batch_norm)
-        self.idle = {} if aux_heads else {"aux_dropout": "it has no auxiliary heads"}
+        self.unused_arguments = {} if aux_heads else {"aux_dropout": "it has no auxiliary heads"}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         x = self.maxpool1(self.conv1(x))  # N x 64 x 112 x 112, N x 64 x 56 x 56
         x = self.conv3(self.conv2(x))  # N x 192 x 56 x 56
@@ -182,16 +182,18 @@ class GoogLeNet(nn.Module):
         return logits
 
 
-_row = partial(Row, paper="Szegedy et al. 2014, Going deeper with convolutions, arXiv 1409.4842, table 1", year=2014)
+_row = partial(
+    ModelInfo, paper="Szegedy et al. 2014, Going deeper with convolutions, arXiv 1409.4842, table 1", year=2014
+)
 
-MODELS: dict[str, Row] = {
+_MODELS: dict[str, ModelInfo] = {
     "googlenet": _row(GoogLeNet, parameters=13_378_280, source="Caffe model zoo, bvlc_googlenet"),
     "googlenet_bn": _row(
         partial(GoogLeNet, batch_norm=True),
         paper="Ioffe and Szegedy 2015, Batch normalization, arXiv 1502.03167 (layers of 1409.4842)",
         year=2015,
         parameters=13_378_280 + 7_536,  # one scale more than the bias for each of 7,536 filters
-        source="by hand",
+        source="layer sums",
     ),
     "googlenet_d2l": _row(
         partial(GoogLeNet, aux_heads=False, dropout=0.0, pool="pad"),
@@ -199,6 +201,8 @@ MODELS: dict[str, Row] = {
         in_channels=1,
         num_classes=10,
         parameters=5_977_530,
-        source="d2l 8.4, by hand",
+        source="d2l 8.4, layer sums",
     ),
 }
+
+add_models(_MODELS)

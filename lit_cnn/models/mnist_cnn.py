@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import whole
-from lit_cnn.models._input_check import checked, flat_features
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_int
+from lit_cnn.models._input_check import flat_features, report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
 
 
@@ -22,7 +22,7 @@ class MnistCNN(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28, init: str = "xavier") -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        check_int(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 32, 3),  # N x 32 x 26 x 26
@@ -41,14 +41,14 @@ class MnistCNN(nn.Module):
         )
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x).flatten(1)  # N x 576
         return self.classifier(x)  # N x K
 
 
-MODELS: dict[str, Row] = {
-    "mnist_cnn": Row(
+_MODELS: dict[str, ModelInfo] = {
+    "mnist_cnn": ModelInfo(
         MnistCNN,
         paper="TensorFlow tutorials, Convolutional Neural Network (CNN)",
         year=2019,
@@ -59,3 +59,5 @@ MODELS: dict[str, Row] = {
         source="tutorial's summary",
     ),
 }
+
+add_models(_MODELS)

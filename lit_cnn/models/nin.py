@@ -1,4 +1,4 @@
-"""Network in network: no dense layer at all.
+"""Network in network (NiN): a classifier without dense layers.
 
 Lin, Chen and Yan 2013, "Network in network", arXiv 1312.4400, section 4 and the authors' Caffe definitions.
 """
@@ -9,16 +9,16 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import choice, share, switch, whole
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_bool, check_choice, check_fraction, check_int
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
 
 
 def _mlpconv(
     in_channels: int, widths: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0
 ) -> list[nn.Module]:
-    """A convolution followed by two 1x1 convolutions: a small dense network slid over the image (section 3.1)."""
+    """A convolution followed by two 1x1 convolutions: a small dense network applied at every position (section 3.1)."""
     first, second, third = widths
     return [
         nn.Conv2d(in_channels, first, kernel, stride, padding),
@@ -34,9 +34,9 @@ class NiN(nn.Module):
     """Mlpconv blocks, the last with one map per class, averaged to the logits. Input (N, C, H, W), logits (N, K).
 
     Departure: no ReLU on the class maps. With it, as in the Caffe definition and in d2l, no logit can fall below 0,
-    and a class whose map is nowhere positive gets no gradient any more. Give ``final_relu=True`` to have it.
+    and a class whose map is nowhere positive gets no gradient. ``final_relu=True`` adds it.
 
-    Why it is often seen stuck at ln 10 = 2.303 on CIFAR-10, measured after 60 steps of 64 images, SGD 0.9, lr 0.01:
+    Why its loss often stays at ln 10 = 2.303 on CIFAR-10, measured after 60 steps of 64 images, SGD 0.9, lr 0.01:
     N(0, 0.01²) and PyTorch's own initialisation are still at 2.30 with the final ReLU and without, Xavier is with it;
     Kaiming is at 2.28 with it and at 2.09 without. At lr 0.1 none is below 2.29. After 150 steps, Kaiming without it:
     1.84 at lr 0.01, 1.92 at 0.05 with 40 steps of warm-up, 1.77 with Adam at 0.001.
@@ -48,7 +48,7 @@ class NiN(nn.Module):
         dropout: between blocks, or before the last one in the ImageNet form.
         final_relu: see above.
         init: see ``lit_cnn.nn.init``. Kaiming, because a network without normalisation needs it: with ``normal``
-            a 1x1 layer multiplies what goes through by about 0.01 * sqrt(192 / 2) = 0.1, and after nine layers the
+            a 1x1 layer multiplies the signal by about 0.01 * sqrt(192 / 2) = 0.1, and after nine layers the
             logits of different images and classes differ by 1e-8.
     """
 
@@ -62,10 +62,10 @@ class NiN(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels)
-        choice(("cifar", "imagenet"), form=form)
-        share(dropout=dropout)
-        switch(final_relu=final_relu)
+        check_int(num_classes=num_classes, in_channels=in_channels)
+        check_choice(("cifar", "imagenet"), form=form)
+        check_fraction(dropout=dropout)
+        check_bool(final_relu=final_relu)
         k = num_classes
         if form == "cifar":
             self.features = nn.Sequential(
@@ -88,21 +88,23 @@ class NiN(nn.Module):
                 nn.Dropout(dropout),
             )
             classifier = _mlpconv(384, (k, k, k), 3, padding=1)  # N x K x 5 x 5
-            self.class_layers = ("classifier.0", "classifier.2", "classifier.4")  # see models.freeze.all_heads
+            self.class_layers = ("classifier.0", "classifier.2", "classifier.4")  # see _freeze.all_heads
         self.classifier = nn.Sequential(*(classifier if final_relu else classifier[:-1]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)  # N x 192 x 8 x 8 or N x 384 x 5 x 5
         x = self.classifier(x)  # N x K x 8 x 8 or N x K x 5 x 5
         return self.avgpool(x).flatten(1)  # N x K
 
 
-_row = partial(Row, paper="Lin et al. 2013, Network in network, arXiv 1312.4400", year=2013)
+_row = partial(ModelInfo, paper="Lin et al. 2013, Network in network, arXiv 1312.4400", year=2013)
 
-MODELS: dict[str, Row] = {
-    "nin": _row(NiN, image_size=32, num_classes=10, parameters=966_986, source="authors' Caffe model, by hand"),
-    "nin_imagenet": _row(partial(NiN, form="imagenet"), parameters=7_439_608, source="by hand"),
+_MODELS: dict[str, ModelInfo] = {
+    "nin": _row(NiN, image_size=32, num_classes=10, parameters=966_986, source="authors' Caffe model, layer sums"),
+    "nin_imagenet": _row(partial(NiN, form="imagenet"), parameters=7_439_608, source="layer sums"),
 }
+
+add_models(_MODELS)

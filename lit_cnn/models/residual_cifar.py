@@ -1,6 +1,6 @@
-"""The notes' residual network for CIFAR-10: a wide short stack and a dense head.
+"""A residual network for CIFAR-10 that is wide and shallow, with hidden dense layers.
 
-Blocks of He et al. 2015, arXiv 1512.03385, figure 5; the rest is the notes' own.
+Blocks of He et al. 2015, arXiv 1512.03385, figure 5.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import share, whole, wholes
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_fraction, check_int, check_ints
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.models.resnet import BasicBlock, residual_stages
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
@@ -25,7 +25,7 @@ class ResidualCifar(nn.Module):
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
-        blocks: residual blocks per stage, each of two 3x3 convolutions; fewer numbers make fewer stages.
+        blocks: residual blocks per stage, each of two 3x3 convolutions; a shorter list makes fewer stages.
         hidden: widths of the hidden dense layers.
         dropout: after each of them.
         init: see ``lit_cnn.nn.init``.
@@ -41,10 +41,10 @@ class ResidualCifar(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels)
-        wholes(1, len(WIDTHS), blocks=blocks)
-        wholes(0, hidden=hidden)
-        share(dropout=dropout)
+        check_int(num_classes=num_classes, in_channels=in_channels)
+        check_ints(1, len(WIDTHS), blocks=blocks)
+        check_ints(0, hidden=hidden)
+        check_fraction(dropout=dropout)
         widths = WIDTHS[: len(blocks)]
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False),
@@ -53,11 +53,11 @@ class ResidualCifar(nn.Module):
         )
         self.stages = nn.Sequential(*residual_stages(BasicBlock, blocks, widths, widths[0]))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.idle = {} if hidden else {"dropout": "it has no hidden dense layers"}
+        self.unused_arguments = {} if hidden else {"dropout": "it has no hidden dense layers"}
         self.classifier = dense_head(widths[-1], hidden, num_classes, dropout=dropout)
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # N x 64 x 32 x 32
         x = self.stages(x)  # 64 x 32 x 32, 128 x 16 x 16, 256 x 8 x 8, N x 512 x 4 x 4
@@ -65,14 +65,16 @@ class ResidualCifar(nn.Module):
         return self.classifier(x)  # N x K
 
 
-MODELS: dict[str, Row] = {
-    "residual_cifar": Row(
+_MODELS: dict[str, ModelInfo] = {
+    "residual_cifar": ModelInfo(
         ResidualCifar,
         paper="blocks of He et al. 2015, arXiv 1512.03385, figure 5",
         year=2015,
         image_size=32,
         num_classes=10,
         parameters=5_953_354,
-        source="by hand",
+        source="layer sums",
     ),
 }
+
+add_models(_MODELS)

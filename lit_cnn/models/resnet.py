@@ -1,4 +1,4 @@
-"""Residual networks, and their plain twins: one class for every depth, stem and shortcut.
+"""Residual networks, and plain ones without shortcuts: one class for every depth, stem and shortcut.
 
 He, Zhang, Ren and Sun 2015, "Deep residual learning for image recognition", arXiv 1512.03385.
 State-dict keys and eval outputs of the ImageNet family equal torchvision's, so its weights load as they are.
@@ -12,9 +12,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import choice, switch, whole, wholes
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_bool, check_choice, check_int, check_ints
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
 
 
@@ -64,8 +64,8 @@ class Bottleneck(nn.Module):
         self, in_channels: int, width: int, stride: int, shortcut: nn.Module | None, residual: bool, bottleneck: str
     ) -> None:
         super().__init__()
-        # The paper strides in the first 1x1 ("v1"), which drops three pixels of four unseen. Striding in the 3x3
-        # ("v1.5", torchvision, fb.resnet.torch) is about 0.5 % better in top-1 for 5 % more time, says NVIDIA.
+        # The paper strides in the first 1x1 ("v1"), which ignores three pixels of four. Striding in the 3x3
+        # ("v1.5", torchvision, fb.resnet.torch) is about 0.5 % better in top-1 for 5 % more time (NVIDIA).
         first, second = (stride, 1) if bottleneck == "v1" else (1, stride)
         self.conv1 = nn.Conv2d(in_channels, width, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -97,9 +97,9 @@ def residual_stages(
     bottleneck: str = "v1.5",
 ) -> list[nn.Sequential]:
     """Stages of blocks; each stage after the first halves the side. See ``ResNet`` for the arguments."""
-    choice(("A", "B"), shortcut=shortcut)
-    choice(("v1", "v1.5"), bottleneck=bottleneck)
-    switch(residual=residual)
+    check_choice(("A", "B"), shortcut=shortcut)
+    check_choice(("v1", "v1.5"), bottleneck=bottleneck)
+    check_bool(residual=residual)
     stages = []
     channels = in_channels
     for i, (blocks, width) in enumerate(zip(layers, widths, strict=True)):
@@ -133,12 +133,12 @@ class ResNet(nn.Module):
         stem: ``imagenet`` (7x7 stride 2, then 3x3 max-pool stride 2; section 3.3) or ``cifar`` (one 3x3, stride 1;
             section 4.2), for images of about 32 pixels.
         shortcut: where a block changes shape, ``B`` (1x1 convolution and BN) or ``A`` (zero padding, no parameters).
-        residual: ``False`` takes every shortcut away and leaves the plain twin.
+        residual: ``False`` removes every shortcut, which leaves the plain network.
         bottleneck: of ``Bottleneck``: ``v1.5`` strides in the 3x3 convolution, ``v1`` in the first 1x1, as the paper
             does.
-        include_top: ``False`` leaves out average and dense layer: the output is the last map, (N, C, H / 32, W / 32).
+        include_top: ``False`` omits average and dense layer: the output is the last map, (N, C, H / 32, W / 32).
         zero_init_residual: start each block's last BN scale at 0, so that blocks start as the identity
-            (Goyal et al. 2017, arXiv 1706.02677, section 5.1). Without shortcuts nothing would get through.
+            (Goyal et al. 2017, arXiv 1706.02677, section 5.1). Without shortcuts every block would give 0.
         init: see ``lit_cnn.nn.init``.
     """
 
@@ -159,20 +159,20 @@ class ResNet(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels)
-        wholes(1, layers=layers)
-        wholes(len(layers), len(layers), widths=widths)
-        choice(("imagenet", "cifar"), stem=stem)
-        switch(include_top=include_top, zero_init_residual=zero_init_residual)
+        check_int(num_classes=num_classes, in_channels=in_channels)
+        check_ints(1, layers=layers)
+        check_ints(len(layers), len(layers), widths=widths)
+        check_choice(("imagenet", "cifar"), stem=stem)
+        check_bool(include_top=include_top, zero_init_residual=zero_init_residual)
         if zero_init_residual and not residual:
             raise ValueError(
                 "zero_init_residual must be false without shortcuts: it makes every block give 0, got True"
             )
-        self.idle: dict[str, str] = {}
+        self.unused_arguments: dict[str, str] = {}
         if not residual:
-            self.idle["shortcut"] = "a plain network has none"
+            self.unused_arguments["shortcut"] = "a plain network has none"
         if block is BasicBlock:
-            self.idle["bottleneck"] = "its blocks are of two 3x3 convolutions"
+            self.unused_arguments["bottleneck"] = "its blocks are of two 3x3 convolutions"
         channels = widths[0]
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False)
@@ -200,7 +200,7 @@ class ResNet(nn.Module):
                     last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
                     nn.init.zeros_(last.weight)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         # Shapes for ResNet-18 or 34 with the ImageNet stem; bottlenecks have 4 times the channels.
         x = self.relu(self.bn1(self.conv1(x)))  # N x 64 x 112 x 112
@@ -214,8 +214,8 @@ class ResNet(nn.Module):
 
 
 _PAPER = "He et al. 2015, Deep residual learning, arXiv 1512.03385"
-_imagenet = partial(Row, paper=f"{_PAPER}, table 1", year=2015)
-_cifar = partial(Row, paper=f"{_PAPER}, section 4.2", year=2015, image_size=32, num_classes=10)
+_imagenet = partial(ModelInfo, paper=f"{_PAPER}, table 1", year=2015)
+_cifar = partial(ModelInfo, paper=f"{_PAPER}, section 4.2", year=2015, image_size=32, num_classes=10)
 
 _TORCHVISION = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
 _DEPTHS = {
@@ -235,24 +235,24 @@ def _small(depth: int, residual: bool = True) -> partial[ResNet]:
     )  # fmt: skip
 
 
-MODELS: dict[str, Row] = {
+_MODELS: dict[str, ModelInfo] = {
     f"resnet{depth}": _imagenet(
         factory, parameters=_TORCHVISION[depth], source="torchvision", torchvision=f"resnet{depth}"
     )
     for depth, factory in _DEPTHS.items()
 }
-MODELS |= {
-    # Striding elsewhere moves no parameter.
+_MODELS |= {
+    # The position of the stride does not change the parameters.
     f"resnet{depth}_v1": _imagenet(
         partial(_DEPTHS[depth], bottleneck="v1"), parameters=_TORCHVISION[depth], source="torchvision"
     )
     for depth in (50, 101, 152)
 }
-# What a plain twin lacks are the 1x1 convolutions of the shortcuts, and their BN:
+# A plain network lacks the 1x1 convolutions of the shortcuts and their BN:
 # 64*128 + 128*256 + 256*512 + 2 * (128 + 256 + 512), of bottlenecks
 # 64*256 + 256*512 + 512*1024 + 1024*2048 + 2 * (256 + 512 + 1024 + 2048).
 _PROJECTIONS = {BasicBlock: 173_824, Bottleneck: 2_776_576}
-MODELS |= {
+_MODELS |= {
     f"plain{depth}": _imagenet(
         partial(factory, residual=False),
         parameters=_TORCHVISION[depth] - _PROJECTIONS[factory.args[0]],
@@ -260,13 +260,15 @@ MODELS |= {
     )
     for depth, factory in _DEPTHS.items()
 }
-# The paper's table 6 rounds these to 0.27, 0.46, 0.66, 0.85 and 1.7 million; the exact ones are by hand.
+# The paper's table 6 rounds these to 0.27, 0.46, 0.66, 0.85 and 1.7 million; the exact ones are layer sums.
 _CIFAR = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
-MODELS |= {
+_MODELS |= {
     f"resnet{depth}": _cifar(_small(depth), parameters=count, source="paper, table 6")
     for depth, count in _CIFAR.items()
 }
-MODELS |= {
-    f"plain{depth}": _cifar(_small(depth, residual=False), parameters=count, source="residual twin")
+_MODELS |= {
+    f"plain{depth}": _cifar(_small(depth, residual=False), parameters=count, source="residual network")
     for depth, count in _CIFAR.items()
 }
+
+add_models(_MODELS)

@@ -11,9 +11,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import share, switch, whole, wholes
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_bool, check_fraction, check_int, check_ints
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.dense import activation_class, dense_head
 from lit_cnn.nn.init import init_weights
 
@@ -33,19 +33,18 @@ WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Stages of 3x3 convolutions, then dense layers. Input (N, C, H, W), logits (N, K).
 
-    Departure from the paper: the last map is averaged to ``pool_to`` pixels, so that other sizes than 224 go in
-    (torchvision does the same); at 224 pixels and 7 it changes nothing.
+    Departure from the paper: the last map is averaged to ``pool_to`` pixels, so that it takes other sizes than 224
+    (as in torchvision); at 224 pixels and 7 it changes nothing.
 
     Args:
         stages: convolutions per stage, for up to five stages.
         num_classes: K, number of logits.
         in_channels: channels of the image.
         batch_norm: BN between convolution and activation (not in the paper).
-        hidden: widths of the hidden dense layers, none for the CIFAR form. The notes use (4096, 2048) with
-            ``relu6`` and dropout 0.4, and (2048, 2048).
+        hidden: widths of the hidden dense layers, none for the CIFAR form.
         dropout: after each hidden dense layer.
         activation: ``relu`` or ``relu6`` (or ``sigmoid``, ``tanh``), in the dense layers as well.
-        pool_to: side of the map that the dense layers see.
+        pool_to: side of the map that the dense layers take.
         init: see ``lit_cnn.nn.init``. Without BN, ``normal`` does not train from 11 layers on (section 3.1).
     """
 
@@ -63,11 +62,11 @@ class VGG(nn.Module):
         init: str = "kaiming",
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels, pool_to=pool_to)
-        wholes(1, len(WIDTHS), stages=stages)
-        wholes(0, hidden=hidden)
-        share(dropout=dropout)
-        switch(batch_norm=batch_norm)
+        check_int(num_classes=num_classes, in_channels=in_channels, pool_to=pool_to)
+        check_ints(1, len(WIDTHS), stages=stages)
+        check_ints(0, hidden=hidden)
+        check_fraction(dropout=dropout)
+        check_bool(batch_norm=batch_norm)
         act = activation_class(activation)
         layers: list[nn.Module] = []
         channels = in_channels
@@ -80,14 +79,14 @@ class VGG(nn.Module):
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.idle = {} if hidden else {"dropout": "it has no hidden dense layers"}
+        self.unused_arguments = {} if hidden else {"dropout": "it has no hidden dense layers"}
         self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
         self.classifier = dense_head(
             channels * pool_to**2, hidden, num_classes, dropout=dropout, activation=activation
         )  # fmt: skip
         init_weights(self, init)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         # 64 x 112 x 112, 128 x 56 x 56, 256 x 28 x 28, 512 x 14 x 14, 512 x 7 x 7
         x = self.features(x)  # N x 512 x 7 x 7
@@ -95,7 +94,7 @@ class VGG(nn.Module):
         return self.classifier(x)  # N x K
 
 
-_row = partial(Row, paper="Simonyan and Zisserman 2014, Very deep CNNs, arXiv 1409.1556, table 1", year=2014)
+_row = partial(ModelInfo, paper="Simonyan and Zisserman 2014, Very deep CNNs, arXiv 1409.1556, table 1", year=2014)
 _TORCHVISION = {11: 132_863_336, 13: 133_047_848, 16: 138_357_544, 19: 143_667_240}
 _TORCHVISION_BN = {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248}
 # With BN and one dense layer, on 10 classes, as in github.com/kuangliu/pytorch-cifar.
@@ -105,23 +104,25 @@ _HAND = {7: 125_193_832, 9: 128_143_720}
 _HAND_BN = {7: 125_195_752, 9: 128_147_176}
 _HAND_CIFAR = {7: 1_558_026, 9: 4_509_450}
 
-MODELS: dict[str, Row] = {}
+_MODELS: dict[str, ModelInfo] = {}
 for _depth, _stages in STAGES.items():
     for _suffix, _norm, _published, _hand in (
         ("", False, _TORCHVISION, _HAND),
         ("_bn", True, _TORCHVISION_BN, _HAND_BN),
     ):
-        _twin = _depth in _published
-        MODELS[f"vgg{_depth}{_suffix}"] = _row(
+        _in_torchvision = _depth in _published
+        _MODELS[f"vgg{_depth}{_suffix}"] = _row(
             partial(VGG, _stages, batch_norm=_norm),
             parameters=(_published | _hand)[_depth],
-            source="torchvision" if _twin else "by hand",
-            torchvision=f"vgg{_depth}{_suffix}" if _twin else None,
+            source="torchvision" if _in_torchvision else "layer sums",
+            torchvision=f"vgg{_depth}{_suffix}" if _in_torchvision else None,
         )
-    MODELS[f"vgg{_depth}_cifar"] = _row(
+    _MODELS[f"vgg{_depth}_cifar"] = _row(
         partial(VGG, _stages, batch_norm=True, hidden=(), pool_to=1),
         image_size=32,
         num_classes=10,
         parameters=(_KUANGLIU | _HAND_CIFAR)[_depth],
-        source="kuangliu/pytorch-cifar" if _depth in _KUANGLIU else "by hand",
+        source="kuangliu/pytorch-cifar" if _depth in _KUANGLIU else "layer sums",
     )
+
+add_models(_MODELS)

@@ -1,4 +1,4 @@
-"""The dense end that older networks share."""
+"""Dense classifier heads, as in AlexNet and VGG."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def dense_head(
 
     Args:
         dropout_first: drop the inputs of each hidden layer instead of its outputs. It changes the numbering of the
-            layers, so the keys of the state dict, and what is dropped first.
+            layers and so the keys of the state dict.
     """
     layers: list[nn.Module] = []
     act = activation_class(activation)

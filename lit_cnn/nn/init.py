@@ -1,4 +1,4 @@
-"""Weight initialisations by name, so that a network takes one as an argument."""
+"""Weight initialisation schemes by name, for constructors that take one as an argument."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 def init_weights(model: nn.Module, scheme: str) -> None:
-    """Draw the weights of every convolution and dense layer of ``model`` anew, in place; norm layers are left alone.
+    """Initialise the weights of every convolution and dense layer of ``model``, in place; norm layers are skipped.
 
-    - ``torch``: what PyTorch's constructors drew (uniform, bound 1/sqrt(fan_in)); nothing is changed.
+    - ``torch``: keeps what PyTorch's constructors drew (uniform, bound 1/sqrt(fan_in)).
     - ``kaiming``: convolutions N(0, 2 / fan_out) (He et al. 2015, arXiv 1502.01852, section 2.2: the backward
       case, which keeps the size of gradients through ReLU); dense layers N(0, 0.01²), the usual choice.
-      It does not keep the size of signals where layers narrow: a 1x1 layer from 832 to 32 channels makes them 5 times
-      as large, and without batch norm they stay so.
+      It does not keep the size of activations where layers narrow: a 1x1 layer from 832 to 32 channels makes them 5
+      times as large, and without batch norm they stay so.
     - ``xavier``: uniform with variance 2 / (fan_in + fan_out) everywhere (Glorot and Bengio 2010, eq. 16).
     - ``normal``: N(0, 0.01²) everywhere (AlexNet, section 5).
 
-    Biases become 0 in all but ``torch``.
+    Biases become 0 in all schemes but ``torch``.
 
     Raises:
-        ValueError: the scheme has another name.
+        ValueError: another name.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"init must be one of {', '.join(SCHEMES)}, got {scheme!r}")

@@ -1,4 +1,4 @@
-"""A first layer computed from data instead of learnt."""
+"""Patch whitening: a first convolution computed from the data instead of learnt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class WhiteningConv2d(nn.Conv2d):
 
     Page 2018, "How to train your ResNet, part 8"; Jordan 2024, arXiv 2404.00498, section 3.2. Input (N, C, H, W),
     output (N, 2 * C * kernel², H - kernel + 1, W - kernel + 1). The weight has no gradient, the bias has one. Until
-    ``fit`` is called the weight is PyTorch's random one; afterwards it is part of the state dict as any other.
+    ``fit`` is called the weight is PyTorch's random one; it is part of the state dict either way.
 
     Args:
         in_channels: C.
@@ -25,10 +25,10 @@ class WhiteningConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor, eps: float = 5e-4) -> None:
-        """Set the weight from images (N, C, H, W), float, normalised as in training. 5,000 of them are enough.
+        """Compute the weight from float images (N, C, H, W), normalised as in training. 5,000 of them are enough.
 
         Args:
-            eps: added to the variances, so that directions without any are not blown up.
+            eps: added to the variances, so that directions without variance are not amplified.
         """
         kernel = self.kernel_size[0]
         size, count = self.weight[0].numel(), 0

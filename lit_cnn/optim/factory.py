@@ -1,4 +1,4 @@
-"""Optimizers by name, and the groups that their parameters come in."""
+"""Optimizers by name, and their parameter groups."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from torch.distributed.tensor import DTensor
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.optim.muon import Muon
 
-# What people mean by these two names. Every other name is taken from torch.optim with torch's own defaults.
+# Arguments for two common names. Every other name is a class of torch.optim with torch's own defaults.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {"momentum": 0.9, "nesterov": True}),
     "adamw": ("AdamW", {}),
 }
 
-FUSED = ("cpu", "cuda")  # devices whose fused updates torch documents
+FUSED_DEVICES = ("cpu", "cuda")  # whose fused updates torch documents
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
-    """Find a ``torch.optim`` class by its name, in any letter case."""
+    """Find a ``torch.optim`` class by its name, ignoring case.
+
+    Raises:
+        UserError: there is none.
+    """
     known = {
         n.lower(): c
         for n, c in vars(torch.optim).items()
         if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer
     }
-    known["muon"] = Muon  # torch's takes matrices only, and no network is made of these alone
+    known["muon"] = Muon  # torch's takes matrices only
     if name.lower() not in known:
         names = sorted(c.__name__ for c in known.values())
         raise UserError(f"unknown optimizer {name!r}{nearest(name, names) or ';'} known: {', '.join(names)}")
@@ -45,23 +49,24 @@ def build_optimizer(
     args: dict[str, Any],
     decay_norm_and_bias: bool,
     fused: bool = False,
-    stops: Mapping[str, float] | None = None,
+    lr_stop: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """Build an optimizer over the parameters that train.
+    """Build an optimizer over the trainable parameters.
 
     Args:
-        model: parameters with ``requires_grad=False`` are left out.
+        model: parameters with ``requires_grad=False`` are skipped.
         name: ``sgd`` (momentum 0.9, Nesterov), ``adamw``, ``muon`` (this project's), or any class of ``torch.optim``.
         lr: learning rate.
-        weight_decay: weight decay; ignored with a clear error by optimizers that have none.
-        args: further keyword arguments of the class; they win over a preset's.
-        decay_norm_and_bias: also decay biases and normalisation weights (all one-dimensional parameters).
-        stops: for parts of parameter names, the epoch at which those parameters' learning rate has come down to 0; it
-            is noted in their group as ``stop``.
-        fused: update all parameters in one kernel where the class and the device can, and ``args`` say nothing else.
+        weight_decay: weight decay; refused by optimizers that have none.
+        args: further keyword arguments of the class; they override a preset's.
+        decay_norm_and_bias: also decay biases and normalization weights (all one-dimensional parameters).
+        fused: update all parameters in one kernel where the class and the devices support it, unless ``args`` choose
+            an implementation.
+        lr_stop: for parts of parameter names, the epoch at which the learning rate of those parameters has fallen to
+            0; their group has it as ``stop``.
 
     Raises:
-        UserError: for an unknown optimizer or argument.
+        UserError: for an unknown optimizer, a wrong argument, or nothing to train.
     """
     cls = optimizer_class(PRESETS.get(name.lower(), (name, {}))[0])
     accepted = [p for p in inspect.signature(cls).parameters if p not in ("params", "lr", "weight_decay")]
@@ -75,55 +80,55 @@ def build_optimizer(
     if "weight_decay" in inspect.signature(cls).parameters:
         options["weight_decay"] = weight_decay
     elif weight_decay:
-        raise UserError(f"optimizer {cls.__name__} has no weight decay: set --model.weight_decay 0")
+        raise UserError(f"optimizer {cls.__name__} has no weight decay: set `model.weight_decay=0`")
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
-        raise UserError("nothing to train: --model.freeze froze every parameter of the backbone")
+        raise UserError("nothing to train: `model.freeze` froze every parameter of the backbone")
     if fused and "fused" in accepted and not args.keys() & {"fused", "foreach", "differentiable", "capturable"}:
         options["fused"] = all(
-            # parts of weights (fsdp) have no fused update on the CPU (torch 2.14)
-            p.device.type in FUSED and p.dtype == torch.float32 and not isinstance(p, DTensor)
+            # sharded weights (fsdp) have no fused update on the CPU (torch 2.14)
+            p.device.type in FUSED_DEVICES and p.dtype == torch.float32 and not isinstance(p, DTensor)
             for p in trainable
         )
-    groups = _groups(model, decay_norm_and_bias or not weight_decay, stops or {})
+    groups = _param_groups(model, decay_norm_and_bias or not weight_decay, lr_stop or {})
     try:
         return cls(groups, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer {cls.__name__} refused its settings: {error}") from error
 
 
-def _groups(model: nn.Module, decay_all: bool, stops: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Trainable parameters, grouped by what they share: decay or not, and when they stop."""
+def _param_groups(model: nn.Module, decay_all: bool, lr_stop: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Trainable parameters, grouped by weight decay and the epoch at which they stop."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    for part, epoch in stops.items():
+    for part, epoch in lr_stop.items():
         if epoch <= 0:
-            raise UserError(f"model.lr_stop: {part!r} stops at epoch {epoch}: give one above 0, or freeze it")
+            raise UserError(f"`model.lr_stop`: {part!r} stops at epoch {epoch}: give one above 0, or freeze it")
         if not any(part in name for name, _ in named):
-            raise UserError(f"model.lr_stop: no parameter that trains has {part!r} in its name")
+            raise UserError(f"`model.lr_stop`: no trainable parameter has {part!r} in its name")
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in sorted(named, key=lambda item: not decay_all and item[1].ndim <= 1):
-        stop = min((epoch for part, epoch in stops.items() if part in name), default=math.inf)
+        stop = min((epoch for part, epoch in lr_stop.items() if part in name), default=math.inf)
         plain = not decay_all and parameter.ndim <= 1
         own = ({"weight_decay": 0.0} if plain else {}) | ({"stop": stop} if stop < math.inf else {})
         groups.setdefault((stop, plain), {"params": [], **own})["params"].append(parameter)
     return list(groups.values())
 
 
-def scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Multiply every learning rate by ``factor``, but for those that are a share of the weights' size (Muon's)."""
+def scale_lrs(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Multiply every learning rate by ``factor``, except Muon's of filters, which is a share of the weights' size."""
     for group in optimizer.param_groups:
         if group.get("kind") != "muon":
             group["lr"] *= factor
 
 
-def match_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Lay restored state out in memory as its parameters are.
+def match_memory_formats(optimizer: torch.optim.Optimizer) -> None:
+    """Convert restored optimizer state to the strides (memory format) of its parameters.
 
-    Fused updates on the CPU walk through memory and look at no strides (torch 2.14): with ``channels_last`` changed
-    between two parts of a run they would pair each weight with another one's momentum.
+    Fused updates on the CPU iterate over memory and ignore strides (torch 2.14): when a resumed run has another
+    ``channels_last``, they would pair each weight with another one's momentum.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
-            if alike and value.stride() != parameter.stride():
+            same_shape = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if same_shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

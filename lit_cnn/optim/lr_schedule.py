@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the optimizer step."""
+"""Learning-rate schedules, pure functions of the optimizer step, and learning rates after a resume."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from lit_cnn.errors import UserError
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "linear"]
 
 
-def check_rates(settings: Mapping[str, Any]) -> None:
+def check_lr_settings(settings: Mapping[str, Any]) -> None:
     """Refuse learning-rate settings of the model that make no sense.
+
+    Args:
+        settings: of the model: lr, lr_base_size, lr_warmup_epochs, lr_min, lr_step_size.
 
     Raises:
         UserError: naming the setting.
@@ -23,28 +26,28 @@ def check_rates(settings: Mapping[str, Any]) -> None:
     lr, base, warmup = settings["lr"], settings["lr_base_size"], settings["lr_warmup_epochs"]
     low, step_size = settings["lr_min"], settings["lr_step_size"]
     if lr == "auto":
-        raise UserError("model.lr is auto: lit-cnn fit finds a number, here give one")
+        raise UserError("`model.lr=auto` is resolved by lit-cnn fit only: give a number here")
     if lr <= 0:
-        raise UserError(f"model.lr must be positive, got {lr}")
+        raise UserError(f"`model.lr` must be positive, got {lr}")
     if base is not None and base < 1:
-        raise UserError(f"model.lr_base_size is {base}: it must be at least 1 image; 256 is usual")
+        raise UserError(f"`model.lr_base_size` is {base}: it must be at least 1 image; 256 is usual")
     if warmup < 0 or low < 0 or low > lr or step_size < 1:
         raise UserError(
-            f"model.lr_warmup_epochs {warmup} must be at least 0, model.lr_min {low} between 0 and model.lr, "
-            f"model.lr_step_size {step_size} at least 1"
+            f"`model.lr_warmup_epochs={warmup}` must be at least 0, `model.lr_min={low}` between 0 and `model.lr`, "
+            f"`model.lr_step_size={step_size}` at least 1"
         )
 
 
 def build_scheduler(
     optimizer: torch.optim.Optimizer, settings: Mapping[str, Any], total: int, per_epoch: float
 ) -> LambdaLR:
-    """The schedule of a run, which moves at every optimizer step.
+    """The learning-rate scheduler of a run, stepped at every optimizer step.
 
     Args:
-        optimizer: groups with a ``stop`` (an epoch) go down to 0 until then, in a straight line.
+        optimizer: groups with a ``stop`` (an epoch) fall linearly to 0 until then.
         settings: of the model: lr, lr_scheduler, lr_warmup_epochs, lr_step_size, lr_gamma, lr_min.
         total: optimizer steps of the run.
-        per_epoch: and of an epoch.
+        per_epoch: optimizer steps of an epoch.
     """
     schedule = Schedule(
         settings["lr_scheduler"],
@@ -55,7 +58,7 @@ def build_scheduler(
         floor=settings["lr_min"] / settings["lr"],
     )
 
-    # the lambda keeps the schedule's settings out of the checkpoint: on resume those of now count
+    # a lambda, as LambdaLR stores no lambdas in checkpoints: a resumed run uses its own settings
     def factor(stop: float | None) -> Callable[[int], float]:
         if stop is None:
             return lambda step: schedule(step)
@@ -66,22 +69,22 @@ def build_scheduler(
 
 
 def group_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """What each parameter group was built with."""
+    """Settings of each parameter group, such as lr and weight_decay."""
     return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
 
 
-def restore_settings(optimizer: torch.optim.Optimizer, scheduler: LambdaLR, settings: list[dict[str, Any]]) -> None:
-    """Let the settings of a run win over those that a checkpoint restored.
+def apply_group_settings(optimizer: torch.optim.Optimizer, scheduler: LambdaLR, settings: list[dict[str, Any]]) -> None:
+    """Override the parameter-group settings that a checkpoint restored by those of this run.
 
-    Without a change the numbers computed here are the restored ones, bit for bit.
+    If nothing was changed, the learning rates computed here are the restored ones, bit for bit.
 
     Args:
         optimizer: restored.
         scheduler: restored.
-        settings: what ``group_settings`` said of the optimizer when it was built.
+        settings: what :func:`group_settings` returned when the optimizer was built.
     """
-    for group, fresh in zip(optimizer.param_groups, settings, strict=True):
-        group.update(fresh, initial_lr=fresh["lr"])
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own, initial_lr=own["lr"])
     scheduler.base_lrs = [group["lr"] for group in settings]
     for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
         group["lr"] = base * factor(scheduler.last_epoch)  # LambdaLR's own formula; last_epoch counts steps here
@@ -92,15 +95,15 @@ class Schedule:
     """Learning-rate factor at optimizer step ``t``, a pure function: resuming needs only ``t``.
 
     After a linear warm-up over ``warmup`` steps (from 1/warmup to 1), with u in [0, 1] the share of the remaining
-    steps already done:
+    steps that are done:
 
     - ``constant``: 1
     - ``step``: gamma ** (number of whole ``step_size`` since step 0)
     - ``cosine``: floor + (1 - floor) (1 + cos(pi u)) / 2   (Loshchilov & Hutter, "SGDR", 2017, equation 5)
     - ``linear``: 1 - (1 - floor) u
-    - ``one_cycle``: from 1/25 up to 1 over the first 30% of all steps, down to 1/250,000, both along a half cosine
-      (Smith & Topin, "Super-convergence", 2018, in torch.optim.lr_scheduler.OneCycleLR's form). It brings its own
-      warm-up, so ``warmup`` replaces the 30% when it is set.
+    - ``one_cycle``: from 1/25 up to 1 over the first 30% of all steps, down to 1/250,000, each along a half cosine
+      (Smith & Topin, "Super-convergence", 2018, in torch.optim.lr_scheduler.OneCycleLR's form). It has its own
+      warm-up, whose 30% ``warmup`` replaces where it is set.
 
     Args:
         name: one of the above.

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Of a quintic that pushes singular values towards 1 with few steps; they end between about 0.7 and 1.2.
+# Of a quintic that moves singular values towards 1 in few steps; they end between about 0.7 and 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalized(matrix: Tensor, steps: int) -> Tensor:
-    """U V^T of the singular value decomposition of ``matrix`` (rows, columns), nearly; bfloat16, same shape.
+def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
+    """Approximate U V^T of the singular value decomposition of ``matrix`` (rows, columns); bfloat16, same shape.
 
     Newton-Schulz iteration, stable in bfloat16: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
     networks" (kellerjordan.github.io/posts/muon).
@@ -30,23 +30,26 @@ def orthogonalized(matrix: Tensor, steps: int) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Filters (N, C, H, W) move by the orthogonalised momentum of their matrix (N, C H W); all else by Nesterov SGD.
+    """Muon for filters (N, C, H, W): the orthogonalized momentum of their matrix (N, C H W); Nesterov SGD otherwise.
 
     As airbench94 in its version with Muon: before each update a filter bank is scaled to a norm of sqrt(N), so that
     ``lr`` is relative to the weights' size. torch.optim.Muon takes matrices only.
 
-    Learning rates of SGD are those of a loss that is the mean over a batch.
+    The learning rates of SGD are for a loss that is the mean over a batch.
 
     Args:
         params: parameters, or groups of them; each group is split by the number of dimensions.
         lr: of the filters, as a share of their size.
         momentum: of the filters.
-        weight_decay: share of all other weights that goes at each step at the peak learning rate; the filters have a
-            fixed norm.
+        weight_decay: share of all other weights that is removed at each step at the peak learning rate; the filters
+            have a fixed norm.
         head_lr: of matrices, such as a classifier's.
         bias_lr: of vectors, such as biases.
-        sgd_momentum: of both.
+        sgd_momentum: of matrices and vectors.
         steps: Newton-Schulz steps.
+
+    Raises:
+        ValueError: for a setting out of range.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Muon(torch.optim.Optimizer):
         if weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {weight_decay}")
         if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
+            raise ValueError(f"steps must be an integer of at least 1, got {steps}")
         groups: list[dict[str, Any]] = []
         for given in params:
             group: dict[str, Any] = dict(given) if isinstance(given, dict) else {"params": [given]}
@@ -87,7 +90,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update; returns what ``closure`` returned."""
+        """Update the parameters; returns what ``closure`` returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -109,5 +112,5 @@ class Muon(torch.optim.Optimizer):
         direction = gradient.add(buffer, alpha=momentum)  # Nesterov's
         if filters:
             parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
-            direction = orthogonalized(direction.flatten(1), group["steps"]).reshape(parameter.shape)
+            direction = orthogonalize(direction.flatten(1), group["steps"]).reshape(parameter.shape)
         parameter.add_(direction, alpha=-group["lr"])

@@ -1,4 +1,4 @@
-"""Confusion matrices as a table and as pictures that can be read from 2 classes to some hundred."""
+"""Confusion matrices as a table and as figures, readable from 2 classes to some hundred."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lit_cnn.callbacks.curves import save_figure
+from lit_cnn.results.curves import save_figure
 
 # Families with Chinese, Japanese or Korean letters, which matplotlib's own DejaVu Sans lacks.
 CJK_FAMILIES: tuple[str, ...] = (
@@ -25,7 +25,7 @@ LONGEST_NAME = 24  # letters of a class name on an axis
 
 
 def confusion_counts(target: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count (true, predicted) pairs: int64 (K, K), true classes on rows. Targets below 0 are unknown, and left out."""
+    """Count (true, predicted) pairs: int64 (K, K), true classes on rows. Targets below 0 are unknown, and skipped."""
     known = target >= 0
     pairs = target[known] * num_classes + predicted[known]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -48,7 +48,7 @@ def plot_confusion(
         counts: Number of images of each (true, predicted) pair.
         names: The K class names.
         path: PNG to write.
-        title: Heads the picture.
+        title: Title of the figure.
         normalize: Show each row as shares of its true class. Classes without images have an empty row.
     """
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Mixup and CutMix on a whole batch, drawn for every sample by itself."""
+"""Mixup and CutMix on a batch, with random draws of its own for every sample."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lit_cnn.tasks.losses import soft_targets
 
 
 class Mixer:
-    """Blend every sample of a batch with a random other one.
+    """Mixup and CutMix: blend every sample of a batch with another one, drawn at random.
 
     Mixup (Zhang et al., "mixup: Beyond empirical risk minimization", 2018) blends pixels, CutMix (Yun et al.,
-    "CutMix", 2019, section 3.1) pastes a box. With both on, each sample takes one of them by a fair coin.
+    "CutMix", 2019, section 3.1) pastes a box. With both on, each sample draws one of them with equal probability.
 
-    Random numbers come from torch's global CPU generator, which the task reseeds at every step; they do not depend
-    on the device.
+    Random numbers come from torch's global CPU generator, which the task seeds at every step, so they do not depend on
+    the device.
 
     Args:
         mixup_alpha: parameter of Beta(alpha, alpha) for mixup; 0 turns it off.
@@ -27,7 +27,7 @@ class Mixer:
     def __init__(self, mixup_alpha: float, cutmix_alpha: float, num_classes: int) -> None:
         for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
             if alpha < 0:
-                raise UserError(f"{name} must be 0 (off) or positive, got {alpha}")
+                raise UserError(f"`model.{name}` must be 0 (off) or positive, got {alpha}")
         self.mixup_alpha = mixup_alpha
         self.cutmix_alpha = cutmix_alpha
         self.num_classes = num_classes
@@ -36,7 +36,7 @@ class Mixer:
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix.
+        """Mix a batch.
 
         Args:
             image: float (N, C, H, W).
@@ -51,12 +51,12 @@ class Mixer:
         keep = torch.ones(n)  # share of the sample's own label
         if self.mixup_alpha > 0:
             keep = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha).sample((n,))
-        pixels = keep.view(n, 1, 1).expand(n, height, width)  # share of the sample's own value, pixel by pixel
+        pixels = keep.view(n, 1, 1).expand(n, height, width)  # share of its own value, per pixel
         if self.cutmix_alpha > 0:
             lam = torch.distributions.Beta(self.cutmix_alpha, self.cutmix_alpha).sample((n,))
             outside = 1.0 - _boxes(lam, height, width)
             pixels = torch.where(use_cutmix.view(n, 1, 1), outside, pixels)
-            # a box that sticks out of the image covers less than 1 - lam: the labels follow the real area
+            # a box cut at the borders covers less than 1 - lam: labels follow the area that it does cover
             keep = torch.where(use_cutmix, outside.mean((1, 2)), keep)
         pixels = pixels.unsqueeze(1).to(image)
         keep = keep.to(image.device).view(n, 1)
@@ -71,14 +71,14 @@ class Mixer:
 
 
 def _boxes(lam: Tensor, height: int, width: int) -> Tensor:
-    """Masks float (N, H, W), 1 inside a box of area (1 - lam) around a random centre, cut at the borders."""
+    """Masks float (N, H, W): 1 inside a box of area (1 - lam) H W around a random center, cut at the borders."""
     n = len(lam)
     side = (1 - lam).sqrt()
     y, x = torch.rand(n) * height, torch.rand(n) * width
     rows, columns = torch.arange(height).view(1, height, 1), torch.arange(width).view(1, 1, width)
 
-    def inside(position: Tensor, centre: Tensor, length: Tensor) -> Tensor:
-        low = (centre - length / 2).round().view(n, 1, 1)
-        return (position >= low) & (position < (centre + length / 2).round().view(n, 1, 1))
+    def inside(position: Tensor, center: Tensor, length: Tensor) -> Tensor:
+        low = (center - length / 2).round().view(n, 1, 1)
+        return (position >= low) & (position < (center + length / 2).round().view(n, 1, 1))
 
     return (inside(rows, y, side * height) & inside(columns, x, side * width)).float()

@@ -1,4 +1,4 @@
-"""Test-time averaging: the mean of a network's logits over mirrored and shifted copies of each image."""
+"""Test-time augmentation (TTA): the mean of a network's logits over mirrored and shifted copies of each image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 TTAName = Literal["none", "flip", "flip_shift"]
 
 
-def averaged(network: Callable[[Tensor], Tensor], image: Tensor, how: TTAName) -> Tensor:
-    """Logits of images float (N, C, H, W), as float32 (N, K).
+def average_logits(network: Callable[[Tensor], Tensor], image: Tensor, how: TTAName) -> Tensor:
+    """Logits float32 (N, K) of images float (N, C, H, W), averaged over copies of each image.
 
     Jordan 2024, arXiv 2404.00498, section 3.5, as airbench94 evaluates:
 

@@ -1,4 +1,4 @@
-"""Settings that are ``auto``: found by a run's first process, taken over by the others and by later commands."""
+"""Resolve settings that are ``auto`` on rank zero and share them with the other ranks, or take a checkpoint's."""
 
 from __future__ import annotations
 
@@ -14,74 +14,74 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from lit_cnn.checkpoint.record import Record
-from lit_cnn.cli import checkpoint_argument
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
+from lit_cnn.utils.rank import is_rank_zero
 
 AUTO = "auto"
 
 
-def settled(
+def resolve_auto(
     setting: str,
     trainer: Namespace,
-    record: Record | None,
-    stored: Callable[[Record], Any],
+    record: CheckpointRecord | None,
+    stored: Callable[[CheckpointRecord], Any],
     search: Callable[[], tuple[Any, str]],
 ) -> str:
-    """The value in the place of ``auto``; one line says which and why.
+    """The value that replaces ``auto``; prints one line with it and the reason.
 
-    With a checkpoint it is that of the checkpoint's run: a resumed run repeats it, and an evaluation needs no search.
+    With a checkpoint it is the value of the checkpoint's run: a resumed run repeats it, an evaluation needs no search.
 
     Args:
         setting: its name, such as ``data.batch_size``.
         trainer: the trainer's settings.
         record: the checkpoint that the command starts from, if any.
-        stored: the value that a checkpoint's run had.
-        search: finds the value and says why it is that one.
+        stored: returns the value of a checkpoint's run.
+        search: finds a value; returns it with the reason.
 
     Raises:
-        UserError: see :func:`agree`.
+        UserError: see :func:`share_choice`.
     """
     if record is not None:
         value, why = str(stored(record)), f"that of {record.path}; auto searches for new training runs only"
     else:
-        value, why = agree(setting, trainer, search)
-    if checkpoint_argument.is_first_process():
-        print(f"{setting.rpartition('.')[2].replace('_', ' ')} auto: {value} ({why})")
+        value, why = share_choice(setting, trainer, search)
+    say(f"{setting.rpartition('.')[2].replace('_', ' ')} auto: {value} ({why})")
     return value
 
 
-def agree(setting: str, trainer: Namespace, search: Callable[[], tuple[Any, str]]) -> tuple[str, str]:
-    """What the first process of the run finds, in all processes that Lightning starts, and why (there only).
+def share_choice(setting: str, trainer: Namespace, search: Callable[[], tuple[Any, str]]) -> tuple[str, str]:
+    """Search on rank zero and share the value with all ranks that Lightning launches; the reason stays on rank zero.
 
-    An environment variable hands it over, since Lightning starts the other processes from the first one.
+    The value is shared by an environment variable, as Lightning launches the other ranks from rank zero.
 
     Args:
         setting: its name, such as ``data.batch_size``.
         trainer: the trainer's settings.
-        search: finds the value and says why it is that one.
+        search: finds a value; returns it with the reason.
 
     Raises:
-        UserError: in processes that something else started, which cannot tell each other what they found.
+        UserError: something else launched the ranks, so they do not share an environment.
     """
     variable = "LIT_CNN_" + setting.rpartition(".")[2].upper()
-    if not checkpoint_argument.is_first_process():
+    if not is_rank_zero():
         if variable not in os.environ:
-            raise _outside(setting)
+            raise _cannot_share(setting)
         return os.environ[variable], ""
     environments = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
-    elsewhere = any(e.detect() and e().world_size() > 1 for e in environments)
-    # Lightning too sets LOCAL_RANK when it starts processes, but only after a value was found
-    by_hand = "LOCAL_RANK" in os.environ and variable not in os.environ
-    if trainer.num_nodes > 1 or elsewhere or by_hand:
-        raise _outside(setting)
+    external = any(e.detect() and e().world_size() > 1 for e in environments)
+    # Lightning sets LOCAL_RANK too when it launches ranks, but only after a value was found
+    external |= "LOCAL_RANK" in os.environ and variable not in os.environ
+    if trainer.num_nodes > 1 or external:
+        raise _cannot_share(setting)
     value, why = search()
     os.environ[variable] = str(value)
     return str(value), why
 
 
-def _outside(setting: str) -> UserError:
+def _cannot_share(setting: str) -> UserError:
     return UserError(
-        f"--{setting} auto cannot be agreed on by processes that torchrun, SLURM or the like started: find it with "
-        "lit-cnn fit on one device, and give them what it says"
+        f"`{setting}=auto` cannot be shared among processes that torchrun, SLURM or the like started: run lit-cnn fit "
+        "on one device to find a value, and set it"
     )

@@ -1,4 +1,4 @@
-"""``--data.batch_size auto``: the largest batch that fits into memory, found before a training run is built."""
+"""Batch-size finder (``data.batch_size: auto``): the largest batch that fits, found before a training run is built."""
 
 from __future__ import annotations
 
@@ -12,208 +12,215 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from lit_cnn.checkpoint.record import Record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import trial
-from lit_cnn.tuner.auto import AUTO, settled
-from lit_cnn.tuner.trial import Enough, without_trace
+from lit_cnn.tuner.auto import AUTO, resolve_auto
+from lit_cnn.tuner.trial import StopTrial
 from lit_cnn.utils import memory
+from lit_cnn.utils.oom import is_out_of_memory
 
-MOST = 1024  # beyond it, larger batches are hardly faster
-LEAST = 2  # batch normalisation needs two
-SHARE = 8  # an epoch has at least so many steps
-CPU_MARGIN = 0.8  # share of the free memory to plan with: the estimate is linear, other programs come and go
+MAX_BATCH_SIZE = 1024  # larger batches are hardly faster
+MIN_BATCH_SIZE = 2  # batch normalization needs two
+MIN_STEPS = 8  # of an epoch
+CPU_MARGIN = 0.8  # share of the free memory to use: the estimate is linear, other programs come and go
 GPU_MARGIN = 0.95  # of a GPU's memory: what a run needs varies a little from step to step
-GROWTH = 32 * 2**20  # bytes; less between two batch sizes says nothing
+NOISE = 32 * 2**20  # bytes; a smaller difference between two batch sizes is not significant
 
 
-def settle(config: Namespace, record: Record | None) -> None:
-    """Put a number in the place of ``data.batch_size: auto``, and say which.
+def resolve(config: Namespace, record: CheckpointRecord | None) -> None:
+    """Replace ``data.batch_size: auto`` by a number, and print it with the reason.
 
     Raises:
-        UserError: where nothing can be searched, or no batch fits.
+        UserError: the search is not supported here, or no batch fits.
     """
     settings = config.data.init_args
     if settings.get("batch_size") == AUTO:
         settings.batch_size = int(
-            settled("data.batch_size", config.trainer, record, _stored, lambda: without_trace(lambda: _search(config)))
+            resolve_auto(
+                "data.batch_size",
+                config.trainer,
+                record,
+                _stored,
+                lambda: trial.isolated_trial(lambda: _search(config)),
+            )
         )
 
 
-def _stored(record: Record) -> int:
+def _stored(record: CheckpointRecord) -> int:
     stored = record.config["data"]["init_args"].get("batch_size")
     if not isinstance(stored, int):
-        raise UserError(f"{record.path} names no batch size: give --batch-size a number instead of auto")
+        raise UserError(f"{record.path} has no batch size: give `data.batch_size` a number instead of auto")
     return stored
 
 
 def _search(config: Namespace) -> tuple[int, str]:
-    """The number, and why it is that one."""
-    device, processes = trial.layout("data.batch_size", config.trainer)
+    """The batch size, and the reason for it."""
+    device, world_size = trial.device_and_world_size("data.batch_size", config.trainer)
     if device.type == "cpu" and memory.resource is None:
-        raise UserError("--data.batch_size auto cannot measure memory on this system: give a number")
-    data = trial.data(config)
-    data.batch_size = LEAST
-    images = len(data.train_dataloader().rows)
-    most = max(LEAST, _power_of_two(min(MOST, images // processes // SHARE)))
-    growth = CPUGrowth(most, processes) if device.type == "cpu" else GPUGrowth(most, processes, device)
-    number = _try(trial.trainer(config.trainer, device, callbacks=[growth], max_epochs=1), config, data, growth)
-    if number < most:
-        return number, f"largest power of two that fits {growth.limit}; the learning rate stays as it is"
-    if most == MOST:
-        return number, f"the most that auto takes; it fits {growth.limit}; the learning rate stays as it is"
-    part = f"an eighth of the {images:,} training images" + (f" for each of {processes} processes" * (processes > 1))
-    return number, f"largest power of two up to {part}; it fits {growth.limit}; the learning rate stays as it is"
+        raise UserError("`data.batch_size=auto` cannot measure memory on this system: give a number")
+    data = trial.build_data(config)
+    data.batch_size = MIN_BATCH_SIZE
+    images = len(data.train_dataloader().indices)
+    largest = max(MIN_BATCH_SIZE, _power_of_two(min(MAX_BATCH_SIZE, images // world_size // MIN_STEPS)))
+    probe = CPUMemoryProbe(largest, world_size) if device.type == "cpu" else GPUMemoryProbe(largest, world_size, device)
+    size = _try(trial.build_trainer(config.trainer, device, callbacks=[probe], max_epochs=1), config, data, probe)
+    if size < largest:
+        return size, f"largest power of two that fits {probe.limit}; the learning rate is not changed"
+    if largest == MAX_BATCH_SIZE:
+        return size, f"the largest that auto tries; it fits {probe.limit}; the learning rate is not changed"
+    part = f"an eighth of the {images:,} training images" + (f" for each of {world_size} processes" * (world_size > 1))
+    return size, f"largest power of two up to {part}; it fits {probe.limit}; the learning rate is not changed"
 
 
-def _try(trainer: Trainer, config: Namespace, data: ImageDataModule, growth: Growth) -> int:
-    """Train on growing batches until enough is known."""
-    # fresh weights that nothing will move far, for they learn from noise
-    model = trial.model(config, data, lr=1e-12, weights=None)
-    model.resumes = True  # weights made from the data or a file need no memory of their own
+def _try(trainer: Trainer, config: Namespace, data: ImageDataModule, probe: MemoryProbe) -> int:
+    """Train on growing batches until the probe stops the trial; returns the largest size that fits."""
+    # a learning rate that leaves the weights where they are, as the batches are noise
+    model = trial.build_model(config, data, lr=1e-12, weights=None)
+    model.resumes = True  # weights from the data or a file take no further memory
     try:
-        trial.fit(trainer, model, Growing(data, growth.sizes))
+        trial.fit(trainer, model, GrowingBatches(data, probe.sizes))
     except Exception as error:
-        if not memory.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        growth.failed()
-    if growth.number < LEAST:
+        probe.out_of_memory()
+    if probe.fits < MIN_BATCH_SIZE:
         raise UserError(
-            f"not even a batch of {LEAST} images fits {growth.limit}: try --amp, a smaller --img-size or another "
-            "--model.backbone"
+            f"not even a batch of {MIN_BATCH_SIZE} images fits {probe.limit}: try `trainer.precision=bf16-mixed`, a "
+            "smaller `data.image_size` or another `model.backbone`"
         )
-    return growth.number
+    return probe.fits
 
 
-class Growth(Callback, ABC):
-    """Watch training steps on growing batches.
+class MemoryProbe(Callback, ABC):
+    """Measure the memory of training steps on growing batches.
 
     Args:
-        most: largest batch size to try.
-        processes: how many the run has.
+        largest: largest batch size to try.
+        world_size: number of ranks of the run.
 
     Attributes:
-        sizes: batch sizes in order; the first one twice, since optimizers take their memory in the first step.
-        number: largest batch size known to fit, 0 before.
-        limit: into what, in words.
+        sizes: batch sizes in order; the first one twice, since optimizers allocate their state in the first step.
+        fits: largest batch size known to fit, 0 before the first.
+        limit: the memory that it has to fit into, for messages.
     """
 
-    def __init__(self, most: int, processes: int) -> None:
-        self.sizes = [LEAST] + [2**power for power in range(1, most.bit_length())]
-        self.most, self.processes, self.number, self.limit = most, processes, 0, ""
+    def __init__(self, largest: int, world_size: int) -> None:
+        self.sizes = [MIN_BATCH_SIZE] + [2**power for power in range(1, largest.bit_length())]
+        self.largest, self.world_size, self.fits, self.limit = largest, world_size, 0, ""
         self._steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Several processes keep a second copy of the gradients, to exchange them."""
-        if self.processes > 1:
+        """Allocate a second copy of the gradients where the run has several ranks, as ddp's buckets do."""
+        if self.world_size > 1:
             self._buckets = [torch.zeros_like(p) for p in pl_module.parameters() if p.requires_grad]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Judge the size just tried.
+        """Measure the size just tried.
 
         Raises:
-            Enough: when no other needs to be tried.
+            StopTrial: no other size has to be tried.
         """
         self._steps += 1
         size = len(batch.target)
-        if self._steps > 1 and (not self.goes_on(size) or size == self.most):
-            raise Enough
+        if self._steps > 1 and (not self.try_next(size) or size == self.largest):
+            raise StopTrial
 
     @abstractmethod
-    def goes_on(self, size: int) -> bool:
-        """Note what a step on ``size`` images took; whether the next size may be tried."""
+    def try_next(self, size: int) -> bool:
+        """Record the memory of a step on ``size`` images; returns whether to try the next size."""
 
-    def failed(self) -> None:
-        """A step ran out of memory."""
+    def out_of_memory(self) -> None:
+        """Called when a step ran out of memory."""
 
 
-class GPUGrowth(Growth):
-    """Where running out of memory is an error like others: try until it happens."""
+class GPUMemoryProbe(MemoryProbe):
+    """For devices where running out of memory raises an error: try until it does."""
 
-    def __init__(self, most: int, processes: int, device: torch.device) -> None:
-        super().__init__(most, processes)
+    def __init__(self, largest: int, world_size: int, device: torch.device) -> None:
+        super().__init__(largest, world_size)
         self.device = device
         self.limit = f"on {device}"
 
-    def goes_on(self, size: int) -> bool:
-        """Take ``size``, unless it left hardly anything free."""
+    def try_next(self, size: int) -> bool:
+        """Accept ``size`` unless it leaves hardly any memory free."""
         if self.device.type == "cuda":
             total = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
             if torch.cuda.max_memory_allocated(self.device) > GPU_MARGIN * total:
-                self.failed()
+                self.out_of_memory()
                 return False
-        self.number = size
+        self.fits = size
         return True
 
-    def failed(self) -> None:
-        """The size after the last good one is too large."""
-        self.limit = f"on {self.device}, {2 * self.number or LEAST} is too large"
+    def out_of_memory(self) -> None:
+        """The size after the last that fits is too large."""
+        self.limit = f"on {self.device}, {2 * self.fits or MIN_BATCH_SIZE} is too large"
 
 
-class CPUGrowth(Growth):
-    """Where running out of memory ends the process, or slows the machine to a crawl: measure small batches, compute.
+class CPUMemoryProbe(MemoryProbe):
+    """For the CPU, where running out of memory kills the process: extrapolate from small batches.
 
-    Memory taken grows by a fixed amount per image once the batch is more than a few. Peaks only ever rise, so two
-    rises in a row mean that both came from the last batches and not from something before.
+    Memory grows by a fixed amount per image once a batch has more than a few. Peaks never fall, so two rises in a row
+    show that both came from the last batches and not from something before.
     """
 
-    def __init__(self, most: int, processes: int) -> None:
-        super().__init__(most, processes)
-        self.peaks: list[tuple[int, int]] = []  # batch size, bytes above the start
+    def __init__(self, largest: int, world_size: int) -> None:
+        super().__init__(largest, world_size)
+        self.peaks: list[tuple[int, int]] = []  # batch size, peak bytes above the start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on the batches alone count: model and data are there."""
+        """Measure the baseline, with model and data allocated, and the memory there is for batches."""
         gc.collect()
-        memory.forget_peak()
+        memory.reset_peak()
         self.before = memory.used()
-        self.budget = int(memory.available() / self.processes * CPU_MARGIN)
-        self.limit = f"in {memory.shown(self.budget)}, {CPU_MARGIN:.0%} of the free memory"
-        if self.processes > 1:
-            self.limit += f" shared by {self.processes} processes"
+        self.budget = int(memory.available() / self.world_size * CPU_MARGIN)
+        self.limit = f"in {memory.format_bytes(self.budget)}, {CPU_MARGIN:.0%} of the free memory"
+        if self.world_size > 1:
+            self.limit += f" shared by {self.world_size} processes"
         super().on_train_start(trainer, pl_module)
 
-    def goes_on(self, size: int) -> bool:
-        """Measure; go on while the rise per image is not clear yet and the next size is safe to try."""
-        if not self.peaks:  # gradients and the optimizer's state are there by now
+    def try_next(self, size: int) -> bool:
+        """Try the next size while the memory per image is not clear yet and the next size is safe."""
+        if not self.peaks:  # with gradients and optimizer state
             self.fixed = memory.used() - self.before
         self.peaks.append((size, memory.peak() - self.before))
-        self.number, clear = largest(self.peaks, self.fixed, self.budget, self.most)
+        self.fits, clear = largest_fitting(self.peaks, self.fixed, self.budget, self.largest)
         return not clear
 
 
-def largest(peaks: Sequence[tuple[int, int]], fixed: int, budget: int, most: int) -> tuple[int, bool]:
-    """The largest batch size that fits by what smaller ones took.
+def largest_fitting(peaks: Sequence[tuple[int, int]], fixed: int, budget: int, most: int) -> tuple[int, bool]:
+    """Largest batch size that fits, extrapolated from the memory of smaller ones.
 
     Args:
-        peaks: batch sizes, each twice the one before, and the bytes each took at its peak.
-        fixed: bytes taken whatever the size.
-        budget: bytes there are.
+        peaks: batch sizes, each twice the one before, with their peak memory in bytes.
+        fixed: bytes that do not depend on the size.
+        budget: bytes available.
         most: largest size to consider.
 
     Returns:
-        The size (0: none fits), and whether no other has to be tried.
+        The size (0: none fits), and whether the search is done.
     """
     size, taken = peaks[-1]
     if taken > budget:
         return next((s for s, bytes_ in reversed(peaks) if bytes_ <= budget), 0), True
     rises = [(b[1] - a[1], b[0] - a[0]) for a, b in itertools.pairwise(peaks)]
-    if len(rises) < 2 or min(rises[-1][0], rises[-2][0]) < GROWTH:
-        # twice the images take at most twice the memory that is not fixed
-        return size, fixed + 2 * (taken - fixed) + GROWTH > budget
+    if len(rises) < 2 or min(rises[-1][0], rises[-2][0]) < NOISE:
+        # twice the images need at most twice the memory that is not fixed
+        return size, fixed + 2 * (taken - fixed) + NOISE > budget
     per_image = max(rise / images for rise, images in rises[-2:])
     while 2 * size <= most and taken + per_image * size <= budget:
         taken, size = taken + int(per_image * size), 2 * size
     return size, True
 
 
-class Growing(LightningDataModule):
-    """Random images in batches of given sizes, made ready by a data set's own steps.
+class GrowingBatches(LightningDataModule):
+    """Random images in batches of given sizes, normalized and augmented as the run's own.
 
     Args:
-        data: the data set, set up.
+        data: the run's data module, set up.
         sizes: batch sizes in order.
     """
 
@@ -222,10 +229,10 @@ class Growing(LightningDataModule):
         self.data, self.sizes = data, sizes
 
     def setup(self, stage: str) -> None:
-        """Let the data set know who trains."""
+        """Attach the trainer to the data module."""
         self.data.trainer = self.trainer
 
-    def train_dataloader(self) -> Growing:
+    def train_dataloader(self) -> GrowingBatches:
         """The batches: this object itself."""
         return self
 

@@ -1,4 +1,4 @@
-"""Trials before a training run is built, for settings that are ``auto``: a throwaway model trains for some steps."""
+"""Trial runs for settings that are ``auto``: a throwaway model trains for some steps before the run is built."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lit_cnn.tuner.auto import AUTO
 T = TypeVar("T")
 
 
-class Enough(Exception):  # noqa: N818  # no error: it ends the trial
-    """The trial knows what it wanted to know; raised in a callback."""
+class StopTrial(Exception):  # noqa: N818  # control flow, not an error
+    """Raised by a callback to end a trial that has measured enough."""
 
 
-def without_trace(search: Callable[[], T]) -> T:
-    """Result of ``search``, after which random numbers and memory are as if it had not been."""
+def isolated_trial(search: Callable[[], T]) -> T:
+    """Result of ``search``; restores random states (``isolate_rng``) and frees memory afterwards."""
     try:
         with isolate_rng():
             return search()
@@ -34,32 +34,32 @@ def without_trace(search: Callable[[], T]) -> T:
         torch.cuda.empty_cache()  # does nothing where CUDA was not used
 
 
-def layout(setting: str, options: Namespace) -> tuple[torch.device, int]:
-    """The device that this process of the run will train on, and how many processes there will be.
+def device_and_world_size(setting: str, options: Namespace) -> tuple[torch.device, int]:
+    """The device that this rank of the run will train on, and the number of ranks.
 
     Args:
         setting: the one that is auto, such as ``data.batch_size``.
         options: the trainer's settings.
 
     Raises:
-        UserError: for a strategy that shares a model out, so that one device says nothing.
+        UserError: for a strategy that shards the model, so that a trial on one device is not representative.
     """
     strategy = options.strategy
     if not isinstance(strategy, str) or not strategy.startswith(("auto", "ddp", "single_device")):
-        raise UserError(f"--{setting} auto works with one device and with ddp only: give a number")
-    like = _trainer(options, devices=options.devices, strategy=strategy)
-    return like.strategy.root_device, like.world_size
+        raise UserError(f"`{setting}=auto` works with one device and with ddp only: give a number")
+    same = _build_trainer(options, devices=options.devices, strategy=strategy)
+    return same.strategy.root_device, same.world_size
 
 
-def trainer(options: Namespace, device: torch.device, **kwargs: Any) -> Trainer:
-    """A trainer on ``device`` alone, at the run's precision, that keeps nothing."""
-    return _trainer(options, devices=1 if device.index is None else [device.index], **kwargs)
+def build_trainer(options: Namespace, device: torch.device, **kwargs: Any) -> Trainer:
+    """A trainer on one ``device`` at the run's precision, without logger and checkpoints."""
+    return _build_trainer(options, devices=1 if device.index is None else [device.index], **kwargs)
 
 
-def _trainer(options: Namespace, **kwargs: Any) -> Trainer:
-    same = ("accelerator", "precision", "deterministic", "benchmark", "gradient_clip_val", "gradient_clip_algorithm")
+def _build_trainer(options: Namespace, **kwargs: Any) -> Trainer:
+    shared = ("accelerator", "precision", "deterministic", "benchmark", "gradient_clip_val", "gradient_clip_algorithm")
     return Trainer(
-        **{name: getattr(options, name) for name in same},
+        **{name: getattr(options, name) for name in shared},
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -70,13 +70,13 @@ def _trainer(options: Namespace, **kwargs: Any) -> Trainer:
     )
 
 
-def data(config: Namespace) -> ImageDataModule:
-    """The run's data set, built once more and ready for training."""
+def build_data(config: Namespace) -> ImageDataModule:
+    """A second instance of the run's data module, set up for training."""
     settings = config.data.clone()
     if settings.init_args.get("workers") == AUTO:
-        settings.init_args.workers = None  # the run itself measures that
+        settings.init_args.workers = None  # the run itself benchmarks them
     if settings.init_args.get("cache") == "ram":
-        settings.init_args.cache = "none"  # all images would be decoded twice for some batches
+        settings.init_args.cache = "none"  # would decode all images for a few batches
     parser = ArgumentParser()
     parser.add_subclass_arguments(ImageDataModule, "data")
     module: ImageDataModule = parser.instantiate(Namespace(data=settings)).data
@@ -85,23 +85,23 @@ def data(config: Namespace) -> ImageDataModule:
     return module
 
 
-def model(config: Namespace, data: ImageDataModule, **changes: Any) -> ImageClassifier:
-    """A model with the run's settings but ``changes``; never compiled, which would take longer than the trial."""
+def build_model(config: Namespace, data: ImageDataModule, **changes: Any) -> ImageClassifier:
+    """A model with the run's settings except ``changes``; not compiled, which would take longer than the trial."""
     settings = {**config.model.as_dict(), "lr_min": 0.0, "lr_base_size": None, "compile": False, **changes}
     return ImageClassifier(**{**settings, "num_classes": data.num_classes, "in_channels": data.in_channels})
 
 
 def fit(trainer: Trainer, model: ImageClassifier, data: LightningDataModule) -> None:
-    """Train until a callback has seen enough.
+    """Train until a callback raises :class:`StopTrial`.
 
     Raises:
         KeyboardInterrupt: for Ctrl-C.
     """
     try:
         trainer.fit(model, datamodule=data)
-    except Enough:
+    except StopTrial:
         pass
-    except SystemExit as error:  # Lightning's way to end on Ctrl-C
+    except SystemExit as error:  # how Lightning ends on Ctrl-C
         if trainer.state.status is TrainerStatus.INTERRUPTED:
             raise KeyboardInterrupt from error
         raise

@@ -1,32 +1,33 @@
-"""Downloading and unpacking: verified before use, complete or absent, one process at a time."""
+"""Download and unpack published files: checksum verified before use, complete or absent, one process at a time."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import http.client
-import logging
 import lzma
-import os
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lit_cnn.errors import UserError
-
-log = logging.getLogger(__name__)
-
-_CHUNK = 1 << 20
+from lit_cnn.utils.console import say
+from lit_cnn.utils.files import CHUNK, atomic_write, file_checksum, file_lock
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A published file: its name, addresses in the order to try, and published checksum (one of md5, sha256)."""
+class PublishedFile:
+    """A file to download and its published checksum, one of ``md5`` and ``sha256``.
+
+    Args:
+        name: File name.
+        urls: Addresses, in the order to try.
+        md5: Checksum in hexadecimal, or its first digits.
+        sha256: Likewise; torch.hub's files have 8 or more digits of it in their names.
+    """
 
     name: str
     urls: tuple[str, ...]
@@ -35,104 +36,96 @@ class Remote:
 
     @property
     def algorithm(self) -> str:
-        """The checksum's kind."""
+        """Name of the checksum, as in :mod:`hashlib`."""
         return "sha256" if self.sha256 else "md5"
 
     @property
-    def sum(self) -> str:
-        """The published checksum, in hexadecimal."""
+    def checksum(self) -> str:
+        """The published checksum, in lower-case hexadecimal."""
         return self.sha256 or self.md5
 
-
-def file_sum(path: Path, algorithm: str) -> str:
-    """Return the checksum of a file in hexadecimal."""
-    # MD5 is what the authors of these sets published; it guards against damage and mix-ups.
-    hasher = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+    def mismatch(self, path: Path) -> str:
+        """Compare the checksum of the file at ``path``: both checksums as text where they differ, else ``""``."""
+        found = file_checksum(path, self.algorithm)
+        return "" if found.startswith(self.checksum) else f"{self.algorithm} {found}, expected {self.checksum}"
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (created if missing); the system frees it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
+def fetch(file: PublishedFile, folder: Path, advice: str = "choose another folder") -> Path:
+    """Return ``folder / file.name``; download it first if it is not there.
 
-            while True:
-                with contextlib.suppress(OSError):  # gives up after 10 s: ask again
-                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-                    break
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    It gets its name only after its checksum was verified, so a file of that name is complete. Two processes do not
+    download it twice. A file that was there already is not read: call :func:`verify` before you use one that the user,
+    or a damaged disk, may have changed.
 
-
-def fetch(remote: Remote, folder: Path) -> Path:
-    """Return ``folder / remote.name``, downloading it first if it is not there.
-
-    It arrives in a temporary file in the same folder and gets its name only when its checksum is right, so a file of
-    that name is complete. Two processes do not download it twice.
+    Args:
+        file: What to download.
+        folder: Where to; created if missing.
+        advice: What the user can do where ``folder`` cannot be written, for the message. A setting in it stands
+            between backticks.
 
     Raises:
         UserError: No address answered, the checksum is wrong, or the folder cannot be written.
     """
-    target, part = folder / remote.name, folder / f".{remote.name}.part"
+    target = folder / file.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f".{remote.name}.lock"):
+        with file_lock(folder / f".{file.name}.lock"):
             if not target.exists():
-                try:
-                    _download(remote, part)
-                    os.replace(part, target)  # noqa: PTH105 (the atomic one, by its own name)
-                finally:
-                    part.unlink(missing_ok=True)
+                for leftover in folder.glob(f".{file.name}.*.partial"):  # of a killed process
+                    leftover.unlink(missing_ok=True)
+                with atomic_write(target, "wb") as out:
+                    _download(file, out, folder)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}; choose another --data.data_dir") from error
+        raise UserError(f"cannot write {target}: {error.strerror or error}; {advice}") from error
     return target
 
 
-def _download(remote: Remote, part: Path) -> None:
+def _download(file: PublishedFile, out: IO[bytes], folder: Path) -> None:
+    """Write the first good copy to ``out``."""
     reasons = []
-    for url in remote.urls:
-        log.warning("downloading %s", url)
+    for url in file.urls:
+        say(f"downloading {url}")
+        out.seek(0)
+        out.truncate()
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer, part.open("wb") as file:
-                shutil.copyfileobj(answer, file, _CHUNK)
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                shutil.copyfileobj(answer, out, CHUNK)
                 expected = answer.headers.get("Content-Length")
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', error)}")
             continue
-        if expected is not None and part.stat().st_size != int(expected):
-            reasons.append(f"{url}: broke off after {part.stat().st_size:,} of {int(expected):,} bytes")
-            continue
-        found = file_sum(part, remote.algorithm)
-        if found == remote.sum:
+        out.flush()
+        if expected is not None and out.tell() != int(expected):
+            reasons.append(f"{url}: broke off after {out.tell():,} of {int(expected):,} bytes")
+        elif mismatch := file.mismatch(Path(out.name)):
+            reasons.append(f"{url}: {mismatch}")
+        else:
             return
-        reasons.append(f"{url}: {remote.algorithm} {found}, expected {remote.sum}")
-    raise UserError(f"could not download {remote.name}: {'; '.join(reasons)}; fetch it yourself into {part.parent}")
+    raise UserError(f"could not download {file.name}: {'; '.join(reasons)}; fetch it yourself into {folder}")
 
 
-def verify(path: Path, remote: Remote) -> None:
-    """Raise UserError unless the file has its published checksum."""
-    found = file_sum(path, remote.algorithm)
-    if found != remote.sum:
+def verify(path: Path, file: PublishedFile) -> None:
+    """Raise UserError unless the file at ``path`` has the published checksum."""
+    try:
+        mismatch = file.mismatch(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if mismatch:
         raise UserError(
-            f"{path} is not the published file ({remote.algorithm} {found}, expected {remote.sum}): "
-            f"remove it and fetch it again from {remote.urls[0]}"
+            f"{path} is not the published file ({mismatch}): remove it and fetch it again from {file.urls[0]}"
         )
 
 
-def extract(archive: Path, member: str, folder: Path) -> Path:
+def extract(archive: Path, member: str, folder: Path, advice: str = "choose another folder") -> Path:
     """Unpack the top folder ``member`` of a tar archive as ``folder / member`` and return that path.
 
-    It is unpacked beside and renamed when complete, so a folder of that name is complete. Nothing can land outside:
-    the "data" filter refuses absolute paths, "..", links that lead out and device files.
+    It is unpacked under another name and renamed when complete, so a folder of that name is complete. Nothing is
+    written outside: the "data" filter refuses absolute paths, "..", links that lead out and device files.
+
+    Args:
+        archive: The tar file, compressed or not.
+        member: Name of its top folder.
+        folder: Where to; created if missing.
+        advice: As for :func:`fetch`.
 
     Raises:
         UserError: The archive is damaged, unsafe, or lacks ``member``, or the folder cannot be written.
@@ -141,23 +134,23 @@ def extract(archive: Path, member: str, folder: Path) -> Path:
     if not hasattr(tarfile, "data_filter"):
         raise UserError("this Python unpacks archives unsafely: upgrade to 3.10.12, 3.11.4, 3.12 or later")
     try:
-        with locked(folder / f".{member}.lock"):
+        with file_lock(folder / f".{member}.lock"):
             if target.exists():
                 return target
-            shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+            shutil.rmtree(part, ignore_errors=True)  # of a killed process
             try:
                 with tarfile.open(archive) as tar:
                     tar.extractall(part, filter="data")
-                    while tar.fileobj is not None and tar.fileobj.read(_CHUNK):
-                        pass  # to the end, where the compression keeps its own checksum
+                    while tar.fileobj is not None and tar.fileobj.read(CHUNK):
+                        pass  # to the end, where the compression's own checksum is
                 if not (part / member).is_dir():
                     raise UserError(f"{archive} has no folder {member}: remove it and fetch it again")
                 (part / member).rename(target)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the archive's
-            raise UserError(f"cannot unpack {archive}: {error.strerror}; choose another --data.data_dir") from error
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the archive
+            raise UserError(f"cannot unpack {archive}: {error.strerror}; {advice}") from error
         reason = str(error).splitlines()[0].rstrip(":")  # tarfile lists all compressions that it is not
         raise UserError(f"cannot unpack {archive}: {reason}; remove it and fetch it again") from error
     return target

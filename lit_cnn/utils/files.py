@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, locks between processes, checksums, the cache folder."""
+"""Atomic writes, file locks between processes, checksums, and the cache folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 1 << 20  # bytes read at a time
 def atomic_write(path: Path, mode: str = "w", *, sync: bool = False, **options: Any) -> Iterator[IO[Any]]:
     """Open a file that replaces ``path`` when the block ends without an error; a reader finds the old or the new one.
 
-    It is written under a hidden name in the same folder and renamed. After an error ``path`` is as it was.
+    It is written under a hidden name in the same folder and renamed. After an error ``path`` is unchanged.
 
     Args:
         path: the file; its folder must exist.

@@ -62,6 +62,10 @@ class Registry:
             )
         return self._items[name]
 
+    def get(self, name: str | None) -> Callable[..., Any] | None:
+        """The callable of that name, ``None`` if there is none."""
+        return self._items.get(name) if name is not None else None
+
     def __contains__(self, name: object) -> bool:
         return name in self._items
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 class Meter:
     """Measures images and batches per second of work, over about the last ``window`` seconds of it.
 
-    The first batch is left out as soon as there are others: it waits for workers to start and kernels to be chosen.
+    The first batch is not counted once there are others: it waits for workers to start and kernels to be chosen.
     Times are given by the caller, in seconds of any one clock.
     """
 
@@ -24,7 +24,7 @@ class Meter:
         self._history: deque[tuple[float, int, int]] = deque()
 
     def resume(self, now: float) -> None:
-        """Work goes on."""
+        """Continue after a pause."""
         self._since = now
 
     def pause(self) -> None:
@@ -95,7 +95,7 @@ def epoch_of(trainer: Trainer, epoch: int | None = None) -> str:
 
 
 def time_left(trainer: Trainer, meter: Meter, left: float, pause: float) -> tuple[float | None, float | None]:
-    """Return the seconds to the end of the epoch and to the end of the fit, None where it cannot be told.
+    """Return the seconds to the end of the epoch and to the end of the fit, None where it is not known.
 
     Args:
         trainer: Knows the epochs and steps to come.

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from lit_cnn.callbacks import EvaluationReport, Progress
+from lit_cnn.callbacks import EvaluationReport, ProgressBar
 from lit_cnn.errors import UserError
 from lit_cnn.results.confusion import confusion_counts, plot_confusion
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
@@ -30,7 +30,7 @@ ALL_FILES += ["metrics.json", "predictions.csv"]
 def run(how: str, out_dir: Path, model: TinyModel | None = None, data: TinyData | None = None, width: int = 100) -> str:
     """Run one evaluation and return what it printed."""
     out = io.StringIO()
-    progress = Progress(console=Console(file=out, width=width))
+    progress = ProgressBar(console=Console(file=out, width=width))
     settings = {"verbose": False} if how != "predict" else {}
     trainer = tiny_trainer(EvaluationReport(out_dir), progress)
     getattr(trainer, how)(model or TinyModel(), datamodule=data or TinyData(), **settings)

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import Callback
 
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
 from tests.conftest import TINY, load, state_differences
 from tests.faults.harness import RESUME, KillAt, last, run, scalars
@@ -66,7 +66,7 @@ def test_an_exception_in_a_step_loses_nothing_before_it_and_the_resume_has_the_s
     hook: str, step: int, straight: Path, workdir: Path
 ) -> None:
     with pytest.raises(RuntimeError, match="broken in"):
-        lightning_cli.run(parse(["fit", *ALL, "--checkpoint_every=2epochs"]), callbacks=[Fail(step, hook)])
+        run_command(parse(["fit", *ALL, "--checkpoint_every=2epochs"]), callbacks=[Fail(step, hook)])
     assert load(last(workdir))["global_step"] == step
     main(["fit", "--resume"])
     # the schedule of saves is a setting, not state
@@ -89,7 +89,7 @@ def test_an_exception_after_the_weights_have_changed_saves_nothing_half_done(wor
 
 def test_the_way_to_go_on_is_told_after_an_exception(workdir: Path, capsys) -> None:
     with pytest.raises(RuntimeError):
-        lightning_cli.run(parse(["fit", *ALL]), callbacks=[Fail(7, "on_before_backward")])
+        run_command(parse(["fit", *ALL]), callbacks=[Fail(7, "on_before_backward")])
     assert f"{RESUME}lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
 
 
@@ -146,7 +146,7 @@ def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workd
     for step in (6, 9, 11):
         root = f"--trainer.default_root_dir=stopped{step}"
         with pytest.raises(RuntimeError):
-            lightning_cli.run(parse([*words, root]), callbacks=[Fail(step, "on_train_batch_start")])
+            run_command(parse([*words, root]), callbacks=[Fail(step, "on_train_batch_start")])
         main(["fit", "--resume", root])
         assert state_differences(last(workdir / "straight"), last(workdir / f"stopped{step}")) == []
         tables = [last(workdir / name).parent.parent / "metrics.csv" for name in ("straight", f"stopped{step}")]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lit_cnn.checkpoint.record import load_verified
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
 from lit_cnn.tasks.classification import ImageClassifier
 from tests.callbacks.test_last_checkpoint import Fail
@@ -104,9 +104,7 @@ def test_the_count_of_steps_left_out_goes_on_after_a_stop_and_the_bits_are_the_s
     poison(monkeypatch, {(0, 2): float("nan"), (2, 4): float("nan")})
     main([*words, "--trainer.default_root_dir=straight"])
     with pytest.raises(RuntimeError, match="broken"):
-        lightning_cli.run(
-            parse([*words, "--trainer.default_root_dir=parts"]), callbacks=[Fail(8, "on_before_backward")]
-        )
+        run_command(parse([*words, "--trainer.default_root_dir=parts"]), callbacks=[Fail(8, "on_before_backward")])
     main(["fit", "--resume", "--trainer.default_root_dir=parts"])
     first, second = (last(workdir / name) for name in ("straight", "parts"))
     assert load_verified(first)["callbacks"]["FiniteLoss"] == {"skipped": 2}

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 
-from lit_cnn.callbacks import Progress
+from lit_cnn.callbacks import ProgressBar
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.throughput import Meter, clock, number, speed
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
@@ -26,18 +26,18 @@ EPOCH_LINE = re.compile(
 )
 
 
-def plain(**settings: Any) -> tuple[Progress, io.StringIO]:
+def plain(**settings: Any) -> tuple[ProgressBar, io.StringIO]:
     out = io.StringIO()
-    return Progress(console=Console(file=out), **settings), out
+    return ProgressBar(console=Console(file=out), **settings), out
 
 
-def on_terminal(width: int = 120, **settings: Any) -> tuple[Progress, io.StringIO]:
+def on_terminal(width: int = 120, **settings: Any) -> tuple[ProgressBar, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=width, _environ={"TERM": "xterm-256color"})
-    return Progress(console=console, **settings), out
+    return ProgressBar(console=console, **settings), out
 
 
-def fit(progress: Progress, model: TinyModel | None = None, **settings: Any) -> Trainer:
+def fit(progress: ProgressBar, model: TinyModel | None = None, **settings: Any) -> Trainer:
     trainer = tiny_trainer(progress, **settings)
     trainer.fit(model or TinyModel(), datamodule=TinyData())
     return trainer
@@ -56,7 +56,7 @@ def test_force_color_does_not_put_control_characters_into_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    fit(Progress())
+    fit(ProgressBar())
     assert not CONTROL.search(capsys.readouterr().out)
 
 
@@ -106,15 +106,15 @@ def test_the_terminal_is_given_back_when_training_breaks_off(error: type[BaseExc
 @pytest.mark.parametrize("make", [plain, on_terminal])
 def test_the_device_is_not_waited_for_between_refreshes(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
     reads: list[str] = []
-    inside = Progress.on_train_batch_end
+    inside = ProgressBar.on_train_batch_end
 
-    def watched(self: Progress, *args: Any) -> None:
+    def watched(self: ProgressBar, *args: Any) -> None:
         with monkeypatch.context() as patch:
             for name in ("item", "__float__", "__bool__", "tolist", "cpu"):
                 patch.setattr(torch.Tensor, name, lambda *_, name=name: reads.append(name) or 0.0)
             inside(self, *args)
 
-    monkeypatch.setattr(Progress, "on_train_batch_end", watched)
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", watched)
     fit(make(refresh_seconds=1000.0, line_seconds=1000.0)[0])
     assert reads == []
     fit(make(refresh_seconds=0.0, line_seconds=0.0)[0])

@@ -7,8 +7,8 @@ import pytest
 from lightning.pytorch import Trainer
 
 from lit_cnn.callbacks import throughput_report
-from lit_cnn.callbacks.progress_bar import Progress
-from lit_cnn.callbacks.throughput_report import Preview
+from lit_cnn.callbacks.progress_bar import ProgressBar
+from lit_cnn.callbacks.throughput_report import ThroughputReport
 from lit_cnn.data import Digits
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.tasks.classification import ImageClassifier
@@ -22,7 +22,8 @@ def told_text(capsys, epochs=2, steps=20, size=12, **settings):
     model = ImageClassifier(10, 1, "lenet_maxpool", backbone_args={"image_size": size})
     trainer = Trainer(
         accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[Progress(), Preview(steps)], **settings,
+        enable_model_summary=False, num_sanity_val_steps=0,
+        callbacks=[ProgressBar(), ThroughputReport(steps)], **settings,
     )  # fmt: skip
     trainer.fit(model, datamodule=Digits(batch_size=100, image_size=size))
     return capsys.readouterr().out

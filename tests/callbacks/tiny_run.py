@@ -59,12 +59,18 @@ class TinyData(LightningDataModule):
     def sample_name(self, split: str, index: int) -> str:
         return f"{split}/ä [{index}].png"
 
+    def skipped(self, split: str | None = None) -> dict[str, str]:
+        return {}
+
 
 class TinyModel(LightningModule):
     """Logs like a classifier: loss, accuracy and learning rate, per epoch."""
 
+    test_confusion: Tensor | None = None
+
     def __init__(self, backbone: str = "tiny") -> None:
         super().__init__()
+        self.title = backbone
         self.save_hyperparameters()
         torch.manual_seed(0)
         self.layer = nn.Linear(4, 3)
@@ -127,7 +133,7 @@ def tiny_trainer(*callbacks: Callback, **kwargs: Any) -> Trainer:
         "log_every_n_steps": 1,
         "num_sanity_val_steps": 0,
     }
-    if callbacks and any(type(callback).__name__ == "Progress" for callback in callbacks):
+    if callbacks and any(type(callback).__name__ == "ProgressBar" for callback in callbacks):
         settings.pop("enable_progress_bar")
     return Trainer(callbacks=list(callbacks), **{**settings, **kwargs})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
 from tests.callbacks.test_last_checkpoint import Fail
 from tests.conftest import TINY, load, write_pictures
@@ -22,9 +22,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a run stopped in the middle of its second epoch, after 14 of 30 steps; not to be changed."""
     root = tmp_path_factory.mktemp("stopped")
     with pytest.raises(RuntimeError):
-        lightning_cli.run(
-            parse([*WORDS, f"--trainer.default_root_dir={root}"]), callbacks=[Fail(14, "on_before_backward")]
-        )
+        run_command(parse([*WORDS, f"--trainer.default_root_dir={root}"]), callbacks=[Fail(14, "on_before_backward")])
     return root
 
 

@@ -30,11 +30,6 @@ def test_known_spellings_become_settings(words, flags):
     assert parse(["fit", *words]).flags == flags
 
 
-def test_train_and_val_are_other_words_for_fit_and_validate():
-    assert parse(["train"]).command == "fit"
-    assert parse(["val"]).command == "validate"
-
-
 @pytest.mark.parametrize(
     ("words", "resume"),
     [
@@ -66,7 +61,6 @@ def test_names_leave_init_args_out():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fot"], "unknown command 'fot', did you mean 'fit'"),
         (["fit", "--lr"], "--lr needs a value"),
         (["fit", "--lr", "--epochs", "3"], "--lr needs a value"),
         (["fit", "configs/a.yaml"], "did you mean --config configs/a.yaml"),

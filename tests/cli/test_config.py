@@ -1,6 +1,6 @@
 import pytest
 
-from lit_cnn.cli.config import Difference, differences, flatten, print_differences, read_config
+from lit_cnn.cli.config import Difference, differences, find_config, flatten, print_differences, read_config
 from lit_cnn.errors import UserError, nearest
 
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_no_config_is_refused_in_one_line(content, message, tmp_p
 def test_a_missing_config_names_those_that_are_there(tmp_path):
     (tmp_path / "there.yaml").write_text("a: 1")
     with pytest.raises(UserError, match=r"no config file at .*thare.yaml: there are: .*there.yaml"):
-        read_config(str(tmp_path / "thare.yaml"))
+        find_config(str(tmp_path / "thare.yaml"))
 
 
 def test_nearest_offers_close_names_only():

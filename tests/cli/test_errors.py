@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lit_cnn.cli.main import main
+from lit_cnn.errors import UserError
 from tests.conftest import TINY, write_pictures
 
 
@@ -19,7 +20,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=CIFAR10"],
             ["no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"],
         ),
-        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data.data_dir", "offline"]),
+        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data-dir", "offline"]),
         (
             ["fit", "--data=Digits", "--data.batchsize=3"],
             ["--data.batchsize", "did you mean --data.batch_size"],
@@ -32,9 +33,9 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--checkpoint.dirpath=here"], ["cannot be set", "--trainer.default_root_dir"]),
         (
             ["fit", "--data=Digits", "--model.backbone=timm/resnet18", "--model.backbone_args.checkpoint_path=x.pth"],
-            ["checkpoint_path cannot be given here", "--model.weights"],
+            ["checkpoint_path cannot be given here", "--weights"],
         ),
-        (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "README"]),
+        (["fit", "--data=Digits", "--trainer.num_nodes=2"], ["with torchrun or srun", "docs/distributed.md"]),
         (["fit", "--data=Digits", "--checkpoint_every=5 apples"], ["unknown unit 'apples'", "500 (optimizer steps)"]),
         (["fit", "--data=Digits", "--checkpoint.save_last=true"], ["last.ckpt is always kept", "--checkpoint_every"]),
         (["fit", "--data=Digits", "--model.lr_scheduler=cosin"], ["'cosin' is none of", "'cosine'"]),
@@ -43,6 +44,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.backbone=resnet18", "--model.backbone_args.stm=cifar"],
             ["resnet18 has no argument 'stm'", "did you mean 'stem'", "zero_init_residual"],
         ),
+        (["fit", "--data=Digits", "--model.loss=mse"], ["unknown loss 'mse'", "'mse_softmax'", "--allow_import"]),
         (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
         (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
         (
@@ -64,7 +66,10 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--data=Digits", "--data.seed=3"], ["--data.seed cannot be set", "--seed N"]),
         (["fit", "--data=Digits", "--num-classes=3"], ["cannot be set", "comes from the data"]),
         (["fit", "--data=Digits", "--seed=true"], ["--seed: expected a whole number"]),
-        (["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"], ["lr_warmup_epochs -2.0 must be at least 0"]),
+        (
+            ["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"],
+            ["lr_warmup_epochs -2.0 must be at least 0"],
+        ),
         (["fit", "--data=Digits", "--trainer.accumulate_grad_batches=0"], ["give at least 1"]),
         (["fit", "--data=Digits", "--checkpoint.monitor=val/los"], ["nothing is measured as 'val/los'", "'val/loss'"]),
         (["fit", "--data=Digits", "--checkpoint.every_n_train_steps=5"], ["--checkpoint.monitor null"]),
@@ -102,7 +107,7 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained,
         (["test", "--epochs=3"], "--trainer.max_epochs has no effect on test"),
         (["test", "--model.weights=x.pth"], "both bring weights"),
         (["test", "--config=wide.yaml"], "holds a model with backbone lenet_maxpool, not resnet18"),
-        (["predict", "photo.jpg", "--data-dir=x"], "either pictures and folders as words, or"),
+        (["predict", "photo.jpg", "--data-dir=x"], "either image files and folders, or"),
         (["fit", "--epochs=9", "--model.optimizer=sgd"], "model.optimizer cannot change on resume"),
         (["fit", "--epochs=9", "--freeze=backbone"], "model.freeze cannot change on resume"),
     ],
@@ -162,7 +167,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(kind, traine
 
 
 def test_debug_shows_the_traceback(workdir):
-    with pytest.raises(main.UserError, match="unknown model"):
+    with pytest.raises(UserError, match="unknown model"):
         main(["fit", *TINY, "--model.backbone=resnet19", "--debug"])
 
 

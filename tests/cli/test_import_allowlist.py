@@ -164,7 +164,7 @@ def test_a_module_of_this_folder_can_be_allowed(canary, monkeypatch, capsys):
     ("name", "message"),
     [
         ("no_such_package", "there is no package no_such_package"),
-        ("*", "give the name of a package"),
+        ("*", "give a package or module by name"),
         ("jsonargparse", "cannot be allowed"),
     ],
 )

@@ -153,6 +153,7 @@ AS_BEFORE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits(workdir):
     main(["fit", *HARD, "--trainer.default_root_dir=straight"])
     straight = workdir / "straight" / "lightning_logs" / "version_0"
@@ -262,7 +263,7 @@ def test_a_changed_split_is_told(trained, workdir, capsys):
 
 def test_resuming_a_finished_run_says_how_to_go_on(trained, workdir, fails):
     copy_of(trained, workdir)
-    assert "has finished its 4 epochs: go on with a larger number, such as --epochs 14" in fails("fit", "--resume")
+    assert "has finished its 4 epochs: resume with a larger number, such as --epochs 14" in fails("fit", "--resume")
 
 
 # -- precedence ------------------------------------------------------------------------------------------------------
@@ -285,6 +286,7 @@ def test_links_fill_in_classes_channels_and_seed(workdir):
     assert (hparams["num_classes"], hparams["in_channels"], hparams["seed"]) == (10, 3, 7)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(workdir):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         main(["fit", *TINY, "--epochs=1", f"--seed={seed}", f"--trainer.default_root_dir={name}"])

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, arrays, mnist_cifar_files
-from lit_cnn.data.arrays import ArraySource, to_shape
+from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, array_source, mnist_cifar_files
+from lit_cnn.data.array_source import ArraySource, to_shape
 from lit_cnn.data.transforms.augment import augment_batch
 from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import Remote
+from lit_cnn.utils.download import PublishedFile
 
 from .helpers import Recorder, make_trainer
 
@@ -46,7 +46,7 @@ def idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.n
         for name, array in contents.items():
             arrays_[name] = array
             (tmp_path / name).write_bytes(gzip.compress(_idx(array)))
-            pair.append(mnist_cifar_files.IdxFile(Remote(name, ()), hashlib.sha256(_idx(array)).hexdigest()))
+            pair.append(mnist_cifar_files.IdxFile(PublishedFile(name, ()), hashlib.sha256(_idx(array)).hexdigest()))
         files[part] = (pair[0], pair[1])
     monkeypatch.setattr(MNIST, "FILES", files)
     monkeypatch.setattr(FashionMNIST, "FILES", files)
@@ -146,7 +146,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tar.add(folder, "cifar-10-batches-py")
     monkeypatch.setattr(mnist_cifar_files, "CIFAR_BATCHES", sums)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(mnist_cifar_files, "CIFAR_ARCHIVE", Remote(archive.name, ("http://x",), md5=md5))
+    monkeypatch.setattr(mnist_cifar_files, "CIFAR_ARCHIVE", PublishedFile(archive.name, ("http://x",), md5=md5))
     return tmp_path
 
 
@@ -160,8 +160,8 @@ def test_cifar_is_read_from_the_archive_or_the_folder_without_writing_anything(c
     assert np.array_equal(image.numpy(), np.asarray(expected[b"data"]).reshape(20, 3, 32, 32))
     assert target.tolist() == expected[b"labels"]
     data.setup("fit")
-    assert {name: len(part.rows) for name, part in data._parts.items()} == {"test": 20, "train": 90, "val": 10}
-    source = data._parts["train"].source
+    assert {name: len(part.indices) for name, part in data._splits.items()} == {"test": 20, "train": 90, "val": 10}
+    source = data._splits["train"].source
     assert isinstance(source, ArraySource)
     everything = np.concatenate([np.asarray(_cifar_batch(i)[b"data"]) for i in range(5)])
     assert np.array_equal(source.images.numpy().reshape(100, 3072), everything)
@@ -229,7 +229,7 @@ def test_digits_are_scikit_learns_scaled_to_bytes_and_enlarged() -> None:
     data = Digits(batch_size=2000, image_size=8)
     data.setup("fit")
     data.setup("test")
-    parts = {name: len(part.rows) for name, part in data._parts.items()}
+    parts = {name: len(part.indices) for name, part in data._splits.items()}
     assert parts == {"train": 1259, "val": 179, "test": 359}
     seen = []
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
@@ -251,8 +251,8 @@ def test_digits_are_scikit_learns_scaled_to_bytes_and_enlarged() -> None:
 def test_digit_classes_are_cut_alike(part: str) -> None:
     data = Digits()
     data.setup("fit")
-    source = data._part(part).source
-    shares = torch.bincount(source.targets[data._part(part).rows]) / torch.bincount(source.targets)
+    source = data._split(part).source
+    shares = torch.bincount(source.targets[data._split(part).indices]) / torch.bincount(source.targets)
     wanted = 0.2 if part == "test" else 0.1
     assert float((shares - wanted).abs().max()) < 0.005
 
@@ -283,10 +283,10 @@ def test_resizing_and_channel_conversion_agree_with_pillow() -> None:
 def test_a_set_too_large_to_keep_converted_gives_out_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Digits(image_size=40, channels=3)
     whole.setup("test")
-    monkeypatch.setattr(arrays, "MAX_CONVERTED", 0)
+    monkeypatch.setattr(array_source, "MAX_CONVERTED", 0)
     bit_by_bit = Digits(image_size=40, channels=3)
     bit_by_bit.setup("test")
-    source = bit_by_bit._part("test").source
+    source = bit_by_bit._split("test").source
     assert isinstance(source, ArraySource)
     assert source.images.shape[1:] == (1, 8, 8)
     for a, b in zip(whole.test_dataloader(), bit_by_bit.test_dataloader(), strict=True):
@@ -386,7 +386,7 @@ def test_what_training_sees_in_every_epoch_is_decided_by_seed_epoch_and_sample()
     data = Digits(batch_size=500, image_size=8, seed=9, augment=augment)
     model = Recorder(64, 10)
     make_trainer(max_epochs=2).fit(model, datamodule=data)
-    source = data._part("train").source
+    source = data._split("train").source
     assert isinstance(source, ArraySource)
     mean, std = torch.tensor(Digits.MEAN), torch.tensor(Digits.STD)
     assert len(model.seen) == 6
@@ -394,5 +394,5 @@ def test_what_training_sees_in_every_epoch_is_decided_by_seed_epoch_and_sample()
         rows = torch.tensor(index)
         images = augment_batch(source.images[rows], rows, augment=augment, seed=9, epoch=epoch, mean=mean, std=std)
         assert [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images] == digests
-    order = data._part("train").rows[permutation(9, 1, 1259)].tolist()
+    order = data._split("train").indices[permutation(9, 1, 1259)].tolist()
     assert [i for epoch, _, index, _ in model.seen if epoch == 1 for i in index] == order

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from lit_cnn.data import Augment, Flowers, ImageDataModule, ImageFolder, Images, Vehicles
 from lit_cnn.data.decoding import decode, verify
-from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, hash_uniform
+from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 
@@ -29,7 +29,7 @@ Make = Callable[..., Path]
 
 
 def _names(data: ImageDataModule, part: str) -> list[str]:
-    return [data.sample_name(part, row) for row in data._part(part).rows.tolist()]
+    return [data.sample_name(part, row) for row in data._split(part).indices.tolist()]
 
 
 def _folder(root: Path, **kwargs: object) -> ImageFolder:
@@ -115,7 +115,7 @@ def test_classes_are_matched_by_name_to_those_given(make_folder: Make) -> None:
     root = make_folder({"bee": 4, "cow": 4})
     data = _folder(root, class_names=["cow", "ant", "bee"])
     assert data.num_classes == 3
-    targets = {name: int(data._part("train").source.targets[row]) for row, name in enumerate(_all(data))}
+    targets = {name: int(data._split("train").source.targets[row]) for row, name in enumerate(_all(data))}
     assert {target for name, target in targets.items() if name.startswith("bee")} == {2}
     assert {target for name, target in targets.items() if name.startswith("cow")} == {0}
     with pytest.raises(UserError, match=r"does not know: cow; data: bee, cow; model: ant, bee"):
@@ -123,7 +123,7 @@ def test_classes_are_matched_by_name_to_those_given(make_folder: Make) -> None:
 
 
 def _all(data: ImageDataModule) -> list[str]:
-    source = data._part("train").source
+    source = data._split("train").source
     return [source.name(row) for row in range(len(source))]
 
 
@@ -147,7 +147,7 @@ def test_any_case_of_extension_subfolders_and_odd_names_count_and_hidden_and_oth
         f"cat/{name}"
         for name in sorted(["000.png", "A.JPG", "b.Jpeg", "c.TIF", "d.webp", "deep/er/e.BMP", "белый кот.png", "f.gif"])
     ]
-    assert sum(len(batch.target) for batch in data.train_dataloader()) == len(data._part("train").rows)
+    assert sum(len(batch.target) for batch in data.train_dataloader()) == len(data._split("train").indices)
 
 
 def test_a_class_folder_may_be_a_link(make_folder: Make, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_training_crops_are_those_of_the_hash_and_the_same_for_any_batch_size_an
     index = next(iter(crops))
     name = data.sample_name("train", index)
     picture = Image.open(root / name)
-    draws = hash_uniform(42, 0, torch.tensor([index]), CROP_OPS)
+    draws = counter_uniform(42, 0, torch.tensor([index]), CROP_OPS)
     top, left, height, width = crop_boxes(draws, picture.height, picture.width, (0.08, 1.0), (3 / 4, 4 / 3))[0].tolist()
     expected = v2.functional.resized_crop(pil_to_tensor(picture), top, left, height, width, [16, 16])
     assert torch.equal(crops[index], expected)
@@ -466,7 +466,7 @@ def test_fit_test_and_predict_run_through_lightning(make_folder: Make, normalize
     trainer.fit(model, datamodule=data)
     assert [(epoch, batch) for epoch, batch, _, _ in model.seen] == [(e, b) for e in range(2) for b in range(4)]
     trainer.test(model, datamodule=data, verbose=False)
-    assert model.tested == data._part("test").rows.tolist()
+    assert model.tested == data._split("test").indices.tolist()
     predictions = trainer.predict(model, datamodule=data)
     assert predictions is not None
     assert torch.cat([part[0] for part in predictions]).tolist() == model.tested

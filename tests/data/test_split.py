@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_cnn.data.split import cut
+from lit_cnn.data.split import stratified_split
 from lit_cnn.errors import UserError
 
 NAMES = [f"{'abc'[i % 3]}/{i:04d}.jpg" for i in range(300)]
@@ -14,7 +14,9 @@ TARGETS = torch.arange(300) % 3
 
 
 def _cut(names: list[str], targets: Tensor, fraction: float = 0.2, seed: int = 0, tail: bool = False) -> set[str]:
-    kept, off = cut(names, targets, fraction, seed=seed, class_names=["a", "b", "c"], part="val", tail=tail)
+    kept, off = stratified_split(
+        names, targets, fraction, seed=seed, class_names=["a", "b", "c"], split="val", tail=tail
+    )
     assert sorted(kept.tolist() + off.tolist()) == list(range(len(names)))
     assert kept.tolist() == sorted(kept.tolist())
     assert off.tolist() == sorted(off.tolist())

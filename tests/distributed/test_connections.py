@@ -7,22 +7,22 @@ import time
 
 import pytest
 
-from lit_cnn.distributed.connections import LOST, Link
+from lit_cnn.distributed.connections import DIED, PeerConnections
 
 
 @pytest.fixture
-def first() -> Link:
-    return Link("127.0.0.1", first=True)
+def first() -> PeerConnections:
+    return PeerConnections("127.0.0.1", first=True)
 
 
-def joined(first: Link, rank: int) -> Link:
-    link = Link("127.0.0.1", first=False)
-    link.join(first.invitation, rank)
+def joined(first: PeerConnections, rank: int) -> PeerConnections:
+    link = PeerConnections("127.0.0.1", first=False)
+    link.connect(first.address, rank)
     assert heard(first, 0.2) == []  # it has only greeted
     return link
 
 
-def heard(link: Link, timeout: float = 5) -> list[tuple[int, str]]:
+def heard(link: PeerConnections, timeout: float = 5) -> list[tuple[int, str]]:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if left := link.listen(0.05):
@@ -32,21 +32,21 @@ def heard(link: Link, timeout: float = 5) -> list[tuple[int, str]]:
 
 def test_the_first_process_hears_a_last_word_and_a_death_without_one(first):
     leaving, dying = joined(first, 1), joined(first, 2)
-    leaving.leave("done")
+    leaving.close("done")
     assert heard(first) == [(1, "done")]
     for end in dying._ranks:
         end.close()  # as the kernel does
-    assert heard(first) == [(2, LOST)]
+    assert heard(first) == [(2, DIED)]
 
 
 def test_the_others_hear_the_first_process(first):
     other = joined(first, 1)
-    first.leave("stop")
+    first.close("stop")
     assert heard(other) == [(0, "stop")]
 
 
 def test_a_stranger_who_connects_and_leaves_ends_nothing(first):
-    host, port, _ = first.invitation
+    host, port, _ = first.address
     with socket.create_connection((host, port)) as stranger:
         stranger.sendall(b"guess 1\n")
     assert heard(first, 0.3) == []
@@ -57,4 +57,4 @@ def test_one_that_cannot_be_reached_is_an_error():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        Link("127.0.0.1", first=False).join(("127.0.0.1", port, "word"), 1)
+        PeerConnections("127.0.0.1", first=False).connect(("127.0.0.1", port, "word"), 1)

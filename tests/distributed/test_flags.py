@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from tests.conftest import TINY
 from tests.distributed.pair import run_pair
 
@@ -38,7 +38,7 @@ def train(strategy: str, accumulate: int) -> dict[str, int]:
         "--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.accumulate_grad_batches={accumulate}",
         "--trainer.limit_val_batches=1",
     ]  # fmt: skip
-    lightning_cli.run(parse(words), callbacks=[messages])
+    run_command(parse(words), callbacks=[messages])
     return messages.counts
 
 

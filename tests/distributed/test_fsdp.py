@@ -13,10 +13,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lit_cnn.cli import lightning_cli
 from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
-from lit_cnn.distributed.watchdog import Peers
+from lit_cnn.distributed.watchdog import ProcessWatchdog
 from tests.conftest import TINY, load, state_differences
 from tests.distributed.pair import run_pair
 
@@ -55,12 +55,12 @@ def checkpoints(root: str | Path) -> Path:
     return Path(root) / "lightning_logs" / "version_0" / "checkpoints"
 
 
-@mock.patch.object(Peers, "_let_go")  # ends the group of processes, which further runs need
+@mock.patch.object(ProcessWatchdog, "_let_go")  # ends the group of processes, which further runs need
 def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
         held = Held()
-        lightning_cli.run(
+        run_command(
             parse(["fit", *RUN, f"--trainer.strategy={name}", f"--trainer.default_root_dir={name}"]), callbacks=[held]
         )
         counts[name] = [held.weights, held.state]
@@ -68,7 +68,7 @@ def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
         checkpoints("resumed").mkdir(parents=True)
         shutil.copy(checkpoints("fsdp") / "previous.ckpt", checkpoints("resumed"))
     torch.distributed.barrier()
-    lightning_cli.run(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
+    run_command(parse(["fit", f"--ckpt_path={checkpoints('resumed') / 'previous.ckpt'}"]))
     return counts
 
 
@@ -140,7 +140,7 @@ def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
 )
 def test_what_needs_whole_weights_is_refused(setting, value, workdir, fails):
     line = fails("fit", *TINY, "--trainer.strategy=fsdp", f"--{setting}={value}")
-    assert line.startswith(f"--{setting} {value} does not go with --trainer.strategy fsdp".replace("true", "True"))
+    assert line.startswith(f"--{setting} {value} does not work with --strategy fsdp".replace("true", "True"))
 
 
 def test_lightnings_other_forms_are_refused(workdir, fails):

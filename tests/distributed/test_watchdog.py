@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lit_cnn.distributed.watchdog import Peers, is_connection_error
+from lit_cnn.distributed.watchdog import ProcessWatchdog, is_connection_error
 from lit_cnn.errors import UserError
 
 
@@ -27,11 +27,10 @@ def trainer(devices: int) -> Trainer:
 
 
 def test_a_run_of_one_process_has_nobody_to_watch():
-    alone, peers = trainer(1), Peers()
-    peers.watch(alone)
-    assert peers not in alone.callbacks
-    assert "lit_cnn-peers" not in [thread.name for thread in threading.enumerate()]
-    with pytest.raises(UserError), peers.together():
+    alone, watchdog = trainer(1), ProcessWatchdog()
+    watchdog.watch(alone)
+    assert "lit_cnn-watchdog" not in [thread.name for thread in threading.enumerate()]
+    with pytest.raises(UserError), watchdog.guard():
         raise UserError("its own")
 
 
@@ -53,15 +52,14 @@ def test_the_launched_processes_are_watched_by_us_and_not_by_lightning(monkeypat
     launching = "lightning.pytorch.strategies.launchers.subprocess_script"
     monkeypatch.setattr(f"{launching}.subprocess.Popen", Child)
     monkeypatch.setattr(f"{launching}._launch_process_observer", observed.append)
-    two, peers = trainer(2), Peers()
-    peers.watch(two)
+    two, watchdog = trainer(2), ProcessWatchdog()
+    watchdog.watch(two)
     two.strategy.launcher.launch(lambda: None)
-    peers._done.set()
-    assert two.callbacks[0] is peers
+    watchdog._done.set()
     assert observed == [[]]
-    assert len(peers._children) == 1
+    assert len(watchdog._children) == 1
     two.strategy.launcher.kill(15)
-    assert peers._children[0].received == [15]
+    assert watchdog._children[0].received == [15]
 
 
 def test_sigterm_outside_of_training_ends_the_process_without_a_collective():
@@ -71,7 +69,7 @@ def test_sigterm_outside_of_training_ends_the_process_without_a_collective():
 
     alone = trainer(1)
     alone.callbacks.append(Sent())
-    Peers().watch(alone)
+    ProcessWatchdog().watch(alone)
     with pytest.raises(SystemExit) as stop:
         alone.test(BoringModel(), verbose=False)
     assert stop.value.code == 143

@@ -11,15 +11,6 @@ from pathlib import Path
 
 from .harness import CONTEXT
 
-# For children that need lit_cnn.utils.download alone: the package around it imports torch, which takes seconds.
-WITHOUT_TORCH = """
-import sys, types
-from pathlib import Path
-import lit_cnn
-sys.modules["lit_cnn.data"] = package = types.ModuleType("lit_cnn.data")
-package.__path__ = [str(Path(lit_cnn.__file__).parent / "data")]
-"""
-
 
 def start_python(code: str, *args: object) -> subprocess.Popen[str]:
     """Start ``code`` with ``sys.argv[1:] = args`` in this working directory."""

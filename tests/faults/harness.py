@@ -22,7 +22,7 @@ from tests import figures
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # the last two are imported by a run, by the digits and by what a logger writes
-PRELOAD = ["tests.faults.harness", "lit_cnn.cli.lightning_cli", "sklearn.datasets", "torch.utils.tensorboard"]
+PRELOAD = ["tests.faults.harness", "lit_cnn.cli.commands.run", "sklearn.datasets", "torch.utils.tensorboard"]
 CONTEXT.set_forkserver_preload(PRELOAD)
 
 
@@ -93,12 +93,12 @@ def _child(words: list[str], root: str, callbacks: list[Callback], draw: bool) -
     sys.stdout = sys.stderr = file
     if not draw:
         figures.blank()
-    from lit_cnn.cli import lightning_cli
     from lit_cnn.cli.argv import parse
+    from lit_cnn.cli.commands.run import run as run_command
     from lit_cnn.cli.errors import report_errors
 
     with report_errors(debug=False):
-        lightning_cli.run(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
+        run_command(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
 __all__ = ["RESUME", "KillAt", "KillWithin", "SignalAt", "last", "run", "scalars", "terminal"]

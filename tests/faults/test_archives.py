@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import Remote, extract, fetch, locked
+from lit_cnn.utils.download import PublishedFile, extract, fetch
+from lit_cnn.utils.files import file_lock
 
-from .children import WITHOUT_TORCH, start_python, wait_for
+from .children import start_python, wait_for
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -96,7 +97,7 @@ def test_a_full_disk_while_unpacking_is_no_fault_of_the_archive(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(UserError, match=r"cannot unpack .*a.tgz: File too large; choose another --data.data_dir"):
+        with pytest.raises(UserError, match=r"cannot unpack .*a.tgz: File too large; choose another folder"):
             extract(big, "set", tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -125,7 +126,7 @@ extract(Path("a.tgz"), "set", Path("out"))
 
 def test_an_extraction_that_was_killed_is_not_used_and_is_cleared_away(workdir):
     whole = archive(workdir / "a.tgz", *(member(f"set/{i}", b"x" * 1000) for i in range(9)))
-    child = start_python(WITHOUT_TORCH + KILLED)
+    child = start_python(KILLED)
     wait_for(workdir / "waiting", child)
     child.kill()
     child.communicate(timeout=30)
@@ -154,8 +155,8 @@ print(len(list(extract(Path("a.tgz"), "set", Path("out")).iterdir())))
 
 def test_of_two_processes_one_unpacks_and_the_other_waits_for_it(workdir):
     archive(workdir / "a.tgz", *(member(f"set/{i}", b"x" * 1000) for i in range(9)))
-    with locked(Path("out/.set.lock")):  # both arrive while it is held
-        children = [start_python(WITHOUT_TORCH + BOTH, name) for name in ("first", "second")]
+    with file_lock(Path("out/.set.lock")):  # both arrive while it is held
+        children = [start_python(BOTH, name) for name in ("first", "second")]
         for child, name in zip(children, ("first", "second"), strict=True):
             wait_for(workdir / name, child)
         time.sleep(0.3)
@@ -196,19 +197,21 @@ def url() -> Iterator[str]:
 FETCH = """
 import sys
 from pathlib import Path
-from lit_cnn.utils.download import Remote, fetch
+from lit_cnn.utils.download import PublishedFile, fetch
 
-fetch(Remote("data.bin", (sys.argv[1],), sha256=sys.argv[2]), Path("out"))
+fetch(PublishedFile("data.bin", (sys.argv[1],), sha256=sys.argv[2]), Path("out"))
 """
 
 
 def test_a_download_that_was_killed_starts_again(workdir, url):
     right = hashlib.sha256(CONTENT).hexdigest()
-    child = start_python(WITHOUT_TORCH + FETCH, url, right)
-    wait_for(workdir / "out" / ".data.bin.part", child)
+    child = start_python(FETCH, url, right)
+    while not list(Path("out").glob(".data.bin.*.partial")):
+        assert child.poll() is None, child.communicate()[1]
+        time.sleep(0.01)
     child.kill()
     child.communicate(timeout=30)
     assert not Path("out/data.bin").exists()
     Slow.go_on.set()
-    assert fetch(Remote("data.bin", (url,), sha256=right), Path("out")).read_bytes() == CONTENT
+    assert fetch(PublishedFile("data.bin", (url,), sha256=right), Path("out")).read_bytes() == CONTENT
     assert visible(Path("out")) == ["data.bin"]

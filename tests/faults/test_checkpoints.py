@@ -286,7 +286,7 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line_too_when_a_table_or_a_picture_does_not_fit(tmp_path) -> None:
-    limit = "import lit_cnn.cli.lightning_cli; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
+    limit = "import lit_cnn.cli.commands.run; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
     words = ["--epochs=2", "--trainer.enable_checkpointing=false", f"--trainer.default_root_dir={tmp_path}"]
     done = limited(limit, "fit", *TINY, *words)
     assert done.returncode == 2, done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_cnn.cli.checkpoint_argument import by_progress
+from lit_cnn.cli.checkpoint_argument import newest_valid_first
 from tests.conftest import state_differences
 
 from .harness import KillAt, KillWithin, last, run, terminal
@@ -66,7 +66,7 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_no
     # a run killed before its first checkpoint starts anew in a folder of its own
     version = len(list((killed / "lightning_logs").glob("version_*"))) - 1
     # killed between the last epoch's best.ckpt and last.ckpt, it has finished with the first
-    furthest = by_progress(last(killed, version).parent)[0]
+    furthest = newest_valid_first(last(killed, version).parent)[0]
     assert state_differences(last(tmp_path / "straight"), furthest) == [], words
     tables = [last(tmp_path / "straight"), furthest]
     first, second = ((path.parent.parent / "metrics.csv").read_bytes() for path in tables)

@@ -11,12 +11,12 @@ from .children import Forked
 # After the imports, whose libraries take gigabytes of addresses.
 LIMITED = """
 import resource, sys
-import lit_cnn.cli.lightning_cli
+import lit_cnn.cli.commands.run
 from lit_cnn.cli.main import main
 from pathlib import Path
-from lit_cnn.utils.memory import numbers
+from lit_cnn.utils.memory import read_fields
 
-limit = numbers(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
+limit = read_fields(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 words = sys.argv[1:]
 try:

@@ -102,11 +102,12 @@ def test_what_ends_one_process_ends_all_within_30_seconds_told_once(fault, statu
 
 
 def start_machines(root: str, *words: str) -> list[subprocess.Popen[str]]:
-    """Two machines' worth of processes, by the README's command lines."""
+    """Two machines' worth of processes, by the command lines of docs/distributed.md."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    block = README.read_text(encoding="utf-8").partition("<!-- machines -->")[2].partition("<!-- end -->")[0]
+    page = (README.parent / "docs" / "distributed.md").read_text(encoding="utf-8")
+    block = page.partition("<!-- machines -->")[2].partition("<!-- end -->")[0]
     commands = re.findall(r"^torchrun (.+)$", block.replace("host0", "127.0.0.1").replace("29500", str(port)), re.M)
     machines = []
     for command in commands:

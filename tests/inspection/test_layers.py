@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_cnn.errors import UserError
-from lit_cnn.inspection.layers import Layer, Stack, dilated_stacks, inspect_layers
+from lit_cnn.inspection.layers import Layer, inspect_layers
 from lit_cnn.models import MODELS, get_model
 from lit_cnn.nn.reference.conv import HandConv2d
 from tests.models.helpers import SMALL, small
@@ -16,21 +16,6 @@ from tests.models.helpers import SMALL, small
 def build(name: str, **arguments: object) -> nn.Module:
     with torch.device("meta"):
         return get_model(name, in_channels=MODELS[name].in_channels, **arguments)
-
-
-def dilations(stack: Stack) -> tuple[list[int], list[int]]:
-    rows, columns = ([link.dilation for link in chain] for chain in stack.chains)
-    return rows, columns
-
-
-def gradient_window(model: nn.Module, size: int, window: tuple[int, int]) -> Tensor:
-    """Where the gradient of the centre unit is not zero, in a window of this size around it."""
-    x = torch.ones(1, 1, size, size, requires_grad=True)
-    for parameter in model.parameters():
-        nn.init.ones_(parameter)
-    (gradient,) = torch.autograd.grad(model(x)[0, 0, size // 2, size // 2], x)
-    rows, columns = (slice(size // 2 - side // 2, size // 2 + side // 2 + 1) for side in window)
-    return gradient[0, 0, rows, columns] != 0
 
 
 def by_name(layers: list[Layer]) -> dict[str, Layer]:
@@ -43,94 +28,40 @@ def test_alexnet_on_227_pixels_has_the_published_maps_and_fields() -> None:
         (96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13),
         (384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6),
     ]  # fmt: skip
-    assert [layer.field.size[0] for layer in layers] == [11, 19, 51, 67, 99, 131, 163, 195]
-    assert [layer.field.stride[0] for layer in layers] == [4, 8, 8, 16, 16, 16, 16, 32]
+    assert [layer.receptive_field.size[0] for layer in layers] == [11, 19, 51, 67, 99, 131, 163, 195]
+    assert [layer.receptive_field.stride[0] for layer in layers] == [4, 8, 8, 16, 16, 16, 16, 32]
     assert layers[2].kind == "Conv2d 5x5 p2 g2"
 
 
 def test_five_3x3_layers_see_3_5_7_9_11_pixels() -> None:
     with torch.device("meta"):
         model = nn.Sequential(*[nn.Conv2d(3, 3, 3) for _ in range(5)])
-    assert [layer.field.size for layer in inspect_layers(model, 32)[1:]] == [(n, n) for n in (3, 5, 7, 9, 11)]
+    assert [layer.receptive_field.size for layer in inspect_layers(model, 32)[1:]] == [(n, n) for n in (3, 5, 7, 9, 11)]
 
 
 def test_known_receptive_fields() -> None:
     # AlexNet 195 and VGG-16 212: Araujo et al. 2019, Computing receptive fields of CNNs, table 1.
     known = {"alexnet_original": 195, "vgg16": 212, "resnet18": 435, "resnet34": 899}
     for name, side in known.items():
-        fields = [layer.field for layer in inspect_layers(build(name), 227) if layer.field and not layer.whole]
+        fields = [
+            layer.receptive_field
+            for layer in inspect_layers(build(name), 227)
+            if layer.receptive_field and not layer.whole_image
+        ]
         assert max(field.size for field in fields) == (side, side), name
 
 
-def test_dilations_1_2_5_leave_no_pixel_out_and_2_2_2_leave_120_of_169() -> None:
-    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet"), 32))
-    assert (dilations(stack), stack.window, stack.m2, stack.holes) == (([1, 2, 5], [1, 2, 5]), (17, 17), (2, 2), 0)
-    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet", dilations=(2, 2, 2)), 32))
-    assert (dilations(stack), stack.window, stack.m2, stack.holes) == (([2, 2, 2], [2, 2, 2]), (13, 13), (2, 2), 120)
-    assert stack.missed == ((1, 3, 5, 7, 9, 11), (1, 3, 5, 7, 9, 11))
-    assert (stack.first, stack.layer, stack.stride) == ("features.0", "features.6", (1, 1))
-    assert not dilated_stacks(inspect_layers(build("convnet"), 32))
-
-
-def test_a_stack_ends_where_the_map_changes_its_size() -> None:
-    def conv(dilation: int, stride: int = 1) -> nn.Conv2d:
-        return nn.Conv2d(3, 3, 3, stride, dilation, dilation)
-
-    with torch.device("meta"):
-        model = nn.Sequential(conv(1), conv(2), nn.MaxPool2d(2), conv(2), conv(4), conv(1, 2), conv(1))
-    stacks = dilated_stacks(inspect_layers(model, 64))
-    assert [(stack.first, stack.layer, dilations(stack)[0]) for stack in stacks] == [
-        ("0", "1", [1, 2]),
-        ("3", "4", [2, 4]),
-    ]
-
-
-def test_rows_and_columns_are_checked_apart_for_kernels_that_are_not_square() -> None:
-    def model() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(1, 1, (1, 3), padding=(0, 2), dilation=(1, 2), bias=False),
-            nn.Conv2d(1, 1, (3, 1), padding=(1, 0), bias=False),
-            nn.Conv2d(1, 1, (1, 3), padding=(0, 2), dilation=(1, 2), bias=False),
-        )
-
-    (stack,) = dilated_stacks(inspect_layers(model(), 17, 1))
-    assert (dilations(stack), stack.m2) == (([1], [2, 2]), (None, 2))
-    assert (stack.window, stack.missed, stack.holes) == ((3, 9), ((), (1, 3, 5, 7)), 12)
-    assert torch.equal(stack.paths() > 0, gradient_window(model(), 17, stack.window))
-
-
-def test_a_stride_along_one_axis_ends_the_stack_along_that_axis_only() -> None:
-    model = nn.Sequential(
-        nn.Conv2d(3, 3, 3, dilation=2),
-        nn.Conv2d(3, 3, 3, stride=(1, 2)),
-        nn.Conv2d(3, 3, 3, dilation=4),
-    )
-    *_, stack = dilated_stacks(inspect_layers(model, 64))
-    assert (dilations(stack), stack.stride) == (([2, 1, 4], [4]), (1, 2))
-
-
-def test_behind_a_stride_the_places_missed_are_of_the_map_and_the_pixels_are_counted_too() -> None:
-    with torch.device("meta"):
-        model = nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.Conv2d(3, 3, 3, dilation=2), nn.Conv2d(3, 3, 3, dilation=2))
-    (stack,) = dilated_stacks(inspect_layers(model, 64))
-    assert (stack.first, stack.stride, stack.window, stack.holes) == ("1", (4, 4), (9, 9), 81 - 25)
-    assert stack.image_holes == 36**2 - 20**2  # each place of the map is a patch of 4 x 4 pixels of its own
-    model[0] = nn.Conv2d(3, 3, 5, 2, device="meta")
-    (stack,) = dilated_stacks(inspect_layers(model, 64))
-    assert (stack.stride, stack.holes, stack.image_holes) == ((2, 2), 81 - 25, 0)  # patches overlap
-
-
-def test_a_convolution_by_hand_has_the_field_of_torchs() -> None:
+def test_a_convolution_written_out_has_the_field_of_torchs() -> None:
     def model(conv: type[nn.Conv2d]) -> nn.Module:
         return nn.Sequential(
             conv(3, 4, 5, stride=2, padding=1), nn.ReLU(), conv(4, 4, (1, 3), padding="same", dilation=(1, 2), groups=2)
         )
 
-    by_hand, torchs = (inspect_layers(model(conv), 33) for conv in (HandConv2d, nn.Conv2d))
-    assert [layer.field for layer in by_hand] == [layer.field for layer in torchs]
-    assert by_hand[-1].field.size == (5, 13)
-    assert [layer.macs for layer in by_hand] == [layer.macs for layer in torchs]
-    assert not any(layer.lost for layer in by_hand)
+    written_out, torchs = (inspect_layers(model(conv), 33) for conv in (HandConv2d, nn.Conv2d))
+    assert [layer.receptive_field for layer in written_out] == [layer.receptive_field for layer in torchs]
+    assert written_out[-1].receptive_field.size == (5, 13)
+    assert [layer.macs for layer in written_out] == [layer.macs for layer in torchs]
+    assert not any(layer.undefined_because for layer in written_out)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +73,12 @@ def test_a_convolution_by_hand_has_the_field_of_torchs() -> None:
         (nn.PixelShuffle(1), ""),
     ],
 )
-def test_where_the_field_is_lost_the_first_layer_says_why(layer: nn.Module, reason: str) -> None:
+def test_where_the_receptive_field_becomes_undefined_the_first_layer_gives_the_reason(
+    layer: nn.Module, reason: str
+) -> None:
     layers = inspect_layers(nn.Sequential(nn.Conv2d(3, 3, 3), layer, nn.Conv2d(3, 3, 3)), 16)[1:]
-    assert [bool(found.lost) for found in layers] == [False, bool(reason), False]
-    assert reason in layers[1].lost
+    assert [bool(found.undefined_because) for found in layers] == [False, bool(reason), False]
+    assert reason in layers[1].undefined_because
 
 
 class Average(nn.Module):
@@ -196,7 +129,7 @@ def test_predicted_pixels_are_exactly_those_with_a_gradient_at_a_centre_unit(key
     model = get_model(name, num_classes=2, in_channels=MODELS[name].in_channels, **arguments)
     model = positive(model)
     channels = MODELS[name].in_channels
-    field = by_name(inspect_layers(model, size, channels))[layer].field
+    field = by_name(inspect_layers(model, size, channels))[layer].receptive_field
 
     maps = []
     model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: maps.append(output))
@@ -246,17 +179,17 @@ def test_attention_is_counted_and_has_no_receptive_field() -> None:
         model = torchvision.models.vit_b_32(weights=None)
     layers = inspect_layers(model, 224)
     assert layers[0].macs / 1e9 == pytest.approx(4.409, abs=0.02)  # torchvision publishes 4.409
-    assert by_name(layers)["conv_proj"].field.size == (32, 32)
-    assert by_name(layers)["encoder"].field is None
-    assert not by_name(layers)["encoder"].whole
+    assert by_name(layers)["conv_proj"].receptive_field.size == (32, 32)
+    assert by_name(layers)["encoder"].receptive_field is None
+    assert not by_name(layers)["encoder"].whole_image
 
 
 def test_squeeze_and_excitation_makes_every_unit_depend_on_the_whole_image() -> None:
     with torch.device("meta"):
         model = torchvision.models.mobilenet_v3_small(weights=None)
     layers = by_name(inspect_layers(model, 224))
-    assert not layers["features.0"].whole
-    assert layers["features.1"].whole
+    assert not layers["features.0"].whole_image
+    assert layers["features.1"].whole_image
 
 
 def test_the_model_is_left_as_it_was() -> None:

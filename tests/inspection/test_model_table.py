@@ -9,17 +9,18 @@ import torchvision.models
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_cnn.inspection import model_table
-from lit_cnn.inspection.layers import on_meta
+from lit_cnn.models._input_check import on_meta
 from tools import measure_zoos, papers
 
 timm = pytest.importorskip("timm")
 
-COUNTED = {zoo: model_table.stored(zoo) for zoo in model_table.ZOOS}
+COUNTED = {zoo: model_table.read_figures(zoo) for zoo in model_table.ZOOS}
 same_timm = pytest.mark.skipif(
-    model_table.public(version("timm")) != COUNTED["timm"].version, reason="the stored figures are of another timm"
+    model_table.public_version(version("timm")) != COUNTED["timm"].version,
+    reason="the stored figures are of another timm",
 )
 same_torchvision = pytest.mark.skipif(
-    model_table.public(version("torchvision")) != COUNTED["torchvision"].version,
+    model_table.public_version(version("torchvision")) != COUNTED["torchvision"].version,
     reason="the stored figures are of another torchvision",
 )
 
@@ -82,7 +83,7 @@ def test_papers_are_those_of_the_architecture(name: str, year: int, title: str) 
     figures = COUNTED[name.partition("/")[0]].figures[name]
     assert papers.paper(name) == figures.paper
     assert figures.year == year
-    assert model_table.titles()[figures.paper].startswith(title)
+    assert model_table.paper_titles()[figures.paper].startswith(title)
 
 
 @same_timm
@@ -90,15 +91,13 @@ def test_every_pattern_of_names_finds_a_paper_that_the_zoo_links() -> None:
     found = {f.paper for stored in COUNTED.values() for f in stored.figures.values()}
     for number, _ in papers.TIMM:
         assert number in found
-        assert not number or number in model_table.titles()
+        assert not number or number in model_table.paper_titles()
 
 
-def test_counting_goes_on_where_it_stopped_and_starts_anew_for_another_version(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
-) -> None:
+def test_counting_resumes_and_starts_again_for_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(model_table, "FOLDER", tmp_path)
     monkeypatch.setattr(
-        measure_zoos.external, "torchvision_names", lambda: ["torchvision/alexnet", "torchvision/vgg11"]
+        measure_zoos._external, "torchvision_names", lambda: ["torchvision/alexnet", "torchvision/vgg11"]
     )
     monkeypatch.setattr(measure_zoos, "version", lambda zoo: "1.0+cpu")
     measured = []
@@ -108,7 +107,7 @@ def test_counting_goes_on_where_it_stopped_and_starts_anew_for_another_version(
     measure_zoos.measure_zoo("torchvision", again=False)
     measure_zoos.measure_zoo("torchvision", again=False)
     assert measured == ["torchvision/alexnet", "torchvision/vgg11"]
-    assert model_table.stored("torchvision").version == "1.0"
+    assert model_table.read_figures("torchvision").version == "1.0"
     monkeypatch.setattr(measure_zoos, "version", lambda zoo: "1.1")
     measure_zoos.measure_zoo("torchvision", again=False)
     assert len(measured) == 4
@@ -119,10 +118,10 @@ def test_what_cannot_be_built_is_stored_empty(monkeypatch: pytest.MonkeyPatch, t
         raise RuntimeError("too large")
 
     monkeypatch.setattr(model_table, "FOLDER", tmp_path)
-    monkeypatch.setattr(measure_zoos.external, "torchvision_names", lambda: ["torchvision/alexnet"])
+    monkeypatch.setattr(measure_zoos._external, "torchvision_names", lambda: ["torchvision/alexnet"])
     monkeypatch.setattr(measure_zoos, "measure", fails)
     measure_zoos.measure_zoo("torchvision", again=False)
-    (figures,) = model_table.stored("torchvision").figures.values()
+    (figures,) = model_table.read_figures("torchvision").figures.values()
     assert figures == model_table.Figures(year=2014, paper="1404.5997")
 
 
@@ -136,7 +135,7 @@ def test_measuring_counts_what_is_stored() -> None:
 
 def test_the_tables_have_one_line_a_model() -> None:
     for zoo in model_table.ZOOS:
-        with model_table.path(zoo).open(newline="") as file:
+        with model_table.table_path(zoo).open(newline="") as file:
             next(file)
             names = [row["name"] for row in csv.DictReader(file)]
         assert len(set(names)) == len(names) == len(COUNTED[zoo].figures)

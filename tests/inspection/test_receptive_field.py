@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_cnn.inspection.receptive_field import Axis, Field, Link, hdc, image_field, merge
+from lit_cnn.inspection.receptive_field import Axis, ConvStep, ReceptiveField, hdc, image_field, merge
 
 
-def conv(field: Field, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Field:
+def conv(field: ReceptiveField, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> ReceptiveField:
     return field.convolved((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation), "conv")
 
 
@@ -14,13 +14,13 @@ def test_kernels_that_are_not_square_grow_the_field_along_their_axes() -> None:
     field = image_field().convolved((1, 5), (1, 2), (0, 1), (1, 2), "a").convolved((3, 1), (1, 1), (1, 0), (1, 1), "b")
     assert (field.size, field.stride, field.window) == ((3, 9), (1, 2), (-1, -1, 1, 7))
     assert field.touched().tolist() == [[True, False, True, False, True, False, True, False, True]] * 3
-    assert field.chains == ((Link(3, 1, "b"),), ())
+    assert field.conv_chains == ((ConvStep(3, 1, "b"),), ())
 
 
 def test_pooling_is_no_link_of_a_chain_and_ends_it_where_it_has_a_stride() -> None:
     field = conv(image_field(), 3).convolved((3, 3), (1, 1), (1, 1), (1, 1))
-    assert field.chains == ((Link(3, 1, "conv"),), (Link(3, 1, "conv"),))
-    assert field.convolved((2, 2), (2, 1), (0, 0), (1, 1)).chains == ((), (Link(3, 1, "conv"),))
+    assert field.conv_chains == ((ConvStep(3, 1, "conv"),), (ConvStep(3, 1, "conv"),))
+    assert field.convolved((2, 2), (2, 1), (0, 0), (1, 1)).conv_chains == ((), (ConvStep(3, 1, "conv"),))
 
 
 def test_five_3x3_layers_see_11_pixels() -> None:
@@ -29,7 +29,7 @@ def test_five_3x3_layers_see_11_pixels() -> None:
         field = conv(field, 3)
         sides.append(field.size[0])
     assert sides == [3, 5, 7, 9, 11]
-    assert field.holes == 0
+    assert field.gaps == 0
 
 
 def test_stride_and_centre_by_hand() -> None:
@@ -39,15 +39,15 @@ def test_stride_and_centre_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dilations", "side", "holes"),
+    ("dilations", "side", "gaps"),
     [((1, 2, 5), 17, 0), ((2, 2, 2), 13, 13**2 - 7**2), ((1, 2, 9), 25, 25**2 - 21**2), ((1, 1, 1), 7, 0)],
 )
-def test_holes_of_dilated_stacks(dilations: tuple[int, ...], side: int, holes: int) -> None:
+def test_holes_of_dilated_stacks(dilations: tuple[int, ...], side: int, gaps: int) -> None:
     field = image_field()
     for dilation in dilations:
         field = conv(field, 3, dilation=dilation)
     assert field.size == (side, side)
-    assert field.holes == holes
+    assert field.gaps == gaps
 
 
 @pytest.mark.parametrize(

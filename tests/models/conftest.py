@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from tests.models.helpers import registry  # noqa: F401
+
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> None:

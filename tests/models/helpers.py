@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -70,3 +73,12 @@ def randomise(model: nn.Module) -> nn.Module:
                 if name.endswith("weight"):
                     tensor += 1
     return model
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Models that a test registers do not outlive it."""
+    before = dict(MODELS)
+    yield
+    MODELS.clear()
+    MODELS.update(before)

@@ -7,8 +7,8 @@ import torch
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS, get_model, model_arguments
-from lit_cnn.models.labnets import ConvNet
 from lit_cnn.models.resnet import BasicBlock, ResNet
+from lit_cnn.models.toynets import ConvNet
 from lit_cnn.models.vgg import VGG
 from tests.models.helpers import SMALL
 
@@ -60,7 +60,7 @@ def test_no_argument_of_any_model_takes_what_makes_no_sense(name: str, argument:
         ("resnet20", {"widths": [64, 32, 16]}, "widths must not fall, got 32 after 64: shortcut A adds channels"),
         ("densenet121", {"growth_rate": 0}, "growth_rate must be a whole number from 1 up, got 0"),
         ("densenet121", {"compression": 0}, "compression must be a number over 0 and at most 1, got 0"),
-        ("densenet121", {"compression": 1e-4}, "compression must keep a channel of each 256, got 0.0001"),
+        ("densenet121", {"compression": 1e-4}, "compression must keep at least one of 256 channels, got 0.0001"),
         ("residual_cifar", {"blocks": []}, r"blocks must be a list of 1 to 4 whole numbers from 1 up, got \[\]"),
         ("residual_cifar", {"blocks": [1] * 5}, "blocks must be a list of 1 to 4 whole numbers"),
         ("convnet", {"widths": []}, r"widths must be a list of whole numbers from 1 up, got \[\]"),

@@ -66,13 +66,13 @@ def test_a_wrong_size_gets_the_same_one_line_as_with_our_own_networks(name: str,
 
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/googlenet", "timm/resnet18"])
 def test_a_wrong_number_of_channels_gets_one_line_too(name: str) -> None:
-    with pytest.raises(UserError, match="was built for 3 input channels, got 1: build it with in_channels=1"):
+    with pytest.raises(UserError, match=r"was built for 3 input channels, got 1: set `data.channels=3`, or build"):
         get_model(name, num_classes=2)(torch.zeros(2, 1, 64, 64))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "timm/mobilenetv3_small_050"])
-def test_models_that_explain_themselves_are_still_the_zoos_own(name: str) -> None:
+def test_models_with_input_errors_of_one_line_are_still_the_zoos_own(name: str) -> None:
     torch.manual_seed(0)
     model, x = get_model(name, num_classes=3).eval(), torch.randn(2, 3, 32, 32)
     zoo, short = name.split("/")

@@ -6,7 +6,7 @@ import torchvision.models
 from torch import nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import MODELS, _freeze, find_head, get_model
+from lit_cnn.models import MODELS, find_head, freeze, get_model
 from lit_cnn.models._freeze import all_heads
 
 from .helpers import small
@@ -21,7 +21,7 @@ def frozen_layers(name: str, what: str | int, num_classes: int = 7, **arguments:
     with torch.device("meta"):
         model = get_model(name, num_classes=num_classes, **arguments)
     before = trainable(model)
-    _freeze(model, what, num_classes)
+    freeze(model, what, num_classes)
     stopped = [key for key in before if key not in trainable(model)]
     return list(dict.fromkeys(key.rpartition(".")[0] for key in stopped))
 
@@ -75,7 +75,7 @@ def test_heads_are_those_that_depend_on_the_number_of_classes(name: str, num_cla
 
 def test_backbone_freezes_everything_but_the_heads() -> None:
     model, _ = small("googlenet_bn")
-    frozen = _freeze(model, "backbone", num_classes=7)
+    frozen = freeze(model, "backbone", num_classes=7)
     assert {name.split(".")[0] for name in trainable(model)} == {"aux1", "aux2", "fc"}
     assert model.inception5b in frozen.modules
     rest = {key for key in model.state_dict() if key.split(".")[0] not in ("aux1", "aux2", "fc")}
@@ -135,24 +135,24 @@ def test_more_blocks_than_there_are_get_one_line_with_all_of_them_and_as_many_fr
 def test_no_blocks_freeze_nothing_and_one_freezes_what_lies_beside_the_blocks() -> None:
     with torch.device("meta"):
         model = torchvision.models.vit_b_32(weights=None, num_classes=7)
-    assert _freeze(model, 0) == ([], set())
+    assert freeze(model, 0) == ([], set())
     assert "class_token" in trainable(model)
     # the embeddings come before the first layer of the encoder
-    assert {"class_token", "encoder.pos_embedding", "conv_proj.weight"} <= _freeze(model, 1).tensors
+    assert {"class_token", "encoder.pos_embedding", "conv_proj.weight"} <= freeze(model, 1).tensors
     assert "class_token" not in trainable(model)
     assert "encoder.layers.encoder_layer_0.ln_1.weight" in trainable(model)
 
 
 def test_dropout_between_frozen_blocks_is_held_off_and_behind_them_is_not() -> None:
     model, _ = small("nin")
-    modules = _freeze(model, 3).modules
+    modules = freeze(model, 3).modules
     assert model.features[7] in modules
     assert model.features[15] not in modules
 
 
 def test_frozen_modules_held_in_eval_mode_stay_bit_equal_through_training_and_the_head_learns() -> None:
     model, x = small("resnet20")
-    frozen = _freeze(model, "backbone", num_classes=7).modules
+    frozen = freeze(model, "backbone", num_classes=7).modules
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model.train()
@@ -168,18 +168,18 @@ def test_no_frozen_module_contains_a_layer_that_trains() -> None:
     for name in ("vgg7_cifar", "nin", "densenet_small", "alexnet_half"):
         with torch.device("meta"):
             model = get_model(name, num_classes=7)
-        for module in _freeze(model, "backbone", num_classes=7).modules:
+        for module in freeze(model, "backbone", num_classes=7).modules:
             assert not trainable(module)
 
 
 def test_parameters_beside_the_layers_are_frozen_too() -> None:
     with torch.device("meta"):
         model = torchvision.models.vit_b_32(weights=None, num_classes=7)
-    _freeze(model, "backbone", num_classes=7)
+    freeze(model, "backbone", num_classes=7)
     assert trainable(model) == ["heads.head.weight", "heads.head.bias"]
 
 
 @pytest.mark.parametrize("what", ["all", 99, -1, True])
 def test_other_words_and_numbers_are_refused(what: str | int) -> None:
     with pytest.raises(UserError, match="freeze"):
-        _freeze(small("resnet20")[0], what)
+        freeze(small("resnet20")[0], what)

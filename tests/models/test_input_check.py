@@ -5,7 +5,7 @@ import torch
 import torchvision.models
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import MODELS, explain, get_model, smallest_input
+from lit_cnn.models import MODELS, get_model, input_error, smallest_input
 from tests.models.helpers import small
 
 
@@ -73,8 +73,8 @@ def test_the_size_reported_is_that_of_the_mode_and_the_other_modes_is_named(trai
 def test_networks_without_auxiliary_heads_name_one_size_for_both_modes() -> None:
     model, _ = small("vgg11_bn")
     line = "VGG cannot take 31x31 images; the smallest size that works is 32x32"
-    assert explain(model.train(), torch.zeros(2, 3, 31, 31)) == line
-    assert explain(model.eval(), torch.zeros(2, 3, 31, 31)) == line
+    assert input_error(model.train(), torch.zeros(2, 3, 31, 31)) == line
+    assert input_error(model.eval(), torch.zeros(2, 3, 31, 31)) == line
 
 
 def test_looking_for_the_smallest_size_changes_nothing_in_the_model() -> None:
@@ -102,15 +102,17 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
             return get_model(name, num_classes=10, in_channels=channels, image_size=size)
 
         def line(height: int, width: int) -> str:
-            return explain(model, torch.zeros(2, channels, height, width, device="cpu"))
+            return input_error(model, torch.zeros(2, channels, height, width, device="cpu"))
 
         built = model.image_size
-        fixed = f"its dense layers were built for {built}x{built}: resize the images, or build it with"
+        fixed = f"its dense layers were built for {built}x{built}: set `data.image_size={built}`, or"
         for size in (least, least + 1, 2 * built):
-            assert line(size, size).endswith(f"{fixed} image_size={size}")
+            assert line(size, size).endswith(f"{fixed} `model.backbone_args.image_size={size}`")
             assert build(size)(torch.empty(2, channels, size, size)).shape == (2, 10)
         for height, width in ((least - 1, least - 1), (1, 1), (2 * built, 3 * built)):
-            assert line(height, width).endswith(f"{fixed} another image_size (square, from {least} up)")
+            assert line(height, width).endswith(
+                f"{fixed} `model.backbone_args.image_size` (square images, from {least} up)"
+            )
         with pytest.raises(UserError, match=f"image_size {least - 1} is too small, the smallest is {least}"):
             build(least - 1)
         # A larger image is no reason to name the smallest one.
@@ -121,7 +123,10 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.zeros(2, 1, 32, 32), "ResNet was built for 3 input channels, got 1: build it with in_channels=1"),
+        (
+            torch.zeros(2, 1, 32, 32),
+            "ResNet was built for 3 input channels, got 1: set `data.channels=3`, or build it with in_channels=1",
+        ),
         (torch.zeros(3, 32, 32), r"shape \(N, C, H, W\), got a tensor of shape \(3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "takes float images, got torch.uint8"),
     ],
@@ -156,11 +161,13 @@ def test_models_of_other_zoos_are_explained_and_measured_too() -> None:
         assert smallest_input(torchvision.models.vgg11(weights=None)) == 32
         vit = torchvision.models.vit_b_32(weights=None)
     assert smallest_input(vit) == 224
-    assert explain(vit, torch.zeros(1, 3, 224, 224)) == ""
+    assert input_error(vit, torch.zeros(1, 3, 224, 224)) == ""
     # It takes one size only, and has an image_size that is not that of dense layers behind a map.
     cannot = "VisionTransformer cannot take"
-    assert explain(vit, torch.zeros(1, 3, 64, 64)) == f"{cannot} 64x64 images; the smallest size that works is 224x224"
-    assert explain(vit, torch.zeros(1, 3, 256, 256)) == f"{cannot} 256x256 images; a size that works is 224x224"
+    assert (
+        input_error(vit, torch.zeros(1, 3, 64, 64)) == f"{cannot} 64x64 images; the smallest size that works is 224x224"
+    )
+    assert input_error(vit, torch.zeros(1, 3, 256, 256)) == f"{cannot} 256x256 images; a size that works is 224x224"
 
 
 def test_where_only_some_sizes_go_through_the_next_larger_common_one_is_named_or_the_nearest() -> None:
@@ -170,8 +177,10 @@ def test_where_only_some_sizes_go_through_the_next_larger_common_one_is_named_or
                 raise RuntimeError(f"no {x.shape[2]}")
             return x
 
-    assert explain(Some(), torch.zeros(2, 3, 90, 90)) == "Some cannot take 90x90 images; a size that works is 224x224"
-    assert explain(Some(), torch.zeros(2, 3, 500, 500)).endswith("; a size that works is 256x256")
+    assert (
+        input_error(Some(), torch.zeros(2, 3, 90, 90)) == "Some cannot take 90x90 images; a size that works is 224x224"
+    )
+    assert input_error(Some(), torch.zeros(2, 3, 500, 500)).endswith("; a size that works is 256x256")
 
 
 def test_where_no_size_goes_through_the_size_is_not_blamed() -> None:
@@ -179,7 +188,7 @@ def test_where_no_size_goes_through_the_size_is_not_blamed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("broken")
 
-    assert explain(Broken(), torch.zeros(2, 3, 32, 32)) == ""
+    assert input_error(Broken(), torch.zeros(2, 3, 32, 32)) == ""
     with pytest.raises(UserError, match="Broken accepts no square input of up to 1024 pixels"):
         smallest_input(Broken())
 
@@ -195,5 +204,5 @@ def test_a_compiled_model_is_explained_without_compiling_it_for_every_size() -> 
     model.compile(backend=backend)
     model(x)
     before = len(graphs)
-    assert "the smallest size that works is 8x8" in explain(model, torch.zeros(2, 3, 7, 7))
+    assert "the smallest size that works is 8x8" in input_error(model, torch.zeros(2, 3, 7, 7))
     assert len(graphs) == before

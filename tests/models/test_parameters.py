@@ -1,4 +1,4 @@
-"""Parameter counts against published numbers, torchvision's own, and the sums of ``by_hand.py``."""
+"""Parameter counts against published numbers, torchvision's own, and the sums of ``parameter_sums.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from lit_cnn.models import MODELS, get_model
 
-from . import by_hand
+from . import parameter_sums
 
 # Published exactly.
 EXACT = {
@@ -50,7 +50,7 @@ def torchvisions(name: str) -> nn.Module:
 
 
 def reference(name: str) -> int:
-    return by_hand.SUMS[name] if name in by_hand.SUMS else count(torchvisions(name))
+    return parameter_sums.SUMS[name] if name in parameter_sums.SUMS else count(torchvisions(name))
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -77,30 +77,32 @@ def test_state_dict_keys_and_shapes_equal_torchvisions(name: str) -> None:
 
 
 def test_sums_by_hand_agree_with_torchvision_where_both_are_there() -> None:
-    stem, projection = by_hand.conv_bn(3, 64, 7), by_hand.conv_bn
-    assert by_hand.densenet((6, 12, 24, 16), 32, 64, 1000, bottleneck=True, keep=0.5) + stem == count(
+    stem, projection = parameter_sums.conv_bn(3, 64, 7), parameter_sums.conv_bn
+    assert parameter_sums.densenet((6, 12, 24, 16), 32, 64, 1000, bottleneck=True, keep=0.5) + stem == count(
         torchvisions("densenet121")
     )
-    assert by_hand.vgg_convolutions(by_hand.VGG_STAGES[16]) + by_hand.VGG_DENSE == count(torchvisions("vgg16"))
+    assert parameter_sums.vgg_convolutions(parameter_sums.VGG_STAGES[16]) + parameter_sums.VGG_DENSE == count(
+        torchvisions("vgg16")
+    )
     # The shortcuts that change shape: 1x1 convolutions and BN.
     basic = projection(64, 128, 1) + projection(128, 256, 1) + projection(256, 512, 1)
-    assert by_hand.SUMS["plain34"] + basic == count(torchvisions("resnet34"))
+    assert parameter_sums.SUMS["plain34"] + basic == count(torchvisions("resnet34"))
     wide = projection(64, 256, 1) + projection(256, 512, 1) + projection(512, 1024, 1) + projection(1024, 2048, 1)
-    assert by_hand.SUMS["plain101"] + wide == count(torchvisions("resnet101"))
+    assert parameter_sums.SUMS["plain101"] + wide == count(torchvisions("resnet101"))
 
 
 def test_googlenet_without_heads_has_caffes_count_and_heads_see_512_and_528_channels() -> None:
-    assert count(build("googlenet", aux_heads=False)) == by_hand.googlenet(3, 1000) == 6_998_552
+    assert count(build("googlenet", aux_heads=False)) == parameter_sums.googlenet(3, 1000) == 6_998_552
     model = build("googlenet")
     assert (model.aux1.conv.conv.in_channels, model.aux2.conv.conv.in_channels) == (512, 528)
 
 
 def test_nin_on_grey_images_and_ten_classes_equals_its_sum() -> None:
     grey = (
-        by_hand.mlpconv(1, (96, 96, 96), 11)
-        + by_hand.mlpconv(96, (256, 256, 256), 5)
-        + by_hand.mlpconv(256, (384, 384, 384), 3)
-        + by_hand.mlpconv(384, (10, 10, 10), 3)
+        parameter_sums.mlpconv(1, (96, 96, 96), 11)
+        + parameter_sums.mlpconv(96, (256, 256, 256), 5)
+        + parameter_sums.mlpconv(256, (384, 384, 384), 3)
+        + parameter_sums.mlpconv(384, (10, 10, 10), 3)
     )
     with torch.device("meta"):
         assert count(get_model("nin_imagenet", num_classes=10, in_channels=1)) == grey

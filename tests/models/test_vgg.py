@@ -16,7 +16,7 @@ def test_the_name_counts_the_layers_with_weights(depth: int, suffix: str) -> Non
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == bool(suffix)
 
 
-def test_the_notes_classifier_is_a_matter_of_arguments() -> None:
+def test_hidden_layers_activation_and_dropout_are_arguments() -> None:
     with torch.device("meta"):
         model = get_model("vgg11", num_classes=5, hidden=(4096, 2048), activation="relu6", dropout=0.4)
     assert [m.out_features for m in model.classifier if isinstance(m, nn.Linear)] == [4096, 2048, 5]

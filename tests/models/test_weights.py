@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models import _freeze, get_model, load_weights
+from lit_cnn.models import freeze, get_model, load_weights
 
 
 def resnet(num_classes: int, **arguments: object) -> nn.Module:
@@ -146,8 +146,10 @@ def test_what_is_frozen_must_come_from_the_file_even_if_the_rest_need_not(saved:
     torch.save({key: value for key, value in state.items() if key != "layer3.2.bn2.running_mean"}, path)
     model = resnet(3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    frozen = _freeze(model, "backbone", 3).tensors
-    with pytest.raises(UserError, match=r"no fitting values for layer3.2.bn2.running_mean, and freeze") as error:
+    frozen = freeze(model, "backbone", 3).tensors
+    with pytest.raises(
+        UserError, match=r"no fitting values for layer3.2.bn2.running_mean, and `model.freeze`"
+    ) as error:
         load_weights(model, "resnet20", path, strict=False, num_classes=3, frozen=frozen)
     assert "\n" not in str(error.value)
     assert same(model, before)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.optim.factory import build_optimizer, match_layouts, scale_rates
+from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
 
 
 def model():
@@ -67,7 +67,7 @@ def test_restored_momentum_in_another_memory_format_gives_the_same_update():
         optimizer = torch.optim.SGD([weight], 0.1, momentum=0.9, fused=True)
         momentum = torch.arange(72.0).view(2, 4, 3, 3).cos()
         optimizer.state[weight] = {"momentum_buffer": momentum.to(memory_format=memory_format)}
-        match_layouts(optimizer)
+        match_memory_formats(optimizer)
         optimizer.step()
         return weight.detach()
 
@@ -87,10 +87,10 @@ def test_updates_are_fused_where_the_class_can_and_the_arguments_say_nothing_els
 def test_rates_scale_but_for_those_that_are_a_share_of_the_weights():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2))
     muon = build("muon", 0.2, args={"head_lr": 3.0, "bias_lr": 5.0}, net=net)
-    scale_rates(muon, 2.0)
+    scale_lrs(muon, 2.0)
     assert {group["params"][0].ndim: group["lr"] for group in muon.param_groups} == {4: 0.2, 2: 6.0, 1: 10.0}
 
 
 def test_a_stop_that_is_no_later_epoch_is_refused():
-    with pytest.raises(UserError, match=r"lr_stop: '0\.bias' stops at epoch 0"):
-        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, stops={"0.bias": 0})
+    with pytest.raises(UserError, match=r"lr_stop`: '0\.bias' stops at epoch 0"):
+        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, lr_stop={"0.bias": 0})

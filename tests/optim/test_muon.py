@@ -9,7 +9,7 @@ from torch import nn
 from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.optim.factory import build_optimizer
-from lit_cnn.optim.muon import Muon, orthogonalized
+from lit_cnn.optim.muon import Muon, orthogonalize
 from tests.conftest import EVERY_STEP, TINY, load, state_differences
 
 
@@ -20,7 +20,7 @@ def model():
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (6, 6)])
 def test_singular_values_come_near_one_and_directions_stay(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonalized(matrix, 5).float()
+    found = orthogonalize(matrix, 5).float()
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
     inside = u.T @ found @ vh.T  # near diagonal: the same singular vectors
     assert 0.6 < inside.diag().min() <= inside.diag().max() < 1.3
@@ -70,8 +70,8 @@ def test_a_resumed_run_with_parts_that_stop_early_ends_with_the_same_bits(workdi
 
 
 def test_mistakes_are_one_line():
-    with pytest.raises(UserError, match="no parameter that trains has 'whitten' in its name"):
-        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, stops={"whitten": 1})
+    with pytest.raises(UserError, match="no trainable parameter has 'whitten' in its name"):
+        build_optimizer(model(), "sgd", 0.1, 0.0, {}, True, lr_stop={"whitten": 1})
     with pytest.raises(UserError, match="head_lr must be positive"):
         build_optimizer(model(), "muon", 0.1, 0.0, {"head_lr": 0}, True)
 

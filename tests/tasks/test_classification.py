@@ -54,10 +54,10 @@ def test_frozen_layers_that_a_file_lacks_are_refused_and_without_a_file_there_is
         ImageClassifier(10, 1, "lenet", weights_strict=False, **settings).setup("fit")
         return capsys.readouterr().out
 
-    with pytest.raises(UserError, match=r"half.pth has no fitting values for features.3.weight, and freeze"):
+    with pytest.raises(UserError, match=r"half.pth has no fitting values for features.3.weight, and `model.freeze`"):
         start(weights="half.pth", freeze=2)
     assert "9 of 10 tensors loaded" in start(weights="half.pth", freeze=1)
-    note = "note: freeze=1 without weights: what is frozen keeps its initial, random values"
+    note = "frozen layers keep their initial, random values"
     assert note in start(freeze=1)
     assert start(freeze=0) == start() == ""
 
@@ -78,7 +78,7 @@ class Odd(torch.nn.Module):
 @pytest.mark.parametrize(
     ("shapes", "line"),
     [
-        ([(7,)], r"resnet20 gives \(4, 7\), but \(N, K\) = \(4, 5\) is expected here; check --model.backbone_args"),
+        ([(7,)], r"resnet20 gives \(4, 7\), but \(N, K\) = \(4, 5\) is expected here; check `model.backbone_args`"),
         ([(5, 1, 1)], r"resnet20 gives \(4, 5, 1, 1\), but"),
         ([(5,), (5,), (7,)], r"auxiliary head aux2 of resnet20 gives \(4, 7\), but"),
         ([(5,), (5,)], None),
@@ -196,7 +196,7 @@ def test_the_model_can_be_loaded_without_the_command_line(trained):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"lr": 0.0}, "lr must be positive"), ({"ema_decay": 1.0}, "ema_decay")]
+    ("settings", "message"), [({"lr": 0.0}, "`model.lr` must be positive"), ({"ema_decay": 1.0}, "ema_decay")]
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):

@@ -1,12 +1,17 @@
+from __future__ import annotations
+
 import math
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
-from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
+from lit_cnn.tasks.losses import LOSSES, ClassificationLoss, register_loss, split_outputs
+from tests.conftest import TINY, load
 
 GEN = torch.Generator().manual_seed(0)
 LOGITS, AUX1, AUX2 = (torch.randn(6, 4, generator=GEN) for _ in range(3))
@@ -32,8 +37,8 @@ def test_one_weight_for_each_head():
     torch.testing.assert_close(loss, main + 0.5 * first + 0.25 * second)
 
 
-def test_a_wrong_number_of_auxiliary_weights_is_told():
-    with pytest.raises(UserError, match="aux_weights has 3 values but the backbone has 2"):
+def test_a_wrong_number_of_auxiliary_weights_is_refused():
+    with pytest.raises(UserError, match=r"`model\.aux_weights` has 3 values but the backbone has 2"):
         ClassificationLoss(aux_weights=[1.0, 2.0, 3.0])((LOGITS, AUX1, AUX2), TARGET)
 
 
@@ -69,3 +74,67 @@ def test_per_sample_losses_are_unsmoothed_and_average_to_the_plain_loss():
 def test_bad_settings_are_refused(settings):
     with pytest.raises(UserError):
         ClassificationLoss(**settings)
+
+
+# -- registered losses
+
+
+@pytest.fixture
+def own_losses(monkeypatch):
+    """Losses registered for one test."""
+    monkeypatch.setattr(LOSSES, "_items", {})
+
+    @register_loss
+    def one_minus_p(logits, target):
+        if target.ndim == 1:
+            target = F.one_hot(target, logits.shape[1])
+        return 1 - (logits.softmax(1) * target).sum(1)
+
+    @register_loss(name="averaged")
+    def mean_loss(logits, target):
+        return F.cross_entropy(logits, target)
+
+    register_loss(name="no_tensor")(lambda logits, target: 0.0)
+
+
+def expected(logits, probabilities):
+    return 1 - (logits.softmax(1) * probabilities).sum(1)
+
+
+def test_a_registered_loss_takes_indices_mixed_targets_smoothing_and_auxiliary_heads(own_losses):
+    onehot = F.one_hot(TARGET, 4).float()
+    mixed = 0.7 * onehot + 0.3 * onehot.flip(0)
+    loss = ClassificationLoss("one_minus_p", aux_weights=0.5)
+    torch.testing.assert_close(loss.per_sample(LOGITS, TARGET), expected(LOGITS, onehot))
+    torch.testing.assert_close(loss.per_sample(LOGITS.double(), mixed), expected(LOGITS, mixed))
+    total, parts = loss((LOGITS, AUX1), mixed)
+    torch.testing.assert_close(total, expected(LOGITS, mixed).mean() + 0.5 * expected(AUX1, mixed).mean())
+    torch.testing.assert_close(parts["loss_aux1"], expected(AUX1, mixed).mean())
+    for target in (TARGET, onehot):
+        smoothed, _ = ClassificationLoss("one_minus_p", label_smoothing=0.1)(LOGITS, target)
+        torch.testing.assert_close(smoothed, expected(LOGITS, 0.9 * onehot + 0.1 / 4).mean())
+
+
+@pytest.mark.parametrize(("name", "got"), [("averaged", r"\(\)"), ("no_tensor", "float")])
+def test_a_registered_loss_that_does_not_give_one_value_per_sample_is_refused(name, got, own_losses):
+    with pytest.raises(UserError, match=rf"the loss '{name}' returns {got}, but one value per sample") as error:
+        ClassificationLoss(name)(LOGITS, TARGET)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_loss_lists_built_in_and_registered_ones_with_the_nearest(own_losses):
+    line = r"unknown loss 'one_minusp', did you mean 'one_minus_p'\? .*mse_softmax"
+    with pytest.raises(UserError, match=line) as error:
+        ClassificationLoss("one_minusp")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_a_registered_loss_needs_it_to_be_imported(own_losses, workdir, fails, monkeypatch):
+    main(["fit", *TINY, "--epochs=1", "--trainer.limit_train_batches=2", "--model.loss=one_minus_p"])
+    checkpoint = Path("lightning_logs/version_0/checkpoints/last.ckpt")
+    assert load(checkpoint)["lit_cnn"]["config"]["model"]["loss"] == "one_minus_p"
+    main(["test", "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
+    monkeypatch.setattr(LOSSES, "_items", {})
+    line = fails("test", "--ckpt_path=best")
+    assert line.startswith("unknown loss 'one_minus_p'")
+    assert "--allow_import" in line

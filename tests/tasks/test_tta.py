@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from lit_cnn.cli.main import main
-from lit_cnn.tasks.tta import averaged
+from lit_cnn.tasks.tta import average_logits
 from tests.conftest import load
 
 IMAGE = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
@@ -41,7 +41,7 @@ def test_logits_are_the_weighted_mean_over_the_published_copies(how, copies):
     for weight, by, flip in copies:
         copy = shifted(IMAGE, by)
         expected = expected + weight * network(copy.flip(-1) if flip else copy)
-    torch.testing.assert_close(averaged(network, IMAGE, how), expected)
+    torch.testing.assert_close(average_logits(network, IMAGE, how), expected)
 
 
 def test_it_is_the_checkpoints_and_can_be_changed_when_testing(workdir: Path):

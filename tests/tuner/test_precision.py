@@ -6,7 +6,7 @@ import yaml
 
 from lit_cnn.cli.main import main
 from lit_cnn.tuner import precision
-from lit_cnn.tuner.precision import Outcome, choose
+from lit_cnn.tuner.precision import Comparison, choose_precision
 from tests.conftest import TINY, load, state_differences
 
 CPU = torch.device("cpu")
@@ -15,15 +15,15 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("found", "chosen", "why"),
     [
-        (Outcome(3.0, 0.003), "bf16-mixed", "3.0 times as fast as in float32, and differs by 0.3%"),
-        (Outcome(1.05, 0.003), "32-true", "1.1 times as fast"),
-        (Outcome(3.0, 0.5), "32-true", "wrong by 50.0%"),
-        (Outcome(3.0, float("nan")), "32-true", "wrong by nan%"),
+        (Comparison(3.0, 0.003), "bf16-mixed", "3.0 times as fast as in float32, and its error is 0.3%"),
+        (Comparison(1.05, 0.003), "32-true", "1.1 times as fast"),
+        (Comparison(3.0, 0.5), "32-true", "but its error is 50.0%"),
+        (Comparison(3.0, float("nan")), "32-true", "but its error is nan%"),
     ],
 )
 def test_bfloat16_is_chosen_only_where_it_is_faster_and_right(found, chosen, why, monkeypatch):
-    monkeypatch.setattr(precision, "probe", lambda device, dtype: found)
-    name, reason = choose(CPU)
+    monkeypatch.setattr(precision, "compare_precision", lambda device, dtype: found)
+    name, reason = choose_precision(CPU)
     assert name == chosen
     assert why in reason
 
@@ -32,15 +32,20 @@ def test_a_device_that_cannot_compute_it_gets_float32(monkeypatch):
     def broken(*args):
         raise RuntimeError("bfloat16 is not supported here\nmore")
 
-    monkeypatch.setattr(precision, "probe", broken)
-    assert choose(CPU) == ("32-true", "cpu computes no convolution in bfloat16: bfloat16 is not supported here")
+    monkeypatch.setattr(precision, "compare_precision", broken)
+    assert choose_precision(CPU) == (
+        "32-true",
+        "cpu computes no convolution in bfloat16: bfloat16 is not supported here",
+    )
 
 
 def test_an_older_gpu_gets_float16_with_scaling(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    monkeypatch.setattr(precision, "probe", lambda device, dtype: asked.append(dtype) or Outcome(2.0, 0.001))
-    assert choose(torch.device("cuda"))[0] == "16-mixed"
+    monkeypatch.setattr(
+        precision, "compare_precision", lambda device, dtype: asked.append(dtype) or Comparison(2.0, 0.001)
+    )
+    assert choose_precision(torch.device("cuda"))[0] == "16-mixed"
     assert asked == [torch.float16]
 
 
@@ -48,16 +53,16 @@ def test_the_probe_measures_rounding_and_leaves_random_numbers_and_threads_alone
     torch.manual_seed(1)
     expected, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(1)
-    choose(CPU)
+    choose_precision(CPU)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
-    found = precision.probe(CPU, torch.bfloat16)
-    assert 1e-4 < found.error < precision.ERROR
-    assert found.gain > 0
+    found = precision.compare_precision(CPU, torch.bfloat16)
+    assert 1e-4 < found.error < precision.MAX_ERROR
+    assert found.speedup > 0
 
 
-def test_auto_is_settled_once_and_the_run_keeps_what_was_found(workdir, monkeypatch, capsys):
-    monkeypatch.setattr(precision, "choose", lambda device: ("bf16-mixed", "tried"))
+def test_auto_is_resolved_once_and_the_run_keeps_what_was_found(workdir, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "choose_precision", lambda device: ("bf16-mixed", "tried"))
     short = [*TINY, "--epochs=1"]
     main(["fit", *short, "--precision=auto", "--trainer.default_root_dir=found"])
     assert "precision auto: bf16-mixed (tried)" in capsys.readouterr().out
@@ -68,16 +73,16 @@ def test_auto_is_settled_once_and_the_run_keeps_what_was_found(workdir, monkeypa
     assert load(last[0])["lit_cnn"]["config"]["trainer"]["precision"] == "bf16-mixed"
     assert state_differences(*last) == []
 
-    monkeypatch.setattr(precision, "choose", None)  # with a checkpoint there is nothing to try
+    monkeypatch.setattr(precision, "choose_precision", None)  # with a checkpoint there is nothing to try
     capsys.readouterr()
     main(["fit", "--resume", str(found), "--epochs=2", "--precision=auto"])
     assert "precision auto: bf16-mixed (that of " in capsys.readouterr().out
 
 
-def test_processes_that_something_else_started_cannot_agree(workdir, monkeypatch, fails):
+def test_processes_that_something_else_started_cannot_share_a_choice(workdir, monkeypatch, fails):
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.delenv("LIT_CNN_PRECISION", raising=False)
-    assert "--trainer.precision auto cannot be agreed on" in fails("fit", *TINY, "--precision=auto")
+    assert "--precision auto cannot be shared" in fails("fit", *TINY, "--precision=auto")
 
 
 def test_a_wrong_precision_is_told_all_right_ones(workdir, fails):

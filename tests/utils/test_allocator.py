@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(allocator._glibc() is None, reason="the C librar
 
 HELD = """
 import torch
-from lit_cnn import allocator, memory
-print(int(allocator.keep_freed()))
+from lit_cnn.utils import allocator, memory
+print(int(allocator.keep_freed_memory()))
 before = memory.used()
 size = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 - before
 block = torch.ones(64 * 2**20)
@@ -28,7 +28,7 @@ print(size())
 
 
 def measured(**environment: str) -> list[int]:
-    given = {k: v for k, v in os.environ.items() if k not in allocator._CHOSEN} | environment
+    given = {k: v for k, v in os.environ.items() if k not in allocator._USER_SETTINGS} | environment
     run = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, env=given, check=True)
     return [int(line) for line in run.stdout.split()]
 
@@ -53,4 +53,4 @@ def test_what_is_used_does_not_count_what_is_kept():
 def test_under_a_limit_of_addresses_nothing_is_kept(monkeypatch):
     limits = {allocator.resource.RLIMIT_AS: 2**34}
     monkeypatch.setattr(allocator.resource, "getrlimit", lambda kind: (limits.get(kind, -1),) * 2)
-    assert not allocator.keep_freed()
+    assert not allocator.keep_freed_memory()

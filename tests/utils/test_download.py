@@ -15,7 +15,8 @@ import pytest
 
 from lit_cnn.data import CIFAR10, MNIST, FashionMNIST, Flowers, mnist_cifar_files
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import Remote, extract, fetch, file_sum, locked, verify
+from lit_cnn.utils.download import PublishedFile, extract, fetch, verify
+from lit_cnn.utils.files import file_checksum, file_lock
 
 CONTENT = bytes(range(256)) * 4000
 GOOD = hashlib.sha256(CONTENT).hexdigest()
@@ -65,7 +66,7 @@ def _visible(folder: Path) -> list[str]:
 
 def test_a_file_is_fetched_once_from_the_first_address_that_serves_it_right(server: _Server, tmp_path: Path) -> None:
     urls = tuple(server.url(path) for path in ("/missing", "/wrong", "/cut", "/good"))
-    remote = Remote("data.bin", urls, sha256=GOOD)
+    remote = PublishedFile("data.bin", urls, sha256=GOOD)
     path = fetch(remote, tmp_path / "new" / "folder")
     assert path.read_bytes() == CONTENT
     assert server.asked == ["/missing", "/wrong", "/cut", "/good"]
@@ -79,7 +80,7 @@ def test_wrong_sum_broken_transfer_and_no_answer_are_named_and_leave_nothing_beh
 ) -> None:
     urls = tuple(server.url(path) for path in ("/missing", "/wrong", "/cut"))
     with pytest.raises(UserError) as caught:
-        fetch(Remote("data.bin", urls, sha256=GOOD), tmp_path)
+        fetch(PublishedFile("data.bin", urls, sha256=GOOD), tmp_path)
     message = str(caught.value)
     wrong = hashlib.sha256(server.files["/wrong"]).hexdigest()
     for part in ("data.bin", "Not Found", f"sha256 {wrong}, expected {GOOD}", "broke off after 512,000 of 1,024,000"):
@@ -89,7 +90,7 @@ def test_wrong_sum_broken_transfer_and_no_answer_are_named_and_leave_nothing_beh
 
 
 def _fetch_in_process(url: str, folder: str) -> None:
-    fetch(Remote("data.bin", (url,), sha256=GOOD), Path(folder))
+    fetch(PublishedFile("data.bin", (url,), sha256=GOOD), Path(folder))
 
 
 @pytest.mark.slow
@@ -97,7 +98,7 @@ def test_two_processes_at_once_download_once(server: _Server, tmp_path: Path) ->
     url, folder = server.url("/good"), str(tmp_path)
     process = multiprocessing.get_context("spawn").Process(target=_fetch_in_process, args=(url, folder))
     thread = threading.Thread(target=_fetch_in_process, args=(url, folder))
-    with locked(tmp_path / ".data.bin.lock"):  # both arrive while the file is locked
+    with file_lock(tmp_path / ".data.bin.lock"):  # both arrive while the file is locked
         process.start()
         thread.start()
         thread.join(0.2)
@@ -130,7 +131,7 @@ def test_without_download_the_network_is_never_used(
 def test_download_asks_for_the_published_files_only(server: _Server, tmp_path: Path) -> None:
     for remote in (mnist_cifar_files.CIFAR_ARCHIVE, Flowers.ARCHIVE):
         assert all(url.startswith("https://") for url in remote.urls)
-        assert len(remote.sum) == (64 if remote.algorithm == "sha256" else 32)
+        assert len(remote.checksum) == (64 if remote.algorithm == "sha256" else 32)
 
 
 def _archive(path: Path, members: dict[str, bytes]) -> Path:
@@ -167,8 +168,8 @@ def test_flowers_unpacks_an_archive_it_finds_only_if_it_is_the_published_one(
     with pytest.raises(UserError, match=rf"is not the published file \(sha256 .*{Flowers.ARCHIVE.sha256}"):
         Flowers(data_dir=str(tmp_path)).prepare_data()
     assert not (tmp_path / "flower_photos").exists()
-    sha256 = file_sum(archive, "sha256")
-    monkeypatch.setattr(Flowers, "ARCHIVE", Remote(archive.name, Flowers.ARCHIVE.urls, sha256=sha256))
+    sha256 = file_checksum(archive, "sha256")
+    monkeypatch.setattr(Flowers, "ARCHIVE", PublishedFile(archive.name, Flowers.ARCHIVE.urls, sha256=sha256))
     data = Flowers(data_dir=str(tmp_path))
     data.prepare_data()
     assert data.class_names == list(Flowers.CLASSES)

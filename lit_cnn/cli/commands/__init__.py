@@ -1,0 +1,35 @@
+"""The subcommands, one file each; this table names them all. Standard library only.
+
+A command's file has ``main(words, debug)``; ``words`` begin with the command's name. ``--help``, the hints for mistyped
+names and shell completion are made from the table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        module: in :mod:`lit_cnn.cli.commands`, whose ``main(words, debug)`` runs it.
+        help: one line.
+    """
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "fit": Command("run", "train a model, or resume a run"),
+    "validate": Command("run", "evaluate a checkpoint on the validation images"),
+    "test": Command("run", "evaluate a checkpoint on the test images"),
+    "predict": Command("run", "classify image files and folders"),
+    "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
+    "models": Command("models", "list the backbones"),
+    "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
+    "configs": Command("configs", "list the shipped configs, or print one"),
+    "completion": Command("completion", "print the completion script for bash, zsh or fish"),
+}
+ALIASES = {"train": "fit", "val": "validate"}

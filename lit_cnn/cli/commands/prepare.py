@@ -1,4 +1,4 @@
-"""``lit-cnn prepare``: what a training run would do with the images before it trains, and what is wrong with them.
+"""``lit-cnn prepare``: fetch, verify and decode all images of a data set, as fit does before it trains.
 
 With ``--shards DIR`` it then writes them as shards for ``--data Stream``.
 """
@@ -14,58 +14,62 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 from rich.text import Text
 
-from lit_cnn.cli import validation
-from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import read_config
-from lit_cnn.cli.lightning_cli import DATASETS, data_settings, mistakes_told
-from lit_cnn.cli.parser_errors import explain
+from lit_cnn import plugins
+from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli.argv import Arguments, parse
+from lit_cnn.cli.config import data_settings, find_config, read_config
+from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
-from lit_cnn.data.image_files import PictureDataModule
+from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import Display, console
+from lit_cnn.utils.console import Display, console, say
 
 SHARD_MB = 64  # a second of a fast network: fewer requests gain nothing, and 16 of them mix 50,000 photos
 
 
-def run(arguments: Arguments) -> None:
+def main(words: list[str], debug: bool = False) -> None:
     """Fetch, verify and unpack the images as their settings say, decode every one, and print how many there are.
 
     Raises:
-        UserError: for settings that are not about the data, data that cannot be used, and pictures that cannot be read
-            where the policy is not to skip them; these have been printed then.
+        UserError: for settings that are not about the data, data that cannot be used, and unreadable image files where
+            the policy is not to skip them; these have been listed then.
     """
-    data = _data_module(arguments)
+    arguments = parse(words)
+    plugins.import_plugins(arguments.allow_import)
+    with import_allowlist.only_allowed(arguments.allow_import):
+        data = _data_module(arguments)
     if arguments.shards is not None:
         webdataset()  # not after minutes of decoding
         if not isinstance(data, ImageFolder):
-            raise UserError(f"--shards are written from folders of pictures, not from {type(data).__name__}")
+            raise UserError(f"--shards are written from folders of images, not from {type(data).__name__}")
     data.prepare_data()
     broken: dict[str, str] = {}
-    if isinstance(data, PictureDataModule):
+    if isinstance(data, ImageFilesDataModule):
         paths = data.all_paths()[1]
         broken = data.broken
         for path, reason in broken.items():
-            print(f"{path}: {reason}")
+            say(f"{path}: {reason}")
     _print_counts(data)
-    if not isinstance(data, PictureDataModule):
+    if not isinstance(data, ImageFilesDataModule):
         return
     found = f"{len(broken):,} of {len(paths):,} images cannot be read"
     if broken and data.on_bad_image == "error":
-        raise UserError(f"{found}, listed above: fix or remove them, or leave them out with --data.on_bad_image skip")
-    print(f"{found}, and are left out" if broken else f"all {len(paths):,} images can be read")
+        raise UserError(f"{found}, listed above: fix or remove them, or skip them with --data.on_bad_image skip")
+    say(f"{found}, and are skipped" if broken else f"all {len(paths):,} images can be read")
     if arguments.shards is not None:
         _write_shards(data, Path(arguments.shards), (arguments.shard_mb or SHARD_MB) * 1_000_000)
 
 
 def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
-    parts = data.parts()
+    parts = data.splits()
     source = next(iter(parts.values())).source
     assert isinstance(source, FileSource)
     shards = write_shards(out, source, parts, data.class_names, shard_bytes, Display())
     size = sum(shard.size for shard in shards) / 1e6
-    print(f"wrote {len(shards):,} shards of {size:,.1f} MB together: train on them by --data Stream --data-dir {out}")
+    say(f"wrote {len(shards):,} shards, {size:,.1f} MB in all: train on them with --data Stream --data-dir {out}")
 
 
 def _data_module(arguments: Arguments) -> ImageDataModule:
@@ -74,7 +78,7 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
         if name.partition(".")[0] != "data":
             raise UserError(f"--{name} has no effect on prepare: leave it out")
     if arguments.ckpt_path or arguments.resume is not None:
-        raise UserError("prepare looks at images, not at a checkpoint: leave --ckpt_path and --resume out")
+        raise UserError("prepare reads images, not a checkpoint: leave --ckpt_path and --resume out")
     parser = LightningArgumentParser(
         prog="lit-cnn prepare",
         description="Fetch, verify and unpack images, decode every one, and list those that cannot be read.",
@@ -84,7 +88,7 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
     parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True, required=True)
     words, chosen = [], ""
     for config in arguments.configs:
-        content = read_config(config)
+        content = read_config(find_config(config))
         if "data" in content:  # the rest of a training run's settings is not needed here
             words += ["--config", json.dumps({"data": content["data"]})]
             given = content["data"]
@@ -94,18 +98,18 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
     try:
         settings = parser.parse_args(words + arguments.bare)
     except ArgumentError as error:
-        raise UserError(explain(str(error), data_settings(chosen), DATASETS)) from error
-    with mistakes_told():
+        raise UserError(humanize_parser_error(str(error), data_settings(chosen), datasets())) from error
+    with reporting_mistakes():
         data: ImageDataModule = parser.instantiate_classes(settings).data
     return data
 
 
 def _print_counts(data: ImageDataModule) -> None:
-    """Print a table of the number of images by class and part."""
-    parts = data.parts()
+    """Print a table of the number of images by class and split."""
+    splits = data.splits()
     counts = {
-        name: torch.bincount(part.source.targets[part.rows], minlength=data.num_classes).tolist()
-        for name, part in sorted(parts.items(), key=lambda item: ("train", "val", "test").index(item[0]))
+        name: torch.bincount(split.source.targets[split.indices], minlength=data.num_classes).tolist()
+        for name, split in sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     }
     table = Table("class", box=None, pad_edge=False)
     for name in counts:

@@ -1,135 +1,124 @@
-"""Running a command that is built: training or evaluating, what it leaves, and what is said at its end."""
+"""``lit-cnn fit``, ``validate``, ``test`` and ``predict``: one run of the trainer."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import shutil
-import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerStatus
 
-from lit_cnn import run_folder
-from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
-from lit_cnn.cli import checkpoint_argument
-from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
-from lit_cnn.distributed.watchdog import is_connection_error
-from lit_cnn.errors import Stopped
+from lit_cnn import plugins, run_folder
+from lit_cnn.checkpoint.record import base_config
+from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli.argv import Arguments, parse
+from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, predict_data, root_folder
+from lit_cnn.cli.config import drop, find_config, read_config
+from lit_cnn.cli.lightning_cli import LitCLI
+from lit_cnn.cli.out_of_memory import report_out_of_memory
+from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
+from lit_cnn.utils import allocator
+from lit_cnn.utils.rank import is_rank_zero
 
-if TYPE_CHECKING:
-    from lit_cnn.cli.lightning_cli import LitCLI
+
+def main(words: list[str], debug: bool = False) -> None:
+    """Run the command line ``words``."""
+    run(parse(words), debug)
 
 
-def execute(cli: LitCLI) -> None:
+def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = ()) -> LitCLI:
+    """Run fit, validate, test or predict.
+
+    Args:
+        arguments: the command line.
+        debug: leave Lightning's own messages on.
+        callbacks: further ones, after the user's.
+
+    Returns:
+        What was built and has been run.
+
+    Raises:
+        UserError: for every mistake that a user can fix.
+        SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
+    """
+    if not debug:
+        _silence_lightning()
+    allocator.keep_freed_memory()
+    plugins.import_plugins(arguments.allow_import)
+    arguments.configs = [find_config(config) for config in arguments.configs]
+    record = find_record(arguments, root_folder(arguments))
+    if record is not None:
+        check_plugins(record, arguments)
+    validation.check_flags(arguments, record)
+    words = [arguments.command]
+    base: dict[str, Any] = {}
+    if record is not None:
+        base = base_config(record, arguments.command)
+        if "data.normalize" in arguments.names():  # the user's choice wins over the checkpoint's numbers
+            base["data"]["init_args"].update(mean=None, std=None)
+        if arguments.images:
+            base["data"] = predict_data(record, arguments.images)
+        for flag, _ in arguments.flags:
+            if flag.endswith("+"):  # the same command given again appends to nothing
+                drop(base, flag.strip("-+"))
+        words += ["--config", json.dumps(base)]
+    for config in arguments.configs:
+        read_config(config)  # for its error messages
+        words += ["--config", config]
+    words += [word for flag in arguments.flags for word in flag]
+    words += arguments.bare
+    with import_allowlist.only_allowed(arguments.allow_import):
+        cli = LitCLI(arguments, record, base, words, callbacks)
+        oom = report_out_of_memory(arguments.command, cli.run.config, record is not None)
+        with cli.watchdog.guard(), report_interrupt(cli.trainer, arguments.allow_import), oom:
+            _execute(cli)
+    return cli
+
+
+def _execute(cli: LitCLI) -> None:
     """Run the command on the built trainer."""
-    ckpt_path = str(cli.record.path) if cli.record is not None else None
-    trainer, command = cli.trainer, cli.arguments.command
+    run, trainer = cli.run, cli.trainer
+    ckpt_path = str(run.record.path) if run.record is not None else None
     try:
-        if command == "fit":
+        if run.command == "fit":
             trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
-            _tell_result(cli)
+            print_result(trainer, run.requires)
             return
-        _note_changed_data(cli)
-        if checkpoint_argument.is_first_process():
-            cli.report.out_dir = _results_folder(cli)
-        evaluate = getattr(trainer, command)
-        quiet = {"return_predictions": False} if command == "predict" else {"verbose": False}
+        assert run.record is not None
+        assert cli.report is not None
+        if is_rank_zero():
+            note_changed_data(run.record, run.plain["data"], cli.datamodule)
+            # in the run folder of the checkpoint, or in a new one for a checkpoint copied elsewhere
+            folder = run_folder.run_folder_of(run.record.path)
+            folder = folder or run_folder.new_run_folder(Path(trainer.default_root_dir))
+            cli.report.out_dir = run_folder.new_subfolder(folder, run.command)
+        evaluate = getattr(trainer, run.command)
+        quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
     except BaseException:
-        if checkpoint_argument.is_first_process():
-            _remove_empty(cli)
+        if is_rank_zero():
+            _remove_empty_folder(cli)
         raise
 
 
-def _remove_empty(cli: LitCLI) -> None:
+def _remove_empty_folder(cli: LitCLI) -> None:
     """A new run that failed before its first step leaves no folder behind, nor does an evaluation."""
-    if cli.arguments.command != "fit":
+    run = cli.run
+    if cli.report is not None:
         with contextlib.suppress(OSError):  # not made yet, or it holds results
             Path(cli.report.out_dir).rmdir()
-    elif cli.run_dir is not None and cli.record is None and cli.trainer.global_step == 0:
-        shutil.rmtree(cli.run_dir, ignore_errors=True)
+    elif run.folder is not None and run.record is None and cli.trainer.global_step == 0:
+        shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def _note_changed_data(cli: LitCLI) -> None:
-    """Say when the images are not those that the checkpoint's run saw: its split may not be theirs."""
-    if cli.record is None or not checkpoint_argument.is_first_process():
-        return
-    before, now = cli.record.config["data"], cli.plain_config["data"]
-    place = [(data["class_path"], data["init_args"]["data_dir"]) for data in (before, now)]
-    if place[0] != place[1]:
-        return
-    split = ("split", "split_seed", "val_fraction", "test_fraction")
-    changed = [k for k in split if before["init_args"].get(k) != now["init_args"].get(k)]
-    if changed:
-        print(
-            f"note: {', '.join(f'data.{k}' for k in changed)} differ from the checkpoint's: images that it trained "
-            "on may now count as validation or test images"
-        )
-    if cli.datamodule.fingerprint() != cli.record.fingerprint:
-        print(
-            f"note: the images in {now['init_args']['data_dir']} have changed since this run was trained; some "
-            "that it trained on may now count as validation or test images"
-        )
-
-
-def _results_folder(cli: LitCLI) -> Path:
-    """A fresh folder in the run folder of the checkpoint, or in a new run folder for one copied elsewhere."""
-    assert cli.record is not None
-    run_dir = run_folder.run_folder_of(cli.record.path) or run_folder.new_run_folder(Path(cli.trainer.default_root_dir))
-    return run_folder.new_subfolder(run_dir, cli.arguments.command)
-
-
-def how_to_go_on(cli: LitCLI) -> str:
-    """The line that says how to go on with a training run that has saved; ``""`` for others."""
-    checkpoint, epochs = _best(cli), cli.trainer.max_epochs or -1
-    if checkpoint is None or 0 <= epochs <= cli.trainer.current_epoch:  # finished: the failure came after
-        return ""
-    saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
-    allowed = "".join(f" --allow_import {name}" for name in cli.arguments.allow_import)
-    return f"go on with: lit-cnn fit --resume {run_folder.shown(saved[0])}{allowed}" if saved else ""
-
-
-def _best(cli: LitCLI) -> BestCheckpoint | None:
-    """The callback that keeps the best checkpoint of a training run."""
-    callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
-    return next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
-
-
-def _tell_result(cli: LitCLI) -> None:
-    checkpoint = _best(cli)
-    if not checkpoint_argument.is_first_process() or checkpoint is None:
-        return
-    best, score = checkpoint.best_model_path, checkpoint.best_model_score
-    if best and score is not None:
-        print(f"best {checkpoint.monitor} {float(score):.4f}: {run_folder.shown(best)}")
-    path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
-    if path.is_file():
-        print(f"test it: lit-cnn test --ckpt_path {run_folder.shown(path)}")
-
-
-@contextlib.contextmanager
-def interruption_told(cli: LitCLI) -> Iterator[None]:
-    """After a stop by Ctrl-C or SIGTERM, say how to go on."""
-    try:
-        yield
-    except Stopped:
-        if checkpoint_argument.is_first_process() and cli.run_dir is not None:
-            print(f"saved; {how_to_go_on(cli)}", file=sys.stderr)
-        raise
-    except Exception as error:
-        done, advice = cli.trainer.global_step, how_to_go_on(cli)
-        if (
-            checkpoint_argument.is_first_process() and done and advice and not is_connection_error(error)
-        ):  # that one Peers tells
-            print(f"the run stopped after step {done}; {advice}", file=sys.stderr)
-        raise
-    except SystemExit as error:
-        # Lightning turns a Ctrl-C outside of training into exit status 1
-        if cli.trainer.state.status is not TrainerStatus.INTERRUPTED:
-            raise
-        if checkpoint_argument.is_first_process():
-            print("stopped", file=sys.stderr)
-        raise SystemExit(EXIT_TERMINATED if error.code == EXIT_TERMINATED else EXIT_INTERRUPTED) from error
+def _silence_lightning() -> None:
+    """Turn off Lightning's advertising, and its advice about its own DataLoader."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", module=r"torchmetrics\..*")

@@ -1,4 +1,4 @@
-"""Picture files read from a store of decoded pixels: the source of ``--data.cache ram`` and ``disk``."""
+"""Samples from the cache of decoded images: the source for the setting ``cache`` "ram" and "disk"."""
 
 from __future__ import annotations
 
@@ -16,87 +16,90 @@ from lit_cnn.data.cache import pixel_store
 from lit_cnn.data.decoding.decode import crop_resized, read_bounded, read_image
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import gather
-from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, digest, hash_uniform
+from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes
 from lit_cnn.utils.console import Display
+from lit_cnn.utils.files import digest
 
 DECODER = f"3, Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}"
 
 
 class CachedSource:
-    """One part of a set of picture files, decoded once and for all.
+    """One split of a data set of image files, decoded once.
 
-    What is kept: for a part that random crops are cut from, whole pictures whose shorter side is at most ``short``
-    pixels, and the crops are cut from these; else the finished pictures, the same bits that the files would give.
+    It caches, for random crops, uncropped images whose shorter side is at most ``short`` pixels, and the crops are
+    taken from these; otherwise the resized images, with the same bits that decoding the files gives.
 
     Args:
-        part: Name of the part; each has a store of its own.
-        files: The pictures' files.
-        rows: int64 (N,), which of them are kept; only these may be asked for.
-        short: See above; 0: finished pictures.
-        folder: Where stores are; None: in memory.
-        workers: Threads that decode.
-        display: Where to show the progress of decoding.
+        split: Name of the split; each has a cache of its own.
+        files: The image files.
+        indices: int64 (N,), which of them are cached; only these may be read.
+        short: See above; 0: resized images.
+        folder: Where caches are; None: in memory.
+        workers: Decoding threads.
+        display: Shows the progress of decoding.
     """
 
     def __init__(
         self,
-        part: str,
+        split: str,
         files: FileSource,
-        rows: Tensor,
+        indices: Tensor,
         short: int,
         folder: Path | None,
         workers: int,
         display: Display | None,
     ) -> None:
-        self.files, self.rows, self.short, self.folder = files, rows, short, folder
+        self.files, self.indices, self.short, self.folder = files, indices, short, folder
         self.targets, self.shape = files.targets, files.shape
-        self._part, self._workers, self._display = part, workers, display
-        self._place = torch.full((len(files),), -1, dtype=torch.int64)
-        self._place[rows] = torch.arange(len(rows))
+        self._split, self._workers, self._display = split, workers, display
+        self._position = torch.full((len(files),), -1, dtype=torch.int64)
+        self._position[indices] = torch.arange(len(indices))
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def name(self, row: int) -> str:
-        """Return the path relative to the set's folder."""
-        return self.files.name(row)
+    def name(self, index: int) -> str:
+        """Return the path relative to the folder of the data set."""
+        return self.files.name(index)
 
     @cached_property
-    def store(self) -> pixel_store.Store:
-        """The pixels: opened, or decoded now."""
+    def cache(self) -> pixel_store.PixelCache:
+        """The decoded images: opened, or decoded now."""
         files, geometry, short = self.files, self.files.geometry, self.short
-        paths = [files.paths[row] for row in self.rows.tolist()]
+        paths = [files.paths[index] for index in self.indices.tolist()]
 
-        def whole(path: Path) -> np.ndarray:
+        def uncropped(path: Path) -> np.ndarray:
             return read_bounded(path, geometry, short)
 
-        def finished(path: Path) -> np.ndarray:
+        def resized(path: Path) -> np.ndarray:
             return np.ascontiguousarray(read_image(path, geometry))
 
-        form = f"{geometry}, {f'whole, shorter side up to {short}' if short else 'finished'}"
-        recipe = pixel_store.Recipe(files.root, paths, whole if short else finished, form, self._workers, self._display)
+        # Part of the name of the folder, so these words must not change.
+        format_key = f"{geometry}, {f'whole, shorter side up to {short}' if short else 'finished'}"
+        decode = uncropped if short else resized
+        spec = pixel_store.CacheSpec(files.root, paths, decode, format_key, self._workers, self._display)
         if self.folder is None:
-            return pixel_store.in_memory(recipe)
-        place = digest(files.root.resolve(), self._part, form)
-        return pixel_store.on_disk(recipe, self.folder / place, DECODER)
+            return pixel_store.in_memory(spec)
+        name = digest(files.root.resolve(), self._split, format_key)
+        return pixel_store.on_disk(spec, self.folder / name, DECODER)
 
-    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
-        """Return one function that gathers all finished pictures, or one a crop."""
-        places = self._place[rows]
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return one function that gathers all resized images, or one function per crop."""
+        positions = self._position[indices]
         if not self.short:
-            return [lambda: gather(self.store.together(places.tolist()), places, out.flatten(1))]
-        if epoch is None:  # statistics over the training part: seldom, and not of crops
-            return self.files.tasks(rows, out, None)
+            return [lambda: gather(self.cache.as_array(positions.tolist()), positions, out.flatten(1))]
+        if epoch is None:  # statistics of the training split: rare, and not of crops
+            return self.files.tasks(indices, out, None)
         augment, size = self.files.augment, self.shape[1]
-        assert augment.crop_scale is not None  # else there are no whole pictures
-        heights, widths, _ = torch.from_numpy(self.store.shapes[places.numpy()].astype(np.int64)).unbind(1)
-        draws = hash_uniform(self.files.seed, epoch, rows, CROP_OPS)
+        assert augment.crop_scale is not None  # otherwise there are no uncropped images
+        heights, widths, _ = torch.from_numpy(self.cache.shapes[positions.numpy()].astype(np.int64)).unbind(1)
+        draws = counter_uniform(self.files.seed, epoch, indices, CROP_OPS)
         boxes = crop_boxes(draws, heights, widths, augment.crop_scale, augment.crop_ratio).tolist()
 
-        def task(i: int, place: int) -> Callable[[], None]:
-            def cut() -> None:
-                out[i].numpy()[...] = crop_resized(self.store.picture(place), boxes[i], size)
+        def task(i: int, position: int) -> Callable[[], None]:
+            def crop() -> None:
+                out[i].numpy()[...] = crop_resized(self.cache.image(position), boxes[i], size)
 
-            return cut
+            return crop
 
-        return [task(i, place) for i, place in enumerate(places.tolist())]
+        return [task(i, position) for i, position in enumerate(positions.tolist())]

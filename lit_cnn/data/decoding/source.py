@@ -1,4 +1,4 @@
-"""Lists of picture files: finding them, and decoding them as a source for the loader."""
+"""Find image files in folders, and decode them as a source for the loader."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import Geometry, read_image, why
-from lit_cnn.data.decoding.formats import EXTENSIONS, Picture
+from lit_cnn.data.decoding.decode import Geometry, failure_reason, read_image
+from lit_cnn.data.decoding.formats import EXTENSIONS, ImageFile
 from lit_cnn.data.transforms.augment import Augment
-from lit_cnn.data.transforms.rng import CROP_OPS, hash_uniform
+from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
 
 
 @dataclass(frozen=True)
-class PictureFile:
-    """A picture: its path relative to the set's folder, with forward slashes, and its class there."""
+class LabelledFile:
+    """An image file: its path relative to the folder of the data set, with forward slashes, and its class."""
 
     path: str
     label: str
@@ -29,7 +29,7 @@ def visible_folders(folder: Path) -> list[str]:
     """Return the names of the subfolders (or links to some), sorted, without hidden ones.
 
     Raises:
-        UserError: A link leads to ``folder`` or one above it, so that its pictures would be counted twice.
+        UserError: A link points to ``folder`` or one above it, so that its files would be counted twice.
     """
     try:
         with os.scandir(folder) as entries:
@@ -41,7 +41,7 @@ def visible_folders(folder: Path) -> list[str]:
     here = folder.resolve() if any(e.is_symlink() for e in found) else folder
     for entry in found:
         if entry.is_symlink() and here.is_relative_to(target := Path(entry.path).resolve()):
-            raise UserError(f"{entry.path} is a link to {target}, the folder it lies in or one above it: remove it")
+            raise UserError(f"{entry.path} is a link to {target}, the folder it is in or one above it: remove it")
     return sorted(entry.name for entry in found)
 
 
@@ -49,22 +49,22 @@ def file_size(path: Path) -> int:
     """Return a file's size in bytes.
 
     Raises:
-        UserError: There is none, or it cannot be looked at.
+        UserError: The file is missing or inaccessible.
     """
     try:
         return path.stat().st_size
     except OSError as error:
-        raise UserError(f"cannot read image {path}: {why(error)}; fix or remove it") from error
+        raise UserError(f"cannot read image {path}: {failure_reason(error)}; fix or remove it") from error
 
 
 def _unreadable(error: OSError) -> NoReturn:
     raise UserError(f"cannot list folder {error.filename}: {error.strerror}") from error
 
 
-def pictures(folder: Path) -> Iterator[str]:
-    """Yield the picture files below ``folder`` as relative paths with forward slashes, in no particular order.
+def find_image_files(folder: Path) -> Iterator[str]:
+    """Yield the image files below ``folder`` as relative paths with forward slashes, in no particular order.
 
-    Hidden files and folders are left out. Links to folders inside are not followed: they may lead in a circle.
+    Hidden files and folders are skipped. Links to folders inside are not followed: they may form a cycle.
     """
     for root, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -74,15 +74,15 @@ def pictures(folder: Path) -> Iterator[str]:
 
 
 class FileSource:
-    """Pictures in files, decoded when asked for.
+    """Samples in image files, decoded on demand.
 
     Args:
-        root: Folder the files' paths are relative to.
-        paths: One path a sample.
+        root: Folder that the files' paths are relative to.
+        paths: One path per sample.
         targets: int64 (N,).
         geometry: Size and channels of the results.
-        augment: Of it only the random resized crop is done here, because it needs the picture's own size.
-        seed: Of the run; decides the crops.
+        augment: Only its random resized crop is done here, because it needs the image's own size.
+        seed: The run's seed; decides the crops.
     """
 
     def __init__(
@@ -95,28 +95,28 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def name(self, row: int) -> str:
-        """Return the path relative to the set's folder."""
-        return self.paths[row]
+    def name(self, index: int) -> str:
+        """Return the path relative to the folder of the data set."""
+        return self.paths[index]
 
-    def picture(self, row: int) -> Picture:
-        """Return where the picture's bytes are."""
-        return self.root / self.paths[row]
+    def image_file(self, index: int) -> ImageFile:
+        """Return the path or the content of a sample's file."""
+        return self.root / self.paths[index]
 
-    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
-        """Return one function a picture."""
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return one function per image, see ``Source.tasks``."""
         scale, ratio = self.augment.crop_scale, self.augment.crop_ratio
         draws: Tensor | None = None
         if epoch is not None and scale is not None:
-            draws = hash_uniform(self.seed, epoch, rows, CROP_OPS)
+            draws = counter_uniform(self.seed, epoch, indices, CROP_OPS)
 
-        def task(i: int, row: int) -> Callable[[], None]:
+        def task(i: int, index: int) -> Callable[[], None]:
             def decode() -> None:
                 crop = None if draws is None else draws[:, i]
-                pixels = read_image(self.picture(row), self.geometry, crop, scale or (1.0, 1.0), ratio)
+                pixels = read_image(self.image_file(index), self.geometry, crop, scale or (1.0, 1.0), ratio)
                 # The numpy view of the pinned or plain batch: no second copy.
                 out[i].numpy()[...] = pixels
 
             return decode
 
-        return [task(i, row) for i, row in enumerate(rows.tolist())]
+        return [task(i, index) for i, index in enumerate(indices.tolist())]

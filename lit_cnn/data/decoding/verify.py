@@ -1,13 +1,9 @@
-"""Telling broken pictures by decoding every one once, with verdicts that are kept until a file changes."""
+"""Scan for unreadable image files: decode every file once, and cache the verdict until the file changes."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,48 +11,44 @@ from pathlib import Path
 
 from lit_cnn.data.decoding.decode import check_image
 from lit_cnn.utils.console import Display
+from lit_cnn.utils.files import atomic_write, cache_folder, digest
 
 log = logging.getLogger(__name__)
 
-_SCAN_VERSION = 2  # raise it when check_image comes to other verdicts
-_AT_ONCE = 1024  # pictures handed to the threads; millions would take gigabytes of waiting tasks
-_SAVE_SECONDS = 60.0  # what a killed scan may lose
-# Size, time of change in ns, and the reason a picture is broken; a size of -1: ask again next time.
+_SCAN_VERSION = 2  # raise it when verdicts of check_image change
+_AT_ONCE = 1024  # files submitted to the threads; millions would take gigabytes of pending tasks
+_SAVE_SECONDS = 60.0  # the most that a killed scan loses
+# Size, modification time in ns, and the reason why a file is unreadable; a size of -1: check again next time.
 Verdict = tuple[int, int, str | None]
-
-
-def cache_folder() -> Path:
-    """Return where verdicts are kept: $LIT_CNN_CACHE or ~/.cache/lit_cnn."""
-    return Path(os.environ.get("LIT_CNN_CACHE") or Path.home() / ".cache" / "lit_cnn")
 
 
 def find_broken(
     root: Path, paths: Sequence[str], max_pixels: int, workers: int, display: Display | None = None
 ) -> dict[str, str]:
-    """Decode every picture once and return the broken ones with the reason, in the order given.
+    """Decode every image file once and return the unreadable ones: path to reason, in the given order.
 
-    Verdicts are kept in the cache folder by path, size and time of change, so a picture is decoded again only when it
-    changed; also those of a scan that is interrupted. A cache that cannot be read or written costs time, nothing else.
+    Verdicts are cached by path, size and modification time, so a file is decoded again only after a change; those of an
+    interrupted scan too. A cache that cannot be read or written only costs time.
 
     Args:
-        root: Folder the paths are relative to.
-        paths: Of the pictures.
-        max_pixels: Pictures whose header claims more are broken.
+        root: Folder that the paths are relative to.
+        paths: Of the files.
+        max_pixels: Files whose header claims more count as unreadable.
         workers: Decoding threads.
-        display: Where to show progress once the scan takes half a second; None: nowhere.
+        display: Shows progress once the scan takes half a second; None: no progress.
 
     Raises:
-        UserError: This process is short of memory or of file handles.
+        UserError: This process is out of memory or file handles.
     """
-    store = cache_folder() / "scan" / f"{_name(root)}.json"
-    known = _load(store, max_pixels)
+    saved = cache_folder() / "scan" / f"{digest(root.resolve())}.json"
+    known = _load(saved, max_pixels)
     found: dict[str, Verdict] = {}
 
     def check(path: str) -> str | None:
         try:
             stat = (root / path).stat()
             size, changed = stat.st_size, stat.st_mtime_ns
-        except OSError:  # a link that leads nowhere, for one: check_image says so
+        except OSError:  # such as a dangling link: check_image gives the reason
             size, changed = -1, -1
         verdict = known.get(path)
         if verdict is None or verdict[:2] != (size, changed):
@@ -77,46 +69,37 @@ def find_broken(
                     display.show("scan", "checking images", done, len(paths), f"{bad} cannot be read")
                     next_show = now + 0.2
                 if now >= next_save:
-                    _save(store, max_pixels, {**known, **found})
+                    _save(saved, max_pixels, {**known, **found})
                     next_save = time.monotonic() + _SAVE_SECONDS
     except BaseException:
-        pool.shutdown(cancel_futures=True)  # the threads end after the image in hand
-        _save(store, max_pixels, {**known, **found})
+        pool.shutdown(cancel_futures=True)  # threads end after their current image
+        _save(saved, max_pixels, {**known, **found})
         raise
     finally:
         pool.shutdown()
         if display is not None:
             display.close()
     if found != known:
-        _save(store, max_pixels, found)
+        _save(saved, max_pixels, found)
     return {path: reason for path in paths if (reason := found[path][2]) is not None}
 
 
-def _name(root: Path) -> str:
-    return hashlib.blake2b(str(root.resolve()).encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-def _load(store: Path, max_pixels: int) -> dict[str, Verdict]:
+def _load(path: Path, max_pixels: int) -> dict[str, Verdict]:
     try:
-        content = json.loads(store.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] == [_SCAN_VERSION, max_pixels]:
-            return {path: (size, changed, reason) for path, (size, changed, reason) in content["files"].items()}
+            return {name: (size, changed, reason) for name, (size, changed, reason) in content["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return {}
 
 
-def _save(store: Path, max_pixels: int, verdicts: dict[str, Verdict]) -> None:
-    """Write the verdicts that last beside ``store`` and rename: it is complete or as before."""
-    kept = {path: verdict for path, verdict in verdicts.items() if verdict[0] >= 0}
-    part = ""
+def _save(path: Path, max_pixels: int, verdicts: dict[str, Verdict]) -> None:
+    """Write the lasting verdicts, atomically."""
+    kept = {name: verdict for name, verdict in verdicts.items() if verdict[0] >= 0}
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False, encoding="utf-8") as file:
-            part = file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
             json.dump({"version": [_SCAN_VERSION, max_pixels], "files": kept}, file)
-        os.replace(part, store)  # noqa: PTH105 (the atomic one, by its own name)
     except OSError as error:
-        log.info("verdicts on pictures could not be kept in %s: %s", store, error)
-        with contextlib.suppress(OSError):
-            os.unlink(part)  # noqa: PTH108
+        log.info("results of the scan could not be saved to %s: %s", path, error)

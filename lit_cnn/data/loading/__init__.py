@@ -1,0 +1,1 @@
+"""Batch loader with an exactly resumable order, and the number of its decoding threads."""

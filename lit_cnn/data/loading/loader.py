@@ -1,7 +1,7 @@
-"""The batch loader: the order of the samples is a pure function of (seed, epoch), and it resumes at any batch.
+"""Batch loader with an order that is a pure function of (seed, epoch), so that it resumes at any batch.
 
-A plain iterable, not a ``torch.utils.data.DataLoader``: Lightning passes it through untouched, so it shards by rank
-itself, and nothing about its position needs saving: it reads the trainer's own progress counters.
+A plain iterable instead of a ``torch.utils.data.DataLoader``: Lightning leaves it as it is, so it shards by rank
+itself. It has no position to save: it reads the trainer's progress counters.
 """
 
 from __future__ import annotations
@@ -15,90 +15,99 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_cnn.data.transforms.rng import digest, permutation
+from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
+from lit_cnn.utils.files import digest
 
 
 class Batch(NamedTuple):
-    """What the loaders yield and the steps receive.
+    """A batch as the loaders yield it and the steps receive it.
 
     ``image`` is uint8 (N, C, H, W) from a loader and normalised float32 after the transfer to the device; ``target``
-    is int64 (N,), -1 where there is no label; ``index`` is int64 (N,), the number that ``sample_name`` understands.
+    is int64 (N,), -1 where there is no label; ``index`` is int64 (N,), the samples' indices, as for ``sample_name``.
     """
 
     image: Tensor
     target: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs of a batch
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
 
 
 class Source(Protocol):
-    """Where images come from: an array in memory or a list of files."""
+    """Samples by index: an array in memory or a list of files."""
 
     targets: Tensor  # int64 (len,)
-    shape: tuple[int, int, int]  # channels, height, width of every image it gives out
+    shape: tuple[int, int, int]  # channels, height, width of every image
 
     def __len__(self) -> int: ...
 
-    def name(self, row: int) -> str:
-        """Return what a person calls sample ``row``."""
+    def name(self, index: int) -> str:
+        """Return the name of a sample for people."""
         ...
 
-    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
-        """Return functions that together fill ``out``, uint8 (len(rows), C, H, W); they may run in any threads.
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return functions that together fill ``out``, uint8 (len(indices), C, H, W); they may run in any threads.
 
         ``epoch`` is None for evaluation; otherwise it decides the random crop of a source that crops as it decodes.
         """
         ...
 
 
-def shuffled(rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """Return ``rows``, int64 (N,), in the training order of an epoch: all of them mixed."""
-    return rows[permutation(seed, epoch, len(rows))]
+def shuffled_order(indices: Tensor, seed: int, epoch: int) -> Tensor:
+    """Return ``indices``, int64 (N,), shuffled for an epoch of training."""
+    return indices[permutation(seed, epoch, len(indices))]
 
 
-def gather(images: np.ndarray, rows: Tensor, out: Tensor) -> None:
-    """Copy ``rows`` of uint8 (len, ...) to ``out``, in the calling thread alone.
+def trainer_position(trainer: Trainer) -> tuple[int, int]:
+    """Return the epoch and the batches done in it: the trainer's progress, which a checkpoint restores."""
+    loop = trainer.fit_loop
+    epochs: Any = loop.epoch_progress.current
+    return epochs.processed, loop.epoch_loop.batch_progress.current.ready
 
-    By numpy: torch would wake its other threads, which takes longer than the copy where other programs hold them up.
+
+def gather(images: np.ndarray, indices: Tensor, out: Tensor) -> None:
+    """Copy images at ``indices`` of uint8 (len, ...) to ``out``, in the calling thread alone.
+
+    By numpy: torch would wake its other threads, which takes longer than the copy where other programs use the cores.
     """
-    np.take(images, rows.numpy(), axis=0, out=out.numpy(), mode="clip")  # "raise" would copy twice
+    np.take(images, indices.numpy(), axis=0, out=out.numpy(), mode="clip")  # "raise" would copy twice
 
 
 class BatchLoader:
-    """Yield this rank's batches of one part of a source.
+    """Yield this rank's batches of one split.
 
     Training (``shuffle``): the order of epoch e is a pure function of (seed, e), see ``order``; global batch b is a
-    slice of ``batch_size * world_size`` of it, of which each rank takes its part. The last, partial one is shared out
+    slice of ``batch_size * world_size`` samples, of which each rank takes its part. The last, partial one is divided
     as evenly as possible, and dropped when a rank would get fewer than 2 samples (batch norm needs two), unless it
-    is the only one. Evaluation: in order; rank r takes the whole batches r, r + world_size, ..., so batches are
-    composed the same for any number of ranks; ranks short of a batch yield one of no samples.
+    is the only one. Evaluation: in order; rank r takes batches r, r + world_size, ..., so batches are composed the
+    same for any number of ranks; ranks without a batch left yield one of no samples.
 
     ``len()`` is the number of batches of a full epoch, the same on every rank and constant.
 
     Args:
-        source: Where images come from.
-        rows: int64 (N,), the samples of this part.
-        batch_size: Samples a rank takes per batch.
+        source: The samples.
+        indices: int64 (N,), of the samples of this split.
+        batch_size: Samples per batch and rank.
         shuffle: Training order instead of the given one.
         seed: Decides the training order.
-        rank: Number of this process.
+        rank: Global rank of this process.
         world_size: Number of processes.
         workers: Decoding threads; 0 decodes in the calling thread. Results do not depend on it.
-        position: Returns (epoch, batches already done in it); asked at the first batch of each epoch, not before.
-        fingerprint: Of the data, to refuse resuming on other data.
+        position: Returns (epoch, batches already done in it); called at the first batch of each epoch, not before.
+        fingerprint: Of the data, to refuse a resume on other data.
         pin: Page-locked memory, for faster copies to a GPU.
-        order: Makes (rows, seed, epoch) the rows in training order.
+        order: Maps (indices, seed, epoch) to the indices in training order.
 
     Attributes:
-        waited: Seconds that whoever takes the batches has waited for them so far.
+        waited: Seconds that the consumer has waited for batches so far.
     """
 
     def __init__(
         self,
         source: Source,
-        rows: Tensor,
+        indices: Tensor,
         *,
         batch_size: int,
         shuffle: bool = False,
@@ -109,11 +118,11 @@ class BatchLoader:
         position: Callable[[], tuple[int, int]] | None = None,
         fingerprint: str = "",
         pin: bool = False,
-        order: Callable[[Tensor, int, int], Tensor] = shuffled,
+        order: Callable[[Tensor, int, int], Tensor] = shuffled_order,
     ) -> None:
-        if shuffle and len(rows) < world_size:
-            raise UserError(f"{len(rows)} training images cannot be shared among {world_size} processes: use fewer")
-        self.source, self.rows = source, rows
+        if shuffle and len(indices) < world_size:
+            raise UserError(f"{len(indices)} training images cannot be divided among {world_size} processes: use fewer")
+        self.source, self.indices = source, indices
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.position = position
@@ -121,14 +130,14 @@ class BatchLoader:
         self.waited = 0.0
 
     def __len__(self) -> int:
-        n, size = len(self.rows), self.batch_size * self.world_size
+        n, size = len(self.indices), self.batch_size * self.world_size
         if not self.shuffle:
             return -(-n // size) if n else 0
         full, rest = divmod(n, size)
         return full + (rest >= 2 * self.world_size or (full == 0 and rest > 0))
 
-    def _plan(self, epoch: int, b: int, order: Tensor) -> Tensor:
-        """Return the rows of this rank's batch ``b``."""
+    def _batch_indices(self, b: int, order: Tensor) -> Tensor:
+        """Return the indices of this rank's batch ``b``."""
         if not self.shuffle:
             start = (b * self.world_size + self.rank) * self.batch_size
             return order[start : start + self.batch_size]
@@ -138,30 +147,30 @@ class BatchLoader:
         return batch[start : start + small + (self.rank < larger)]
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: nothing below runs before the first next(). Lightning calls iter() before it restores the loops,
-        # and does not call it again on resume.
+        # A generator runs nothing before the first next(): Lightning calls iter() before it restores the loops, and
+        # does not call it again on resume.
         epoch, done = self.position() if self.position is not None else (0, 0)
-        order = self.order(self.rows, self.seed, epoch) if self.shuffle else self.rows
-        plans = (self._plan(epoch, b, order) for b in range(done, len(self)))
+        order = self.order(self.indices, self.seed, epoch) if self.shuffle else self.indices
+        plans = (self._batch_indices(b, order) for b in range(done, len(self)))
         task_epoch = epoch if self.shuffle else None
         if self.workers == 0:
-            for rows in plans:
+            for indices in plans:
                 began = time.perf_counter()
-                batch, tasks = self._start(rows, task_epoch)
+                batch, tasks = self._start(indices, task_epoch)
                 for task in tasks:
                     task()
                 self.waited += time.perf_counter() - began
                 yield batch
             return
-        # Enough batches ahead that every thread has an image to work on while the newest batch is waited for.
-        ahead = 2 + (2 * self.workers - 1) // self.batch_size
+        # Enough batches that every thread has an image to decode while the consumer waits for the oldest one.
+        prefetch = 2 + (2 * self.workers - 1) // self.batch_size
         pending: deque[tuple[Batch, list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="lit_cnn-decode")
         try:
-            for rows in plans:
-                batch, tasks = self._start(rows, task_epoch)
+            for indices in plans:
+                batch, tasks = self._start(indices, task_epoch)
                 pending.append((batch, [pool.submit(task) for task in tasks]))
-                if len(pending) > ahead:
+                if len(pending) > prefetch:
                     yield self._finish(*pending.popleft())
             pool.shutdown(wait=False)  # nothing more to submit: the threads end after the last image
             while pending:
@@ -169,36 +178,36 @@ class BatchLoader:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, rows: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
-        image = torch.empty((len(rows), *self.source.shape), dtype=torch.uint8, pin_memory=self.pin)
-        target = self.source.targets[rows]
-        batch = Batch(image, target.pin_memory() if self.pin else target, rows.pin_memory() if self.pin else rows)
-        return batch, self.source.tasks(rows, image, epoch)
+    def _start(self, indices: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
+        image = torch.empty((len(indices), *self.source.shape), dtype=torch.uint8, pin_memory=self.pin)
+        target = self.source.targets[indices]
+        batch = Batch(image, *(tensor.pin_memory() if self.pin else tensor for tensor in (target, indices)))
+        return batch, self.source.tasks(indices, image, epoch)
 
     def _finish(self, batch: Batch, futures: list[Future[None]]) -> Batch:
         began = time.perf_counter()
         for future in futures:
-            future.result()  # raises here, in the main thread, what a decoding thread raised
+            future.result()  # raises in the main thread what a decoding thread raised
         self.waited += time.perf_counter() - began
         return batch
 
     @cached_property
     def _split(self) -> str:
-        return digest(self.rows.tolist())
+        return digest(self.indices.tolist())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run must share with this one: plain types, no position."""
+        """Return what must not change on an exact resume: plain types, no position."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
             "world_size": self.world_size,
-            "samples": len(self.rows),
+            "samples": len(self.indices),
             "split": self._split,
             "fingerprint": self.fingerprint,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Refuse to go on with another order of samples.
+        """Refuse to resume with another order of samples.
 
         Raises:
             UserError: Naming every difference in one line.

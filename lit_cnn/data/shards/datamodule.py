@@ -1,4 +1,4 @@
-"""Stream: a set of shards as a LightningDataModule, on this machine or at an address."""
+"""Stream: a data set of shards, in a local folder or at a remote address."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.datamodule import Part
 from lit_cnn.data.decoding.decode import Geometry, check_image
-from lit_cnn.data.decoding.formats import Encoded
+from lit_cnn.data.decoding.formats import EncodedImage
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.folders import CROP_AND_FLIP
-from lit_cnn.data.image_files import PictureDataModule
-from lit_cnn.data.shards.format import INDEX, MANIFEST, PARTS, Index, Manifest, Shard
-from lit_cnn.data.shards.storage import Place, place
-from lit_cnn.data.split import cut
+from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.shards.format import INDEX, MANIFEST, SPLITS, Index, Manifest, Shard
+from lit_cnn.data.shards.storage import Storage, open_storage
+from lit_cnn.data.split import Split, stratified_split
 from lit_cnn.data.transforms.augment import Augment
-from lit_cnn.data.transforms.rng import digest, shard_order, windowed_permutation
+from lit_cnn.data.transforms.rng import shard_order, windowed_permutation
 from lit_cnn.errors import UserError
+from lit_cnn.utils.files import digest
 
 
 class ShardSource(FileSource):
-    """Pictures in shards, found by an index and decoded when asked for.
+    """Samples in shards, decoded on demand.
 
     Args:
-        files: Gives out the shards.
-        shards: All of them, in the order the index counts them.
-        index: Where the pictures are.
+        files: Storage of the shards.
+        shards: All of them, in the order of the index.
+        index: Positions of the image files.
         targets: int64 (N,).
         geometry: Size and channels of the results.
-        augment: Of it only the random resized crop is done here.
-        seed: Of the run; decides crops and order.
-        window: Shards whose samples are mixed.
+        augment: Only its random resized crop is done here.
+        seed: The run's seed; decides crops and order.
+        window: Number of shards whose samples are shuffled together.
     """
 
     def __init__(
         self,
-        files: Place,
+        files: Storage,
         shards: Sequence[Shard],
         index: Index,
         targets: Tensor,
@@ -56,51 +56,51 @@ class ShardSource(FileSource):
         super().__init__(Path(), index.names, targets, geometry, augment, seed)
         self.files, self.shards, self.index, self.window = files, shards, index, window
         self._train = np.array([i for i, shard in enumerate(shards) if shard.part == "train"], np.int64)
-        self._asked = (-1, -1)  # epoch and window of the shards that were asked for last
+        self._prefetched = (-1, -1)  # epoch and window of the last prefetch
 
-    def picture(self, row: int) -> Encoded:
-        """Read a picture's bytes.
+    def image_file(self, index: int) -> EncodedImage:
+        """Read the content of a sample's file.
 
         Raises:
-            UserError: The shard cannot be read, or is not as it was written.
+            UserError: The shard cannot be read, or was changed after it was written.
         """
-        shard = self.shards[int(self.index.shard[row])]
-        content = self._content(shard, row)
-        if content is None and self.files.renew(shard):
-            content = self._content(shard, row)
+        shard = self.shards[int(self.index.shard[index])]
+        content = self._content(shard, index)
+        if content is None and self.files.refetch(shard):
+            content = self._content(shard, index)
         if content is None:
             raise UserError(
-                f"{self.files.shown}: {shard.name} is cut off or was changed, at {self.paths[row]}: write or copy the "
-                "shards again"
+                f"{self.files.label}: {shard.name} is truncated or was changed, at {self.paths[index]}: write or copy "
+                "the shards again"
             )
-        return Encoded(f"{self.paths[row]} in {shard.name}", content)
+        return EncodedImage(f"{self.paths[index]} in {shard.name}", content)
 
-    def _content(self, shard: Shard, row: int) -> bytes | None:
-        """Read a picture's bytes; None if they are not those that were written."""
+    def _content(self, shard: Shard, index: int) -> bytes | None:
+        """Read the content of a sample's file; None if its checksum is wrong."""
         with self.files.open(shard) as file:
-            file.seek(int(self.index.start[row]))
-            content = file.read(int(self.index.size[row]))
-        return content if zlib.crc32(content) == self.index.check[row] else None
+            file.seek(int(self.index.start[index]))
+            content = file.read(int(self.index.size[index]))
+        return content if zlib.crc32(content) == self.index.check[index] else None
 
-    def shuffled(self, rows: Tensor, seed: int, epoch: int) -> Tensor:
-        """Return training ``rows`` in the order of an epoch, see ``windowed_permutation``."""
-        shard = np.searchsorted(self._train, self.index.shard[rows.numpy()])
-        return rows[windowed_permutation(seed, epoch, torch.from_numpy(shard), len(self._train), self.window)]
+    def training_order(self, indices: Tensor, seed: int, epoch: int) -> Tensor:
+        """Return training ``indices`` in the order of an epoch, see ``windowed_permutation``."""
+        shard = np.searchsorted(self._train, self.index.shard[indices.numpy()])
+        return indices[windowed_permutation(seed, epoch, torch.from_numpy(shard), len(self._train), self.window)]
 
-    def in_reading_order(self, rows: Tensor) -> Tensor:
-        """Return ``rows`` as they lie in the shards."""
-        return rows[np.lexsort((self.index.start[rows.numpy()], self.index.shard[rows.numpy()]))]
+    def reading_order(self, indices: Tensor) -> Tensor:
+        """Return ``indices`` in the order of the shards."""
+        return indices[np.lexsort((self.index.start[indices.numpy()], self.index.shard[indices.numpy()]))]
 
-    def tasks(self, rows: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
-        """Return one function a picture, and ask for the shards that come next."""
-        if len(rows):
-            self._ask_ahead(int(self.index.shard[int(rows[-1])]), epoch)
-        return super().tasks(rows, out, epoch)
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return one function per image, and prefetch the next shards."""
+        if len(indices):
+            self._prefetch(int(self.index.shard[int(indices[-1])]), epoch)
+        return super().tasks(indices, out, epoch)
 
-    def _ask_ahead(self, shard: int, epoch: int | None) -> None:
-        """Ask once for the shards of this window and the next; in evaluation, for this shard and the next.
+    def _prefetch(self, shard: int, epoch: int | None) -> None:
+        """Prefetch the shards of this window and the next, once; in evaluation, this shard and the next.
 
-        Which they are follows from seed and epoch.
+        They follow from seed and epoch.
         """
         if epoch is None:
             where, soon = (-1, shard), np.arange(shard, min(shard + 2, len(self.shards)))
@@ -110,28 +110,28 @@ class ShardSource(FileSource):
             where, soon = (epoch, window), order[window * self.window :][: 2 * self.window]
             if (window + 1) * self.window >= len(order):  # the last one
                 soon = np.concatenate([soon, self._shard_order(epoch + 1)[: self.window]])
-        if where != self._asked:
-            self._asked = where
-            self.files.ahead([self.shards[int(i)] for i in soon])
+        if where != self._prefetched:
+            self._prefetched = where
+            self.files.prefetch([self.shards[int(i)] for i in soon])
 
     def _shard_order(self, epoch: int) -> np.ndarray:
         return self._train[shard_order(self.seed, epoch, len(self._train)).numpy()]
 
 
-class Stream(PictureDataModule):
-    """A set of shards, written by ``lit-cnn prepare --data ImageFolder --data.data_dir PHOTOS --shards DIR``.
+class Stream(ImageFilesDataModule):
+    """A data set of shards, which ``lit-cnn prepare`` writes from an ImageFolder.
 
-    Shards are few large files, which network disks and object stores hand out many times faster than many small ones.
-    The order of an epoch is a pure function of seed and epoch, as with every set, and needs only a few shards at a
-    time; so a run resumes exactly, in the middle of an epoch too, and reads nothing twice for it.
+    Shards are few large files, which network disks and object stores serve many times faster than many small ones.
+    The order of an epoch is a pure function of seed and epoch, as for every data set, and needs only a few shards at a
+    time; so a run resumes exactly, even in the middle of an epoch, and reads nothing twice for it.
 
     Args:
         data_dir: Folder of the shards, or an address (http://, https://, gs://), which needs the webdataset package.
-        val_fraction: Share of the training images cut off for validation where the set has no validation part.
-        augment: Random changes to training images.
-        shard_window: Training images are mixed within so many shards at a time; the order of the shards is random.
-        shard_cache_gb: How much of an address's shards to keep on this machine, in GB of 10^9 bytes, in
-            $LIT_CNN_CACHE or ~/.cache/lit_cnn. At least two windows.
+        val_fraction: Share of the training images held out for validation where there is no validation split.
+        augment: Random augmentation of training images.
+        shard_window: Number of shards whose training images are shuffled together; the order of shards is random.
+        shard_cache_gb: Size of the local cache of remote shards, in GB of 10^9 bytes, in $LIT_CNN_CACHE or
+            ~/.cache/lit_cnn. At least two windows.
     """
 
     def __init__(
@@ -145,64 +145,65 @@ class Stream(PictureDataModule):
         super().__init__(val_fraction=val_fraction, augment=augment, **kwargs)
         self.shard_window, self.shard_cache_gb = shard_window, shard_cache_gb
         if shard_window < 1:
-            raise UserError(f"data.shard_window is {shard_window}: it must be at least 1")
+            raise UserError(f"`data.shard_window` is {shard_window}: it must be at least 1")
         if not shard_cache_gb > 0:
-            raise UserError(f"data.shard_cache_gb is {shard_cache_gb}: it must be above 0")
+            raise UserError(f"`data.shard_cache_gb` is {shard_cache_gb}: it must be above 0")
         if self.cache != "none":
-            raise UserError(f"data.cache is {self.cache}: Stream decodes in every epoch; ImageFolder has a cache")
+            raise UserError(f"`data.cache` is {self.cache}: Stream decodes in every epoch; ImageFolder has a cache")
         if self.on_bad_image != "error":
             raise UserError(
-                "data.on_bad_image is skip: shards leave bad images out when they are written, by lit-cnn prepare "
-                "--data.on_bad_image skip --shards DIR"
+                "`data.on_bad_image` is skip: bad images are skipped when shards are written, by lit-cnn prepare "
+                "`data.on_bad_image=skip` `shards=DIR`"
             )
 
     # The files ----
 
     @cached_property
-    def _place(self) -> Place:
-        return place(self.data_dir, int(self.shard_cache_gb * 1e9))
+    def _storage(self) -> Storage:
+        return open_storage(self.data_dir, int(self.shard_cache_gb * 1e9))
 
     @cached_property
     def _manifest(self) -> Manifest:
-        return Manifest.parse(self._place.manifest(), f"{self._place.shown}/{MANIFEST}")
+        return Manifest.parse(self._storage.manifest(), f"{self._storage.label}/{MANIFEST}")
 
     @cached_property
     def _index(self) -> Index:
         file, content = self._manifest.index, b""
         for _ in range(2):
-            with self._place.open(file) as opened:
+            with self._storage.open(file) as opened:
                 content = opened.read()
-            if hashlib.sha256(content).hexdigest() == file.sha256 or not self._place.renew(file):
+            if hashlib.sha256(content).hexdigest() == file.sha256 or not self._storage.refetch(file):
                 break
-        return Index.parse(content, self._manifest, f"{self._place.shown}/{INDEX}")
+        return Index.parse(content, self._manifest, f"{self._storage.label}/{INDEX}")
 
     @cached_property
     def _source(self) -> ShardSource:
         shards, index = self._manifest.shards, self._index
-        self._place.check(shards, 2 * self.shard_window)
-        targets = self._fixed_targets(torch.from_numpy(index.target))
+        self._storage.check(shards, 2 * self.shard_window)
+        targets = self.remap_targets(torch.from_numpy(index.target))
         geometry = self._geometry()
-        return ShardSource(self._place, shards, index, targets, geometry, self.augment, self.seed, self.shard_window)
+        return ShardSource(self._storage, shards, index, targets, geometry, self.augment, self.seed, self.shard_window)
 
-    def _own_classes(self) -> list[str]:
+    def data_classes(self) -> list[str]:
+        """Return the class names in the manifest."""
         return self._manifest.classes
 
     def all_paths(self) -> tuple[Path, list[str]]:
-        """Return the names of the pictures; they are in no folder."""
+        """Return the names of the image files; there is no folder."""
         return Path(), self._index.names
 
     @cached_property
     def broken(self) -> dict[str, str]:
-        """The pictures that cannot be read, with the reason. Decodes them all."""
+        """Unreadable files: name to reason. Decodes every file once."""
         source = self._source
-        rows = self._in_reading_order(torch.arange(len(source))).tolist()
-        with ThreadPoolExecutor(max(1, self._workers()), thread_name_prefix="lit_cnn-scan") as pool:
-            verdicts = pool.map(lambda row: check_image(source.picture(row), self.max_pixels)[0], rows)
-            found = dict(zip(rows, verdicts, strict=True))
-        return {name: reason for row, name in enumerate(source.paths) if (reason := found[row]) is not None}
+        indices = self._reading_order(torch.arange(len(source))).tolist()
+        with ThreadPoolExecutor(max(1, self._num_threads()), thread_name_prefix="lit_cnn-scan") as pool:
+            verdicts = pool.map(lambda index: check_image(source.image_file(index), self.max_pixels)[0], indices)
+            found = dict(zip(indices, verdicts, strict=True))
+        return {name: reason for index, name in enumerate(source.paths) if (reason := found[index]) is not None}
 
     def fingerprint(self) -> str:
-        """Return a hash of the sorted list of files with their sizes: that of the folder they came from."""
+        """Return the fingerprint of the ImageFolder that the shards were written from."""
         return self._fingerprint
 
     @cached_property
@@ -210,39 +211,40 @@ class Stream(PictureDataModule):
         sizes = zip(self._index.names, self._index.size.tolist(), strict=True)
         return digest(*(f"{name}\0{size}" for name, size in sorted(sizes)))
 
-    # Parts and order ----
+    # Splits and order ----
 
-    def parts(self) -> dict[str, Part]:
-        """Read every part there is."""
-        return self._build([])
+    def splits(self) -> dict[str, Split]:
+        """Build and return every split of the data set."""
+        return self.build_splits([])
 
-    def _build(self, names: Sequence[str]) -> dict[str, Part]:
+    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
+        """Return every split of the shards, and "val"."""
         source = self._source
-        shard_part = np.array([PARTS.index(shard.part) for shard in source.shards])
-        part = shard_part[source.index.shard]
-        rows = {name: torch.from_numpy(np.flatnonzero(part == i)) for i, name in enumerate(PARTS) if i in part}
-        if "train" in rows and "val" not in rows:
-            train = rows["train"]
-            kept, off = cut(
-                [source.paths[row] for row in train.tolist()],
+        split_of_shard = np.array([SPLITS.index(shard.part) for shard in source.shards])
+        number = split_of_shard[source.index.shard]
+        splits = {name: torch.from_numpy(np.flatnonzero(number == i)) for i, name in enumerate(SPLITS) if i in number}
+        if "train" in splits and "val" not in splits:
+            train = splits["train"]
+            kept, held_out = stratified_split(
+                [source.paths[index] for index in train.tolist()],
                 source.targets[train],
                 self.val_fraction,
                 seed=self.split_seed,
                 class_names=self.class_names,
-                part="val",
+                split="val",
             )
-            rows["train"], rows["val"] = train[kept], train[off]
+            splits["train"], splits["val"] = train[kept], train[held_out]
         for name in names:
-            if name not in rows:
-                raise UserError(f"the shards in {self._place.shown} have no {name} images, only {', '.join(rows)}")
-        return {name: Part(source, members) for name, members in rows.items()}
+            if name not in splits:
+                raise UserError(f"the shards in {self._storage.label} have no {name} images, only {', '.join(splits)}")
+        return {name: Split(source, indices) for name, indices in splits.items()}
 
-    def _shuffled(self, rows: Tensor, seed: int, epoch: int) -> Tensor:
-        return self._source.shuffled(rows, seed, epoch)
+    def _training_order(self, indices: Tensor, seed: int, epoch: int) -> Tensor:
+        return self._source.training_order(indices, seed, epoch)
 
-    def _in_reading_order(self, rows: Tensor) -> Tensor:
-        return self._source.in_reading_order(rows)
+    def _reading_order(self, indices: Tensor) -> Tensor:
+        return self._source.reading_order(indices)
 
     def order(self) -> dict[str, Any]:
-        """Return how images are mixed, see the base class."""
+        """Return how images are shuffled, see the base class."""
         return {**super().order(), "shard_window": self.shard_window}

@@ -1,10 +1,10 @@
-"""A set of picture files packed into a few large tar files, with an index that finds every picture in them.
+"""Format of shards: image files packed into a few large tar files, with an index for random access.
 
 The tar files are WebDataset's (https://github.com/webdataset/webdataset), so other pipelines read them too: two files
-a sample, ``000000012.jpg`` and ``000000012.cls``, the number of its class as text. WebDataset itself reads them from
-front to back, and goes on in the middle only by reading again what it has read. But a tar file is not compressed:
-``index.npz`` says at which byte each picture begins, so any batch of any epoch can be read at once. ``manifest.json``
-names these files with their sizes and checksums, and is written last: without it there is no set.
+per sample, ``000000012.jpg`` and ``000000012.cls``, its class index as text. WebDataset itself reads them
+sequentially, and resumes in the middle only by reading again from the start. But a tar file is not compressed:
+``index.npz`` has the offset of each image file, so any batch of any epoch can be read directly. ``manifest.json`` has
+the names, sizes and checksums of these files, and is written last: without it the set does not exist.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import tarfile
@@ -26,23 +25,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_cnn.data.datamodule import Part
-from lit_cnn.data.decoding.decode import why
+from lit_cnn.data.decoding.decode import failure_reason
 from lit_cnn.data.decoding.source import FileSource
+from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
-from lit_cnn.utils.download import file_sum, locked
-from lit_cnn.utils.files import sync_folder
+from lit_cnn.utils.files import atomic_write, file_checksum, file_lock, sync_folder
 
 MANIFEST, INDEX = "manifest.json", "index.npz"
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 _VERSION = 1
-_PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # nothing that leads out of a folder
+_PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # no path
 
 
 def webdataset() -> ModuleType:
-    """Return the package of that name, which writes shards and fetches remote ones.
+    """Import and return the webdataset package, which writes shards and fetches remote ones.
 
     Raises:
         UserError: It is not installed.
@@ -70,19 +68,19 @@ class SetFile:
 
     def __post_init__(self) -> None:
         if not _PLAIN_NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is no plain file name")
+            raise ValueError(f"{self.name!r} is not a plain file name")
 
 
 @dataclass(frozen=True)
 class Shard(SetFile):
-    """A tar file of samples, all of one part ("train", "val" or "test")."""
+    """A tar file of samples, all of one split ("train", "val" or "test")."""
 
-    part: str
+    part: str  # the split; a key in manifest.json
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a set of shards consists of: the names of its classes, its index, and its shards."""
+    """Contents of a set of shards: class names, index, and shards."""
 
     classes: list[str]
     index: SetFile
@@ -93,7 +91,7 @@ class Manifest:
         """Read ``manifest.json``.
 
         Raises:
-            UserError: It is none, or of a later version.
+            UserError: It is damaged, or of a later version.
         """
         try:
             read = json.loads(content)
@@ -107,15 +105,15 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Index:
-    """Where every picture is; one entry a picture, in the order of the files that the shards were written from.
+    """Position of every image file in the shards, in the order of the files that the shards were written from.
 
     Attributes:
-        names: Path of the picture's file, relative to the folder it came from.
-        target: int64 (N,), classes.
-        shard: int64 (N,), numbers of shards.
-        start: int64 (N,), where in the shard the file's bytes begin.
-        size: int64 (N,), how many there are.
-        check: int64 (N,), their CRC-32.
+        names: Path of each file, relative to the folder that it came from.
+        target: int64 (N,), class indices.
+        shard: int64 (N,), shard indices.
+        start: int64 (N,), offset in the shard in bytes.
+        size: int64 (N,), in bytes.
+        check: int64 (N,), CRC-32.
     """
 
     names: list[str]
@@ -130,7 +128,7 @@ class Index:
         """Read ``index.npz``.
 
         Raises:
-            UserError: It is not the one that the manifest names.
+            UserError: Its checksum is not the one in the manifest.
         """
         if hashlib.sha256(content).hexdigest() != manifest.index.sha256:
             raise UserError(f"{where} does not belong to the {MANIFEST} beside it: write or copy the shards again")
@@ -142,42 +140,42 @@ class Index:
 def write_shards(
     out: Path,
     source: FileSource,
-    parts: dict[str, Part],
+    splits: dict[str, Split],
     classes: list[str],
     shard_bytes: int,
     display: Display | None = None,
 ) -> list[Shard]:
-    """Write the pictures of ``parts`` to a folder: all of it, or nothing.
+    """Write the image files of all splits to a folder, atomically.
 
-    Training pictures are mixed first, always in the same way: neighbours in a shard are used at about the same time,
-    and should not be of the same class. The others keep their order, in which they are read.
+    Training images are shuffled first, with a fixed seed: neighbours in a shard are used at about the same time, and
+    should not be of the same class. The other splits keep their order, in which they are read.
 
     Args:
         out: The folder; must not exist, or be empty.
-        source: Of all parts.
-        parts: Rows of ``source``.
-        classes: Names of the classes.
-        shard_bytes: Size of a shard; only one with a single picture may be larger.
-        display: Where to show progress; None: nowhere.
+        source: Of all splits.
+        splits: By name.
+        classes: Class names.
+        shard_bytes: Maximum size of a shard; only one with a single image may be larger.
+        display: Shows progress; None: no progress.
 
     Raises:
-        UserError: There is something in the folder, a picture cannot be read, or webdataset is not installed.
+        UserError: The folder is not empty, a file cannot be read, or webdataset is not installed.
     """
     webdataset()
-    part_folder = out.parent / f".{out.name}.part"
-    with locked(out.parent / f".{out.name}.lock"):
+    partial = out.parent / f".{out.name}.part"
+    with file_lock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"--shards {out}: there is something there already; give a new folder, or remove it")
-        shutil.rmtree(part_folder, ignore_errors=True)  # what a killed process left
-        part_folder.mkdir()
+            raise UserError(f"`shards={out}`: it is not empty; give a new folder, or remove it")
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+        partial.mkdir()
         try:
-            shards = _write(part_folder, source, parts, classes, shard_bytes, display)
+            shards = _write(partial, source, splits, classes, shard_bytes, display)
             if out.exists():
-                out.rmdir()  # empty, see above
-            part_folder.rename(out)
+                out.rmdir()  # it is empty
+            partial.rename(out)
             sync_folder(out.parent)
         finally:
-            shutil.rmtree(part_folder, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             if display is not None:
                 display.close()
     return shards
@@ -186,65 +184,60 @@ def write_shards(
 def _write(
     folder: Path,
     source: FileSource,
-    parts: dict[str, Part],
+    splits: dict[str, Split],
     classes: list[str],
     shard_bytes: int,
     display: Display | None,
 ) -> list[Shard]:
-    total = sum(len(part.rows) for part in parts.values())
+    total = sum(len(split.indices) for split in splits.values())
     shards: list[Shard] = []
-    places: list[tuple[int, int, int, int, int]] = []  # row, shard, start, size, check
-    for part in (name for name in PARTS if name in parts):
-        rows = parts[part].rows
-        rows = rows[permutation(0, 0, len(rows))] if part == "train" else rows
-        pending = _packed(source, rows.tolist(), shard_bytes)
-        for number, members in enumerate(pending):
-            path = folder / f"{part}-{number:06d}.tar"
+    entries: list[tuple[int, int, int, int, int]] = []  # sample, shard, start, size, check
+    for name in (name for name in SPLITS if name in splits):
+        indices = splits[name].indices
+        indices = indices[permutation(0, 0, len(indices))] if name == "train" else indices
+        for number, members in enumerate(_packed(source, indices.tolist(), shard_bytes)):
+            path = folder / f"{name}-{number:06d}.tar"
             _write_tar(path, source, members)
-            places += [(row, len(shards), start, size, check) for row, start, size, check in _found(path)]
-            shards.append(Shard(path.name, path.stat().st_size, file_sum(path, "sha256"), part))
+            entries += [(i, len(shards), start, size, check) for i, start, size, check in _read_back(path)]
+            shards.append(Shard(path.name, path.stat().st_size, file_checksum(path), name))
             if display is not None:
-                display.show("shards", "writing shards", len(places), total)
-    places.sort()
-    rows_in_order, shard, start, size, check = (np.array(column, np.int64) for column in zip(*places, strict=True))
-    names = "\0".join(source.paths[row] for row in rows_in_order).encode(errors="surrogateescape")
-    with (folder / INDEX).open("wb") as file:
+                display.show("shards", "writing shards", len(entries), total)
+    entries.sort()
+    samples, shard, start, size, check = (np.array(column, np.int64) for column in zip(*entries, strict=True))
+    names = "\0".join(source.paths[i] for i in samples).encode(errors="surrogateescape")
+    with atomic_write(folder / INDEX, "wb", sync=True) as file:
         np.savez_compressed(
             file,
             names=np.frombuffer(names, np.uint8),
-            target=source.targets[torch.from_numpy(rows_in_order)].numpy(),
+            target=source.targets[torch.from_numpy(samples)].numpy(),
             shard=shard,
             start=start,
             size=size,
             check=check,
         )
-        _flush(file)
-    index = SetFile(INDEX, (folder / INDEX).stat().st_size, file_sum(folder / INDEX, "sha256"))
+    index = SetFile(INDEX, (folder / INDEX).stat().st_size, file_checksum(folder / INDEX))
     manifest: dict[str, Any] = {
         "version": _VERSION,
         "classes": classes,
         "index": asdict(index),
         "shards": [asdict(item) for item in shards],
     }
-    sync_folder(folder)
-    with (folder / MANIFEST).open("w", encoding="utf-8") as text:  # last
+    with atomic_write(folder / MANIFEST, sync=True) as text:  # last
         json.dump(manifest, text, indent=1)
-        _flush(text)
-    sync_folder(folder)
     return shards
 
 
-def _packed(source: FileSource, rows: list[int], shard_bytes: int) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield the rows and files of one shard after the other."""
+def _packed(source: FileSource, indices: list[int], shard_bytes: int) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the samples and file contents of one shard after the other."""
     members: list[tuple[int, bytes]] = []
     used = 0
-    for row in rows:
-        content = _content(source.root / source.paths[row])
-        takes = 2048 + len(content)  # two headers, the class, and half a block of padding on the average
+    for i in indices:
+        content = _content(source.root / source.paths[i])
+        takes = 2048 + len(content)  # two headers, the class, and half a block of padding on average
         if members and used + takes > shard_bytes:
             yield members
             members, used = [], 0
-        members.append((row, content))
+        members.append((i, content))
         used += takes
     if members:
         yield members
@@ -254,21 +247,20 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read image {path}: {why(error)}; fix or remove it") from error
+        raise UserError(f"cannot read image {path}: {failure_reason(error)}; fix or remove it") from error
 
 
 def _write_tar(path: Path, source: FileSource, members: list[tuple[int, bytes]]) -> None:
-    with path.open("wb") as file:
-        # mtime: the same pictures give the same bytes.
-        with webdataset().writer.TarWriter(file, encoder=False, mtime=0) as tar:
-            for row, content in members:
-                kind = Path(source.paths[row]).suffix[1:].lower()
-                tar.write({"__key__": f"{row:09d}", kind: content, "cls": b"%d" % int(source.targets[row])})
-        _flush(file)
+    writer = webdataset().writer.TarWriter
+    # mtime: the same images give the same bytes.
+    with atomic_write(path, "wb", sync=True) as file, writer(file, encoder=False, mtime=0) as tar:
+        for i, content in members:
+            kind = Path(source.paths[i]).suffix[1:].lower()
+            tar.write({"__key__": f"{i:09d}", kind: content, "cls": b"%d" % int(source.targets[i])})
 
 
-def _found(path: Path) -> Iterator[tuple[int, int, int, int]]:
-    """Read a shard back: row, first byte, size and checksum of each picture."""
+def _read_back(path: Path) -> Iterator[tuple[int, int, int, int]]:
+    """Read a shard back: sample, offset, size and CRC-32 of each image file."""
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             if not member.name.endswith(".cls"):
@@ -276,8 +268,3 @@ def _found(path: Path) -> Iterator[tuple[int, int, int, int]]:
                 assert content is not None  # it is a plain file
                 check = zlib.crc32(content.read())
                 yield int(member.name.partition(".")[0]), member.offset_data, member.size, check
-
-
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Where the files of a set of shards are: a folder, or an address with local copies of bounded size."""
+"""Storage of shards: a local folder, or a remote address with a local cache of bounded size."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lit_cnn.data.decoding.verify import cache_folder
 from lit_cnn.data.shards.format import MANIFEST, SetFile, webdataset
-from lit_cnn.data.transforms.rng import digest
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import file_sum, locked
+from lit_cnn.utils.files import cache_folder, digest, file_checksum, file_lock
 
-# What webdataset opens and starts no program of the address's choosing for (its "pipe:" runs any command).
+# Schemes for which webdataset runs no command from the address (its "pipe:" runs any command).
 SCHEMES = ("http", "https", "gs")
 # https://curl.se/libcurl/c/libcurl-errors.html
-_CURL = {6: "no such host", 7: "nobody answers there", 22: "it is not there, or not for everybody", 28: "timed out"}
+_CURL = {6: "no such host", 7: "connection refused", 22: "it is missing, or not public", 28: "timed out"}
 
 
-class Place(Protocol):
-    """Gives out the files of a set; safe to use from several threads and processes."""
+class Storage(Protocol):
+    """Files of a set of shards; safe to use from several threads and processes."""
 
-    shown: str  # what a person calls it
+    label: str  # for messages
 
     def manifest(self) -> bytes:
         """Return the content of ``manifest.json``."""
@@ -37,37 +35,37 @@ class Place(Protocol):
         ...
 
     def check(self, files: Iterable[SetFile], together: int) -> None:
-        """Raise UserError where a file that should be here already is not, or not whole.
+        """Raise UserError where a local file is missing or incomplete.
 
         ``together`` files are going to be used at the same time.
         """
         ...
 
-    def ahead(self, files: Iterable[SetFile]) -> None:
-        """Say which files are going to be opened soon."""
+    def prefetch(self, files: Iterable[SetFile]) -> None:
+        """Fetch files that are going to be opened soon."""
         ...
 
-    def renew(self, file: SetFile) -> bool:
-        """Throw a damaged copy away; whether there may be a better one now."""
+    def refetch(self, file: SetFile) -> bool:
+        """Remove a damaged local copy; return whether the next ``open`` fetches another one."""
         ...
 
 
-def place(where: str, limit: int) -> Place:
-    """Return the place that ``--data.data_dir`` names; ``limit`` bytes of an address's files are kept here."""
+def open_storage(where: str, limit: int) -> Storage:
+    """Return the storage at the setting ``data_dir``; at most ``limit`` bytes of a remote one are cached here."""
     scheme, separator, _ = where.partition("://")
     if not separator:
-        return Folder(Path(where))
+        return LocalStorage(Path(where))
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(f"--data.data_dir {where}: give a folder, or an address that begins with {known}")
-    return Remote(where.rstrip("/"), limit)
+        raise UserError(f"`data.data_dir={where}`: give a folder, or an address that begins with {known}")
+    return RemoteStorage(where.rstrip("/"), limit)
 
 
-class Folder:
-    """Shards on this machine: read where they are, never copied. Nothing here uses the network."""
+class LocalStorage:
+    """Shards in a local folder, never copied. It never uses the network."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.shown = root, str(root)
+        self.root, self.label = root, str(root)
 
     def manifest(self) -> bytes:
         """Return the content of ``manifest.json``."""
@@ -75,8 +73,8 @@ class Folder:
             return (self.root / MANIFEST).read_bytes()
         except OSError as error:
             raise UserError(
-                f"there are no shards in {self.root} (no {MANIFEST}): write some with lit-cnn prepare --data "
-                "ImageFolder --data.data_dir PHOTOS --shards DIR"
+                f"there are no shards in {self.root} (no {MANIFEST}): write some with lit-cnn prepare "
+                "`data=ImageFolder` `data.data_dir=PHOTOS` `shards=DIR`"
             ) from error
 
     def open(self, file: SetFile) -> BinaryIO:
@@ -99,23 +97,23 @@ class Folder:
                     "again"
                 )
 
-    def ahead(self, files: Iterable[SetFile]) -> None:
+    def prefetch(self, files: Iterable[SetFile]) -> None:
         """Nothing to do."""
 
-    def renew(self, file: SetFile) -> bool:
-        """Say no: these are the user's own files."""
+    def refetch(self, file: SetFile) -> bool:
+        """Return False: these are the user's own files."""
         return False
 
 
-class Remote:
-    """Shards at an address. A file is fetched when it is first needed and checked before it gets its name.
+class RemoteStorage:
+    """Shards at an address. A file is fetched on first use and verified before it gets its name.
 
-    The copies are shared by all processes of this machine. Files are fetched one at a time, so that there is never
-    more than ``limit``: before each, those that were opened longest ago are removed. What is open stays readable.
+    Local copies are shared by all processes of this machine. Files are fetched one at a time, so that they never take
+    more than ``limit`` bytes: before each, the least recently used ones are removed. Open files stay readable.
     """
 
     def __init__(self, address: str, limit: int) -> None:
-        self.address, self.shown, self.limit = address, address, limit
+        self.address, self.label, self.limit = address, address, limit
         folder = cache_folder() / "shards" / digest(address)
         self.copies, self._lock = folder / "copies", folder / "lock"
         self._wanted: queue.SimpleQueue[SetFile] = queue.SimpleQueue()
@@ -141,19 +139,19 @@ class Remote:
                 self._fetch(file)
                 continue
             with contextlib.suppress(OSError):
-                os.utime(copy)  # what is used stays
+                os.utime(copy)  # least recently used ones are removed first
             return opened
 
     def check(self, files: Iterable[SetFile], together: int) -> None:
-        """Refuse a limit too small for ``together`` files. Their sizes are compared when they arrive."""
+        """Refuse a limit too small for ``together`` files. Sizes are verified after each download."""
         needed = sum(sorted((file.size for file in files), reverse=True)[:together])
         if needed > self.limit:
             raise UserError(
-                f"data.shard_cache_gb is {self.limit / 1e9:g}: {together} shards of {self.address} are needed at a "
-                f"time, {needed / 1e9:.2g} GB; raise it, or set a smaller data.shard_window"
+                f"`data.shard_cache_gb` is {self.limit / 1e9:g}: {together} shards of {self.address} are needed at a "
+                f"time, {needed / 1e9:.2g} GB; raise it, or set a smaller `data.shard_window`"
             )
 
-    def ahead(self, files: Iterable[SetFile]) -> None:
+    def prefetch(self, files: Iterable[SetFile]) -> None:
         """Fetch files in the background."""
         if self._fetcher is None:
             self._fetcher = threading.Thread(target=self._fetch_wanted, name="lit_cnn-shards", daemon=True)
@@ -161,18 +159,18 @@ class Remote:
         for file in files:
             self._wanted.put(file)
 
-    def renew(self, file: SetFile) -> bool:
-        """Remove the copy, which is then fetched again."""
-        with locked(self._lock):
+    def refetch(self, file: SetFile) -> bool:
+        """Remove the local copy; the next ``open`` fetches the file again."""
+        with file_lock(self._lock):
             self._copy(file).unlink(missing_ok=True)
         return True
 
     def _copy(self, file: SetFile) -> Path:
-        return self.copies / f"{file.sha256[:16]}-{file.name}"  # a set written again has other sums
+        return self.copies / f"{file.sha256[:16]}-{file.name}"  # a set written again has other checksums
 
     def _fetch_wanted(self) -> None:
         while True:
-            with contextlib.suppress(UserError, OSError):  # whoever opens the file hears of it
+            with contextlib.suppress(UserError, OSError):  # open raises it again
                 self._fetch(self._wanted.get())
 
     def _fetch(self, file: SetFile) -> None:
@@ -181,15 +179,15 @@ class Remote:
         part = copy.with_name(f"{copy.name}.part")
         try:
             self.copies.mkdir(parents=True, exist_ok=True)
-            with locked(self._lock):
+            with file_lock(self._lock):
                 if copy.exists():
                     os.utime(copy)
                     return
-                for rest in self.copies.glob("*.part*"):  # of a process that was killed
-                    rest.unlink(missing_ok=True)
+                for leftover in self.copies.glob("*.part*"):  # of a killed process
+                    leftover.unlink(missing_ok=True)
                 library.LRUCleanup(str(self.copies), self.limit - file.size, interval=None).cleanup()
                 library.cache.download(url, str(part))
-                if part.stat().st_size != file.size or file_sum(part, "sha256") != file.sha256:
+                if part.stat().st_size != file.size or file_checksum(part) != file.sha256:
                     part.unlink()
                     raise UserError(f"{url} is not the file that {MANIFEST} names: write or copy the shards again")
                 part.replace(copy)

@@ -1,13 +1,12 @@
-"""Random draws that are pure functions of (seed, epoch, sample index, operation).
+"""Counter-based random numbers: pure functions of (seed, epoch, sample index, operation).
 
-No generator is stepped anywhere: a draw is an integer hash of its coordinates (counter-based, the splitmix64 finaliser
-of Steele et al., "Fast splittable pseudorandom number generators", 2014), so a sample gets the same augmentation
-whatever the batch size, the rank, the number of workers or the step a run was resumed from.
+No generator has a state: a random number is a hash of its coordinates (``lit_cnn.utils.random.splitmix64``), so a
+sample gets the same augmentation whatever the batch size, the rank, the number of threads or the step that a run was
+resumed from.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,67 +14,45 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+from lit_cnn.utils.files import digest
+from lit_cnn.utils.random import GOLDEN_GAMMA, splitmix64
+
 _ATTEMPTS = 10  # torchvision's RandomResizedCrop and RandomErasing both try ten boxes before they give up
-
-
-def digest(*parts: object) -> str:
-    """Return a hash of the parts' text as 16 hexadecimal digits."""
-    return hashlib.blake2b("\0".join(map(str, parts)).encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _mix_int(x: int) -> int:
-    x = ((x ^ (x >> 30)) * _MULTIPLIERS[0]) & _MASK
-    x = ((x ^ (x >> 27)) * _MULTIPLIERS[1]) & _MASK
-    return x ^ (x >> 31)
-
-
-def _mix(x: Tensor) -> Tensor:
-    # torch's >> on int64 copies the sign bit; the masks turn it into the logical shift of the original.
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _signed(_MULTIPLIERS[0])
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _signed(_MULTIPLIERS[1])
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
 @lru_cache(maxsize=4096)
 def _key(seed: int, epoch: int, op: str) -> int:
-    key = int.from_bytes(hashlib.blake2b(op.encode(), digest_size=8).digest(), "little")
+    key = int.from_bytes(bytes.fromhex(digest(op)), "little")
     for part in (seed, epoch):
-        key = _mix_int((key + _GOLDEN + part) & _MASK)
-    return _signed(key)
+        key = splitmix64(key + GOLDEN_GAMMA + part)
+    return key
 
 
 @lru_cache(maxsize=256)
 def _keys(seed: int, epoch: int, ops: tuple[str, ...], device: torch.device) -> Tensor:
-    # Kept because a new tensor per batch would cost a copy to the device each time.
+    # Cached because a new tensor per batch would cost a copy to the device each time.
     return torch.tensor([_key(seed, epoch, op) for op in ops], dtype=torch.int64, device=device)
 
 
-def hash_int64(seed: int, epoch: int, index: Tensor, ops: Sequence[str]) -> Tensor:
-    """Return 64 hashed bits as int64 (len(ops), N) for ``index``, int64 (N,): the same on every device."""
+def counter_bits(seed: int, epoch: int, index: Tensor, ops: Sequence[str]) -> Tensor:
+    """Return 64 random bits as int64 (len(ops), N) for ``index``, int64 (N,); the same on every device."""
     keys = _keys(seed, epoch, tuple(ops), index.device)
-    return _mix(index[None, :] * _signed(_GOLDEN) + keys[:, None])
+    return splitmix64(index[None, :] * GOLDEN_GAMMA + keys[:, None])
 
 
-def hash_uniform(seed: int, epoch: int, index: Tensor, op: str | Sequence[str]) -> Tensor:
-    """Draw uniform numbers that depend on nothing but the arguments.
+def counter_uniform(seed: int, epoch: int, index: Tensor, op: str | Sequence[str]) -> Tensor:
+    """Return uniform random numbers that depend only on the arguments.
 
     Args:
         seed: The run's seed.
         epoch: Number of the epoch, from 0.
-        index: int64 (N,), which samples.
+        index: int64 (N,), indices of the samples.
         op: Name of the operation, or K names.
 
     Returns:
         float32 in [0, 1), multiples of 2^-24: (N,) for one name, (K, N) for a sequence of names.
     """
-    bits = hash_int64(seed, epoch, index, [op] if isinstance(op, str) else op)
+    bits = counter_bits(seed, epoch, index, [op] if isinstance(op, str) else op)
     uniform = ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
     return uniform[0] if isinstance(op, str) else uniform
 
@@ -85,34 +62,34 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
 
     It sorts hashes instead of calling ``torch.randperm`` so that it does not depend on torch's version.
     """
-    return torch.argsort(hash_int64(seed, epoch, torch.arange(n), ["order"])[0], stable=True)
+    return torch.argsort(counter_bits(seed, epoch, torch.arange(n), ["order"])[0], stable=True)
 
 
 def shard_order(seed: int, epoch: int, shards: int) -> Tensor:
     """Return the order in which epoch ``epoch`` reads shards: int64 (shards,), a permutation of 0..shards-1."""
-    return torch.argsort(hash_int64(seed, epoch, torch.arange(shards), ["shards"])[0], stable=True)
+    return torch.argsort(counter_bits(seed, epoch, torch.arange(shards), ["shards"])[0], stable=True)
 
 
 def windowed_permutation(seed: int, epoch: int, shard: Tensor, shards: int, window: int) -> Tensor:
-    """Return an order of epoch ``epoch`` that needs only ``window`` shards at a time.
+    """Return a shuffled order of epoch ``epoch`` that needs only ``window`` shards at a time.
 
-    The shards are permuted, and their samples are mixed within each run of ``window`` shards. With one window it is
-    ``permutation(seed, epoch, n)`` itself.
+    The shards are permuted, and samples are shuffled within each run of ``window`` shards. With a single window the
+    result equals ``permutation(seed, epoch, n)``.
 
     Args:
         seed: The run's seed.
         epoch: Number of the epoch, from 0.
-        shard: int64 (n,), the shard that each sample lies in.
-        shards: How many there are.
-        window: Shards that are mixed with each other.
+        shard: int64 (n,), the shard of each sample.
+        shards: Number of shards.
+        window: Number of consecutive shards whose samples are shuffled together.
 
     Returns:
         int64 (n,), a permutation of 0..n-1.
     """
-    place = torch.empty(shards, dtype=torch.int64)
-    place[shard_order(seed, epoch, shards)] = torch.arange(shards)
+    position = torch.empty(shards, dtype=torch.int64)
+    position[shard_order(seed, epoch, shards)] = torch.arange(shards)
     order = permutation(seed, epoch, len(shard))
-    return order[torch.argsort(place[shard[order]] // window, stable=True)]
+    return order[torch.argsort(position[shard[order]] // window, stable=True)]
 
 
 def _box_ops(what: str) -> tuple[str, ...]:
@@ -139,7 +116,7 @@ def random_boxes(
     """Pick for each sample the first of ten boxes that fits.
 
     ``draws`` is (22, N) in [0, 1), ``height`` and ``width`` are one number or int64 (N,). Returns (N, 4) int64 ``top,
-    left, height, width`` and bool (N,): one did fit.
+    left, height, width`` and bool (N,), whether any of the ten fitted.
     """
     device = draws.device
     draws = (draws.cpu() if device.type == "mps" else draws).to(torch.float64)  # Apple's GPUs have no float64
@@ -163,14 +140,14 @@ def crop_boxes(
     """Return the boxes of a random resized crop as int64 (N, 4): top, left, height, width.
 
     Args:
-        draws: float32 (22, N) in [0, 1), from ``hash_uniform(seed, epoch, index, CROP_OPS)``.
+        draws: float32 (22, N) in [0, 1), from ``counter_uniform(seed, epoch, index, CROP_OPS)``.
         height: Of the images, in pixels: one number, or int64 (N,) on the CPU.
         width: Of the images, in pixels, likewise.
         scale: Smallest and largest share of the area.
         ratio: Smallest and largest width / height; log-uniform between them.
 
-    The same law as torchvision's RandomResizedCrop, with its fallback: when ten boxes do not fit, the largest
-    central one of an allowed ratio.
+    The same distribution as torchvision's RandomResizedCrop, with its fallback: when none of ten boxes fits, the
+    largest central one of an allowed ratio.
     """
     boxes, found = random_boxes(draws, height, width, scale, ratio, strict=False)
     heights = height.tolist() if isinstance(height, Tensor) else [height]
@@ -184,8 +161,8 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """Return the box that ``crop_boxes`` returns, bit for bit, for one image of float32 (22,) draws.
 
-    Without its dozens of tensor operations, which on single numbers take longer than decoding a small picture, and hold
-    up all other threads.
+    Without its dozens of tensor operations, which on single numbers take longer than decoding a small image, and block
+    all other threads.
     """
     wide = draws.to(torch.float64)
     low, high = _logs(ratio)

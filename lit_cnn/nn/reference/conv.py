@@ -1,4 +1,4 @@
-"""Convolutions written out with slices and one matrix product. ``loops.py`` has the definitions."""
+"""Convolution and transposed convolution written out with slices and one matrix product."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def conv2d(
 ) -> Tensor:
     """2-D cross-correlation, equal to ``loops.conv2d_loops`` and ``torch.nn.functional.conv2d``.
 
-    Every tap (u, v) of the kernel meets the image in one strided slice, a shifted copy. The kH * kW slices side by
-    side are a matrix with one row per output pixel, and the convolution is that matrix times the kernels.
+    Every tap (u, v) of the kernel reads one strided slice of the image. The kH * kW slices concatenated are a matrix
+    with one row per output pixel (im2col), and the convolution is that matrix times the kernels.
 
     Args:
         x: (N, C, H, W).
         weight: (O, C / groups, kH, kW).
         bias: (O,).
         stride: for both axes, or (rows, columns); padding and dilation likewise.
-        padding: or ``same`` or ``valid``.
+        padding: also ``same`` or ``valid``.
 
     Returns:
-        (N, O, H', W') with H' = (H + 2 * padding - dilation * (kH - 1) - 1) // stride + 1; of ``x``'s dtype, under
-        autocast of autocast's.
+        (N, O, H', W') with H' = (H + 2 * padding - dilation * (kH - 1) - 1) // stride + 1; of ``x``'s dtype, or
+        under autocast of autocast's.
 
     Raises:
         ValueError: channels, filters and groups do not fit, or the kernel is larger than the padded image.
@@ -44,7 +44,7 @@ def conv2d(
     out_h, out_w = map_size(x, (kh, kw), (sh, sw), border, (dh, dw))
     n = x.shape[0]
 
-    # Channels last: a slice is then copied in runs of C values, which is 1.2 times as fast here as in NCHW.
+    # Channels last: a slice is then copied in runs of C values, 1.2 times as fast here as NCHW.
     x = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))  # N x H x W x C
     rows, columns = (out_h - 1) * sh + 1, (out_w - 1) * sw + 1
     slices = [x[:, u * dh : u * dh + rows : sh, v * dw : v * dw + columns : sw] for u in range(kh) for v in range(kw)]
@@ -54,7 +54,7 @@ def conv2d(
     kernels = kernels.permute(0, 3, 4, 2, 1).flatten(1, 3)  # groups x (kH * kW * C / groups) x O / groups
     out = (patches @ kernels).transpose(0, 1).reshape(n, out_h, out_w, filters)
     if bias is not None:
-        out = out + bias.to(out.dtype)  # the product is in autocast's type, where there is one
+        out = out + bias.to(out.dtype)  # under autocast the product has another dtype
     return out.permute(0, 3, 1, 2)
 
 
@@ -70,7 +70,7 @@ def conv_transpose2d(
 ) -> Tensor:
     """Transposed convolution, equal to ``torch.nn.functional.conv_transpose2d``: ``conv2d``'s gradient to its input.
 
-    Every input pixel adds its multiple of the kernel to the output; here all pixels do so at once, tap by tap.
+    Every input pixel adds its multiple of the kernel to the output; here all pixels at once, tap by tap.
 
     Args:
         x: (N, C, H, W).
@@ -97,7 +97,7 @@ def conv_transpose2d(
     rows, columns = (height - 1) * sh + 1, (width - 1) * sw + 1
     full_h, full_w = rows + dh * (kh - 1) + extra_h, columns + dw * (kw - 1) + extra_w
     if full_h <= 2 * ph or full_w <= 2 * pw:
-        raise ValueError(f"padding {padding} cuts off the whole output of {full_h}x{full_w}")
+        raise ValueError(f"padding {padding} removes the entire output of {full_h}x{full_w}")
 
     pixels = x.view(n, groups, channels // groups, height, width)
     kernels = weight.view(groups, channels // groups, group_filters, kh, kw)
@@ -111,15 +111,15 @@ def conv_transpose2d(
 
 
 class HandConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with its forward pass by hand. (N, C, H, W) -> (N, O, H', W').
+    """``nn.Conv2d`` with its forward pass written out. (N, C, H, W) -> (N, O, H', W').
 
     Parameters, their initialisation and attributes are inherited, so whatever handles an ``nn.Conv2d`` (weight
-    initialisation, state dicts, tables of layers) handles this too. Left out is padding other than with zeros.
+    initialisation, state dicts, tables of layers) handles this too. It pads with zeros only.
 
-    Its time beside that of ``nn.Conv2d``: ``python -m benchmarks.hand_conv``.
+    Speed compared with ``nn.Conv2d``: ``python -m benchmarks.hand_conv``.
 
     Raises:
-        ValueError: settings that fit no image, named in one line.
+        ValueError: arguments that fit no image; the message names them.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class DepthwiseSeparableConv2d(nn.Sequential):
     """One k x k filter per channel, then a 1x1 convolution across channels. (N, C, H, W) -> (N, O, H', W').
 
     Howard et al. 2017, MobileNets, arXiv 1704.04861, section 3.1: 1 / O + 1 / k² of a full convolution's work.
-    Settings as those of ``HandConv2d``.
+    Arguments as of ``HandConv2d``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Convolution and pooling by their definitions, one output value at a time. For reading; too slow to train with."""
+"""Convolution and pooling by their definitions, one output value at a time; for reading, too slow to train with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooling and its reverse, written out."""
+"""Max-pooling, average pooling and max-unpooling, written out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _windows(x: Tensor, kernel: Setting, stride: Setting | None, padding: Settin
     kh, kw = pair("kernel", kernel, 1)
     sh, sw = (kh, kw) if stride is None else pair("stride", stride, 1)
     ph, pw = pair("padding", padding)
-    if ph > kh // 2 or pw > kw // 2:  # a window could lie in the padding altogether
+    if ph > kh // 2 or pw > kw // 2:  # a window could consist of padding only
         raise ValueError(f"padding {padding} must be at most half of the {kh}x{kw} kernel")
     out_h, out_w = map_size(x, (kh, kw), (sh, sw), ((ph, ph), (pw, pw)))
     x = F.pad(x, (pw, pw, ph, ph), value=fill)
@@ -25,13 +25,13 @@ def _windows(x: Tensor, kernel: Setting, stride: Setting | None, padding: Settin
 def max_pool2d(
     x: Tensor, kernel: Setting, stride: Setting | None = None, padding: Setting = 0
 ) -> tuple[Tensor, Tensor]:
-    """Largest value of each window, and where it was.
+    """Largest value of each window, and its position.
 
     Args:
         x: float (N, C, H, W).
         kernel: side of the window, or (rows, columns); stride and padding likewise.
         stride: ``kernel`` by default.
-        padding: with minus infinity, so that the border never wins; at most half the kernel.
+        padding: with minus infinity, so that the border is never the maximum; at most half the kernel.
 
     Returns:
         Values (N, C, H', W') and their positions in the image, ``row * W + column``, int64, for ``max_unpool2d``.

@@ -1,4 +1,4 @@
-"""Up-sampling, written out. Linear interpolation is done one axis after another."""
+"""Up-sampling (nearest, bilinear, trilinear), written out. Linear interpolation is done one axis after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a window slides over an image: its settings as pairs, and the size of the map that comes out."""
+"""Arguments of sliding windows (stride, padding, dilation) as pairs, and the output size of a map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Setting = int | tuple[int, ...]  # one number for both axes, or a pair
 
 
 def pair(name: str, value: Setting, least: int = 0) -> Pair:
-    """One number for both axes, or one for rows and one for columns, as two.
+    """A number for both axes, or one for rows and one for columns, as a pair.
 
     Args:
         name: of the setting, for the message.
@@ -67,7 +67,7 @@ def map_size(x: Tensor, kernel: Pair, stride: Pair, border: tuple[Pair, Pair], d
 
 
 def check_channels(x: Tensor, weight: Tensor, groups: int, *, transposed: bool = False) -> None:
-    """Refuse images and kernels that do not fit each other.
+    """Check that images and kernels fit each other.
 
     Args:
         x: (N, C, H, W).
@@ -78,7 +78,7 @@ def check_channels(x: Tensor, weight: Tensor, groups: int, *, transposed: bool =
     """
     if x.dim() == weight.dim() == 4 and groups >= 1:
         channels = weight.shape[0] if transposed else weight.shape[1] * groups
-        # Either way, the kernels of the first dimension are dealt out to the groups.
+        # Either way, the kernels of the first dimension are distributed over the groups.
         if x.shape[1] == channels and weight.shape[0] % groups == 0:
             return
     layout = "(C, O / groups, kH, kW)" if transposed else "(O, C / groups, kH, kW)"

@@ -3,45 +3,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lit_cnn.cli.commands.models import main, print_models
 from lit_cnn.errors import UserError
 from lit_cnn.inspection import model_table
-from lit_cnn.inspection.measured import MEASURED
-from lit_cnn.inspection.tables import giga
-from lit_cnn.models import MODELS
-from lit_cnn.models._input_check import output_shape
-from tools import measure_models
+from lit_cnn.inspection.tables import format_si
 
-AGAIN = "run python -m tools.measure_models"
-
-
-@pytest.mark.slow
-def test_the_stored_figures_are_what_counting_gives_now_and_all_that_the_file_holds() -> None:
-    figures = {name: measure_models.measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
-    assert list(MEASURED) == list(MODELS), AGAIN
-    assert figures == MEASURED, AGAIN
-    assert measure_models.TARGET.read_text() == measure_models.source(MEASURED), AGAIN
-
-
-def test_the_stored_smallest_input_of_every_kind_of_network_works_and_one_pixel_less_does_not() -> None:
-    # A model for each size stored of each class: rows of one class and size differ in depth and width.
-    kinds = {}
-    for name, figures in MEASURED.items():
-        factory = MODELS[name].factory
-        kinds.setdefault((getattr(factory, "func", factory), figures.smallest), name)
-    assert len({network for network, _ in kinds}) > 10
-    for (_, smallest), name in kinds.items():
-        model = measure_models.build(name).train()
-        output_shape(model, 2, MODELS[name].in_channels, smallest, smallest)
-        with pytest.raises((RuntimeError, ValueError)):
-            output_shape(model, 2, MODELS[name].in_channels, smallest - 1, smallest - 1)
+MEASURED = model_table.read_figures(model_table.OWN).figures
 
 
 def test_every_model_has_a_line_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
+    main(["models"])
     out = capsys.readouterr().out
     for name, figures in MEASURED.items():
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
@@ -61,7 +36,7 @@ def test_patterns_select_and_plain_words_match_anywhere(capsys: pytest.CaptureFi
 
 
 def test_published_counts_stand_beside_ours_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["resnet110", "--reference"])
+    main(["models", "resnet110", "--reference"])
     out = capsys.readouterr().out
     assert out.count("1,727,962") == 2
     assert "paper, table 6" in out
@@ -69,9 +44,7 @@ def test_published_counts_stand_beside_ours_on_demand(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("pattern", ["torchvision", "timm", "efficientnet"])
 def test_a_pattern_that_only_other_zoos_have_names_how_to_list_them(pattern: str) -> None:
-    with pytest.raises(
-        UserError, match=r"no model matches .*'torchvision/\*'` and `lit-cnn models 'timm/\*'`"
-    ) as error:
+    with pytest.raises(UserError, match=r"no model matches .*'torchvision/\*' and lit-cnn models 'timm/\*'") as error:
         print_models(pattern)
     assert "\n" not in str(error.value)
 
@@ -128,7 +101,7 @@ def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixt
     print_models("timm/*")
     head, *rows, last = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "parameters", "MACs", "at", "classes", "smallest", "year", "paper"]
-    assert len(rows) == len(model_table.stored("timm").figures) > 1300
+    assert len(rows) == len(model_table.read_figures("timm").figures) > 1300
     assert all(
         re.match(r"timm/\w+ +[\d,]+ +[\d.]+ [TGM] +3x\d+x\d+ +[\d,]+ +[\d,]+ +(20\d\d|-)  ", row) for row in rows
     )
@@ -138,7 +111,7 @@ def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixt
 def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(model_table, "installed", lambda zoo: None)
+    monkeypatch.setattr(model_table, "installed_version", lambda zoo: None)
     print_models("timm/resnet18")
     out = capsys.readouterr().out
     assert "11,689,512" in out
@@ -148,13 +121,13 @@ def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
 def test_figures_of_another_version_say_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counted = model_table.stored("timm").version
-    monkeypatch.setattr(model_table, "installed", lambda zoo: "99.1")
+    counted = model_table.read_figures("timm").version
+    monkeypatch.setattr(model_table, "installed_version", lambda zoo: "99.1")
     print_models("timm/resnet18")
     assert (
         f"names and figures are those of timm {counted}, installed is 99.1" in capsys.readouterr().out.splitlines()[-1]
     )
-    monkeypatch.setattr(model_table, "installed", lambda zoo: counted)
+    monkeypatch.setattr(model_table, "installed_version", lambda zoo: counted)
     print_models("timm/resnet18")
     assert "names and figures" not in capsys.readouterr().out
 
@@ -162,7 +135,7 @@ def test_figures_of_another_version_say_so_in_one_line(
 def test_a_name_that_only_another_version_has_is_listed_without_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(model_table, "installed", lambda zoo: "99.1")
+    monkeypatch.setattr(model_table, "installed_version", lambda zoo: "99.1")
     monkeypatch.setattr("lit_cnn.models.list_models", lambda pattern: ["torchvision/newnet"])
     print_models("torchvision/newnet")
     out = capsys.readouterr().out
@@ -171,6 +144,32 @@ def test_a_name_that_only_another_version_has_is_listed_without_figures(
 
 
 def test_big_numbers_are_short() -> None:
-    assert [giga(n) for n in (None, 12, 416_520, 2_327_720, 15_470_264_320, 18 * 10**12)] == [
+    assert [format_si(n) for n in (None, 12, 416_520, 2_327_720, 15_470_264_320, 18 * 10**12)] == [
         "-", "12", "416.5 k", "2.328 M", "15.47 G", "18 T",
     ]  # fmt: skip
+
+
+MYNETS = """
+import torch
+import lit_cnn.models
+
+@lit_cnn.models.register_model(paper="mine", year=2025, in_channels=1, num_classes=10)
+def mynet_{0}(num_classes: int, in_channels: int, width: int = 4) -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(in_channels, width, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(width, num_classes),
+    )
+"""
+
+
+@pytest.mark.parametrize("flag", ["--allow_import", "--allow-import"])
+def test_models_of_an_imported_package_are_listed_with_measured_figures(
+    flag: str, capsys: pytest.CaptureFixture[str], workdir: Path, registry: None
+) -> None:
+    module = f"mynets_{flag.strip('-').replace('-', '')}"
+    (workdir / f"{module}.py").write_text(MYNETS.format(module))
+    main(["models", "mynet*", flag, module])
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("mynet")]
+    assert row == [f"mynet_{module}", "90", "1.774", "M", "1x224x224", "10", "3", "2025", "mine"]
+    main(["models", "lenet", f"{flag}={module}"])
+    assert "61,706" in capsys.readouterr().out

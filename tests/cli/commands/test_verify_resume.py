@@ -55,7 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Callback]:
 def test_a_run_killed_twice_is_identical_to_a_straight_one(workdir, capsys) -> None:
     main([*WORDS, "9"])  # as a user does: four real processes
     out = capsys.readouterr().out
-    assert "straight: 9 steps in epochs of 6 batches" in out
+    assert "uninterrupted: 9 steps in epochs of 6 batches" in out
     assert "again: killed after step 3, resumed, killed after step 7, resumed" in out
     assert "identical: weights, optimizer, schedule, counters and metrics.csv (SHA-256 " in out
     assert list(workdir.iterdir()) == [], "a trial leaves nothing behind"
@@ -73,7 +73,7 @@ def test_a_model_with_a_memory_of_its_own_is_found_out_and_the_first_difference_
 
 
 def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
-    assert "goes with fit, without --resume" in fails("fit", "--resume", "--verify_resume")
+    assert "use it with fit, without --resume" in fails("fit", "--resume", "--verify_resume")
     assert "goes with fit" in fails("test", "--ckpt_path=best", "--verify_resume")
     assert "at least 8 steps" in fails(*WORDS, "3")
     assert "expected a number of steps" in fails("fit", *TINY, "--verify_resume=many")

@@ -19,8 +19,8 @@ from PIL import Image
 from lit_cnn.data import Augment, Batch, ImageFolder
 from lit_cnn.data.cache import source
 from lit_cnn.data.cache.source import CachedSource
-from lit_cnn.data.decoding.verify import cache_folder
 from lit_cnn.errors import UserError
+from lit_cnn.utils.files import cache_folder
 from tests.data.helpers import Recorder, make_trainer, pixels
 
 CROPS = Augment(crop_scale=(0.2, 1.0), flip=0.5)
@@ -122,14 +122,14 @@ def test_pictures_are_decoded_once_and_again_only_where_they_change(
 ) -> None:
     root = make_folder({"cat": 12, "dog": 12})
     before = _fed(_data(root, "disk"))
-    parts = _data(root, "none").parts()
-    assert len(decoded) == len(parts["train"].rows) + len(parts["val"].rows)
+    parts = _data(root, "none").splits()
+    assert len(decoded) == len(parts["train"].indices) + len(parts["val"].indices)
     decoded.clear()
     _fed(_data(root, "disk"))
     assert decoded == []
     data = _data(root, "disk")
     data.setup("fit")
-    row = int(data.train_dataloader().rows[3])
+    row = int(data.train_dataloader().indices[3])
     changed = root / data.sample_name("train", row)
     Image.fromarray(255 - pixels(5, 20, 24)).save(changed)
     after = _fed(_data(root, "disk"))
@@ -200,13 +200,14 @@ CHILD = """
 import sys, time
 from pathlib import Path
 import torch
-from lit_cnn.data import ImageFolder, cached
-real = cached.read_bounded
+from lit_cnn.data import ImageFolder
+from lit_cnn.data.cache import source
+real = source.read_bounded
 def slow(path, *args):
     print("decoding", flush=True)
     time.sleep(float(sys.argv[2]))
     return real(path, *args)
-cached.read_bounded = slow
+source.read_bounded = slow
 data = ImageFolder(data_dir=sys.argv[1], batch_size=5, image_size=12, cache="disk", workers=1)
 data.setup("fit")
 print(sum(int(batch.image.sum()) for batch in data.train_dataloader()), flush=True)
@@ -313,10 +314,8 @@ def test_many_threads_may_read_one_store(make_folder: Callable[..., Path]) -> No
     data = _data(make_folder({"cat": 10, "dog": 10}), "ram")
     data.setup("fit")
     store = data.train_dataloader().source.store  # type: ignore[attr-defined]
-    expected = [store.picture(i).copy() for i in range(len(store))]
+    expected = [store.image(i).copy() for i in range(len(store))]
     with ThreadPoolExecutor(4) as pool:
         start = time.monotonic()
         while time.monotonic() < start + 0.05:
-            assert all(
-                (a == b).all() for a, b in zip(pool.map(store.picture, range(len(store))), expected, strict=True)
-            )
+            assert all((a == b).all() for a, b in zip(pool.map(store.image, range(len(store))), expected, strict=True))

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from lit_cnn.data.decoding import formats
 from lit_cnn.data.decoding.decode import Geometry, check_image, read_image
-from lit_cnn.data.transforms.rng import CROP_OPS, crop_boxes, hash_uniform
+from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes
 from lit_cnn.errors import UserError
 from tests.data.helpers import pixels
 
@@ -78,7 +78,7 @@ def test_random_resized_crop_equals_torchvision_bit_for_bit_where_nothing_is_dra
 ) -> None:
     path = _save(tmp_path / f"a{suffix}", _rgb(0, 80, 90))
     whole = transforms.functional.pil_to_tensor(Image.open(path))
-    draws = hash_uniform(1, 2, torch.arange(20), CROP_OPS)
+    draws = counter_uniform(1, 2, torch.arange(20), CROP_OPS)
     for i in range(20):
         box = crop_boxes(draws[:, i : i + 1], 80, 90, (0.1, 1), (0.75, 4 / 3))[0].tolist()
         out = read_image(path, Geometry(24, 3), draws[:, i], (0.1, 1), (0.75, 4 / 3))
@@ -92,7 +92,7 @@ def test_torchvision_and_pillow_decode_a_jpeg_to_the_same_bits(
 ) -> None:
     path = _save(tmp_path / "a.jpg", Image.effect_noise((61, 83), 60).convert(mode), **options)
     geometries = [Geometry(40, channels, kind) for channels in (1, 3) for kind in ("stretch", "center_crop")]
-    crop = hash_uniform(1, 2, torch.arange(1), CROP_OPS)[:, 0]
+    crop = counter_uniform(1, 2, torch.arange(1), CROP_OPS)[:, 0]
     assert formats._DECODE_JPEG is not None
 
     def read() -> list[np.ndarray]:
@@ -117,7 +117,7 @@ def test_draft_decoding_shows_the_same_crop_and_is_only_used_above_the_target_si
         return result
 
     monkeypatch.setattr(JpegImageFile, "draft", spy)
-    draws = hash_uniform(3, 0, torch.arange(30), CROP_OPS)
+    draws = counter_uniform(3, 0, torch.arange(30), CROP_OPS)
     for i in range(30):
         top, left, height, width = crop_boxes(draws[:, i : i + 1], 531, 779, (0.05, 1), (0.75, 4 / 3))[0].tolist()
         drafted.clear()

@@ -29,9 +29,9 @@ def test_candidates_are_powers_of_two_and_all_cores_up_to_sixteen(most: int, tri
 
 
 def test_the_fewest_threads_that_are_nearly_the_fastest_are_chosen() -> None:
-    assert threads.fewest({1: 100.0, 2: 190.0, 4: 260.0, 8: 270.0}) == 4
-    assert threads.fewest({1: 100.0, 2: 96.0}) == 1
-    assert threads.fewest({1: 100.0, 2: 106.0}) == 2
+    assert threads.fewest_threads({1: 100.0, 2: 190.0, 4: 260.0, 8: 270.0}) == 4
+    assert threads.fewest_threads({1: 100.0, 2: 96.0}) == 1
+    assert threads.fewest_threads({1: 100.0, 2: 106.0}) == 2
 
 
 def test_speed_counts_the_images_of_all_threads_and_tells_a_threads_error() -> None:
@@ -49,8 +49,8 @@ def test_speed_counts_the_images_of_all_threads_and_tells_a_threads_error() -> N
 def test_no_images_are_no_reason_to_fail() -> None:
     source = Digits()
     source.setup("fit")
-    part = source.parts()["train"]
-    assert threads.measured(part.source, part.rows[:0], 8, 0, 2)[0] == 1
+    part = source.splits()["train"]
+    assert threads.benchmark_threads(part.source, part.indices[:0], 8, 0, 2)[0] == 1
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_auto_measures_once_for_all_loaders_and_says_so_once(
     assert tried == []  # nobody has asked for batches yet
     loaders = [data.train_dataloader(), data.val_dataloader(), data.test_dataloader(), data.train_dataloader()]
     assert [loader.workers for loader in loaders] == [2, 2, 2, 2]
-    assert tried == [1, 2, 4] * threads.TURNS
+    assert tried == [1, 2, 4] * threads.REPEATS
     assert (
         capsys.readouterr().out == "workers auto: 2 (images per second by number of threads: 1: 100, 2: 180, 4: 185)\n"
     )

@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_cnn.cli.main import main
 from lit_cnn.data import ImageDataModule, ImageFolder, Stream
 from lit_cnn.data.shards.format import MANIFEST, write_shards
-from lit_cnn.data.shards.storage import Remote
+from lit_cnn.data.shards.storage import RemoteStorage
 from lit_cnn.errors import UserError
-from lit_cnn.utils.download import locked
+from lit_cnn.utils.files import file_lock
 from tests.data.helpers import Recorder, make_trainer
 
 SETTINGS: dict[str, Any] = {"batch_size": 4, "image_size": 12, "workers": 0, "normalize": "computed"}
@@ -36,7 +36,7 @@ def photos(make_folder: Callable[..., Path]) -> Path:
 
 def _write(photos: Path, out: Path, shard_bytes: int = 8_000) -> Path:
     data = ImageFolder(data_dir=str(photos), **SETTINGS)
-    parts = data.parts()
+    parts = data.splits()
     write_shards(out, parts["train"].source, parts, data.class_names, shard_bytes)  # type: ignore[arg-type]
     return out
 
@@ -74,19 +74,19 @@ def test_parts_classes_names_and_fingerprint_are_those_of_the_folder(photos: Pat
     folder, stream = ImageFolder(data_dir=str(photos), **SETTINGS), Stream(data_dir=str(shards), **SETTINGS)
     assert stream.class_names == folder.class_names
     assert stream.fingerprint() == folder.fingerprint()
-    for name, part in folder.parts().items():
-        there = stream.parts()[name]
-        assert torch.equal(there.rows, part.rows)
-        assert torch.equal(there.source.targets[there.rows], part.source.targets[part.rows])
-        names = [folder.sample_name(name, row) for row in part.rows.tolist()]
-        assert [stream.sample_name(name, row) for row in there.rows.tolist()] == names
+    for name, part in folder.splits().items():
+        there = stream.splits()[name]
+        assert torch.equal(there.indices, part.indices)
+        assert torch.equal(there.source.targets[there.indices], part.source.targets[part.indices])
+        names = [folder.sample_name(name, row) for row in part.indices.tolist()]
+        assert [stream.sample_name(name, row) for row in there.indices.tolist()] == names
 
 
 def test_every_epoch_has_every_image_once_in_windows_of_few_shards_and_in_another_order(shards: Path) -> None:
     data = Stream(data_dir=str(shards), shard_window=2, **SETTINGS)
-    source, rows = data.parts()["train"].source, data.parts()["train"].rows
+    source, rows = data.splits()["train"].source, data.splits()["train"].indices
     shard_of = source.index.shard  # type: ignore[attr-defined]
-    orders = [data._shuffled(rows, 42, epoch) for epoch in range(3)]
+    orders = [data._training_order(rows, 42, epoch) for epoch in range(3)]
     for order in orders:
         assert torch.equal(order.sort().values, rows)
         runs = [shard_of[i] for i in order.tolist()]
@@ -122,7 +122,7 @@ def test_two_ranks_share_the_batches_of_one(shards: Path) -> None:
         loader.rank, loader.world_size, loader.batch_size = rank, world, size
         loader.position = lambda: (2, 0)  # epoch 2
         loaders.append(list(loader))
-    rows = data.parts()["train"].rows
+    rows = data.splits()["train"].indices
     assert torch.equal(torch.cat([batch.index for rank in loaders[1:] for batch in rank]).sort().values, rows)
     for whole, first, second in zip(*loaders, strict=True):
         assert torch.equal(whole.index, torch.cat([first.index, second.index]))
@@ -133,11 +133,11 @@ def test_shards_are_plain_webdataset(photos: Path, shards: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     read = list(webdataset.WebDataset(sorted(map(str, shards.glob("train-*.tar"))), shardshuffle=False))
     data = ImageFolder(data_dir=str(photos), **SETTINGS)
-    assert sorted(int(sample["__key__"]) for sample in read) == data.parts()["train"].rows.tolist()
+    assert sorted(int(sample["__key__"]) for sample in read) == data.splits()["train"].indices.tolist()
     for sample in read:
         row = int(sample["__key__"])
         assert sample["png"] == (photos / data.sample_name("train", row)).read_bytes()
-        assert int(sample["cls"]) == int(data.parts()["train"].source.targets[row])
+        assert int(sample["cls"]) == int(data.splits()["train"].source.targets[row])
 
 
 # What is damaged ----
@@ -313,9 +313,9 @@ def test_an_address_gives_the_run_of_the_folder_and_keeps_no_more_than_its_limit
 
     class Watching(Stream):
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-            assert isinstance(self._place, Remote)
-            with locked(self._place._lock):  # nothing comes or goes meanwhile
-                held.append(sum(path.stat().st_size for path in self._place.copies.iterdir()))
+            assert isinstance(self._storage, RemoteStorage)
+            with file_lock(self._storage._lock):  # nothing comes or goes meanwhile
+                held.append(sum(path.stat().st_size for path in self._storage.copies.iterdir()))
             return super().on_after_batch_transfer(batch, dataloader_idx)
 
     settings = {**SETTINGS, "shard_window": 2, "normalize": "imagenet"}
@@ -342,8 +342,8 @@ def test_a_damaged_copy_is_fetched_again(damage: bytes, served: tuple[str, list[
     before = _fit(Stream(data_dir=address, **SETTINGS)).seen
     asked.clear()
     data = Stream(data_dir=address, **SETTINGS)
-    assert isinstance(data._place, Remote)
-    for copy in data._place.copies.iterdir():
+    assert isinstance(data._storage, RemoteStorage)
+    for copy in data._storage.copies.iterdir():
         copy.write_bytes(damage)
     assert _fit(data).seen == before
     assert {"index.npz", "train-000000.tar"} <= set(asked)

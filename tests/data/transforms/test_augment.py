@@ -8,8 +8,9 @@ import torchvision.transforms.functional as tvf
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from lit_cnn.data import Augment, hash_uniform
-from lit_cnn.data.transforms.augment import augment_batch, normalize
+from lit_cnn.data import Augment, counter_uniform
+from lit_cnn.data.transforms.augment import augment_batch
+from lit_cnn.data.transforms.image_ops import normalize
 from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, crop_boxes
 from lit_cnn.errors import UserError
 
@@ -33,7 +34,7 @@ def _run(augment: Augment, images: Tensor, index: Tensor = INDEX, seed: int = 5,
 
 
 def _draw(op: str) -> Tensor:
-    return hash_uniform(5, 3, INDEX, op)
+    return counter_uniform(5, 3, INDEX, op)
 
 
 EVERYTHING = Augment(
@@ -113,7 +114,7 @@ def test_reflection_needs_an_image_larger_than_the_padding() -> None:
 def test_random_resized_crop_equals_crop_then_bilinear_resize() -> None:
     images = _images()
     out = _run(Augment(crop_scale=(0.1, 0.9)), images)
-    boxes = crop_boxes(hash_uniform(5, 3, INDEX, CROP_OPS), SIZE, SIZE, (0.1, 0.9), (3 / 4, 4 / 3))
+    boxes = crop_boxes(counter_uniform(5, 3, INDEX, CROP_OPS), SIZE, SIZE, (0.1, 0.9), (3 / 4, 4 / 3))
     for i, (top, left, height, width) in enumerate(boxes.tolist()):
         crop = tvf.crop(images[i : i + 1].float(), top, left, height, width)
         expected = torch.nn.functional.interpolate(crop, (SIZE, SIZE), mode="bilinear", antialias=False)

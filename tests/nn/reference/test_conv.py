@@ -244,7 +244,7 @@ def test_transposed_convolution_refuses_what_does_not_fit() -> None:
     image, weight = torch.zeros(1, 4, 1, 1), torch.zeros(4, 1, 3, 3)
     with pytest.raises(ValueError, match="in 3 groups do not fit"):
         conv_transpose2d(image, weight, groups=3)
-    with pytest.raises(ValueError, match="padding 2 cuts off the whole output of 3x3"):
+    with pytest.raises(ValueError, match="padding 2 removes the entire output of 3x3"):
         conv_transpose2d(image, weight, padding=2)
     with pytest.raises(ValueError, match="output_padding 1 must be below stride 1 or dilation 1"):
         conv_transpose2d(image, weight, output_padding=1)

@@ -1,4 +1,4 @@
-"""A small network that reaches 94 % on CIFAR-10 in a few epochs.
+"""airbench94: a small network that reaches 94 % on CIFAR-10 in a few epochs.
 
 Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, section 3.1 (airbench94).
 """
@@ -10,28 +10,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lit_cnn.models._argument_check import positive, whole, wholes
-from lit_cnn.models._input_check import checked
-from lit_cnn.models._registry import Row
+from lit_cnn.models._argument_check import check_int, check_ints, check_positive
+from lit_cnn.models._input_check import report_input_errors
+from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.whitening import WhiteningConv2d
 
 
 def _norm(channels: int, momentum: float) -> nn.BatchNorm2d:
-    """BN whose scale stays 1; the shift is learnt."""
+    """BN with its scale fixed at 1; the shift is learnt."""
     norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=momentum)
     norm.weight.requires_grad = False
     return norm
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 3x3 convolution that starts by passing its inputs on unchanged, then random filters (section 3.3)."""
+    """A 3x3 convolution whose first filters start as the identity, the others random (section 3.3)."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     with torch.no_grad():
         nn.init.dirac_(conv.weight[:in_channels])
     return conv
 
 
-class SpeedBlock(nn.Module):
+class AirbenchBlock(nn.Module):
     """Convolution, 2x2 max-pool, BN, GELU, convolution, BN, GELU. (N, C, H, W) -> (N, width, H / 2, W / 2)."""
 
     def __init__(self, in_channels: int, width: int, momentum: float) -> None:
@@ -48,21 +48,21 @@ class SpeedBlock(nn.Module):
         return self.activation(self.norm2(self.conv2(x)))
 
 
-class SpeedNet(nn.Module):
+class AirbenchNet(nn.Module):
     """Whitening layer, three blocks, global maximum, scaled dense head. Input (N, C, H, W), logits (N, K).
 
-    Call ``init_from_data`` before training; without it the first layer is random and stays so.
+    Call ``init_from_data`` before training; otherwise the first layer keeps its random weights.
 
     Departure from the paper: the last pooling takes the maximum of the whole map, which for 32-pixel images is its
-    3x3 max-pool, so that other sizes go in too.
+    3x3 max-pool, so that it takes other sizes too.
 
     Args:
         num_classes: K, number of logits.
         in_channels: channels of the image.
         widths: of the three blocks.
-        bn_momentum: share of the new batch in BN's running statistics; few steps need a large one.
-        scale: logits are multiplied by it: 1/9; airbench94 with Muon has 1/256.
-        head_std: standard deviation that the head's weights start with: PyTorch's own, or 1 in airbench94 with Muon.
+        bn_momentum: weight of the new batch in BN's running statistics; with few steps it must be large.
+        scale: factor of the logits, 1/9; airbench94 with Muon has 1/256.
+        head_std: standard deviation of the head's initial weights; by default PyTorch's. airbench94 with Muon has 1.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class SpeedNet(nn.Module):
         head_std: float | None = None,
     ) -> None:
         super().__init__()
-        whole(num_classes=num_classes, in_channels=in_channels)
-        wholes(1, widths=widths)
-        positive(1, bn_momentum=bn_momentum)
-        positive(scale=scale, head_std=1.0 if head_std is None else head_std)
+        check_int(num_classes=num_classes, in_channels=in_channels)
+        check_ints(1, widths=widths)
+        check_positive(1, bn_momentum=bn_momentum)
+        check_positive(scale=scale, head_std=1.0 if head_std is None else head_std)
         self.whiten = WhiteningConv2d(in_channels, 2)
         self.activation = nn.GELU()
         blocks, channels = [], self.whiten.out_channels
         for width in widths:
-            blocks.append(SpeedBlock(channels, width, bn_momentum))
+            blocks.append(AirbenchBlock(channels, width, bn_momentum))
             channels = width
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, num_classes, bias=False)
@@ -96,7 +96,7 @@ class SpeedNet(nn.Module):
         """Compute the first layer from training images: float (N, C, H, W), normalised as in training."""
         self.whiten.fit(images)
 
-    @checked
+    @report_input_errors
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.whiten(x))  # N x 24 x 31 x 31
         x = self.blocks(x)  # 64 x 15 x 15, 256 x 7 x 7, N x 256 x 3 x 3
@@ -104,14 +104,16 @@ class SpeedNet(nn.Module):
         return self.fc(x) * self.scale  # N x K
 
 
-MODELS: dict[str, Row] = {
-    "speednet": Row(
-        SpeedNet,
+_MODELS: dict[str, ModelInfo] = {
+    "speednet": ModelInfo(
+        AirbenchNet,
         paper="Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, arXiv 2404.00498, section 3.1",
         year=2024,
         image_size=32,
         num_classes=10,
         parameters=1_972_792,
-        source="paper: 1.97 M; exact by hand",
+        source="paper: 1.97 M; exact by layer sums",
     ),
 }
+
+add_models(_MODELS)

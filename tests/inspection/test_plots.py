@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lit_cnn.inspection import pictures
+from lit_cnn.inspection import plots
 from lit_cnn.inspection.layers import inspect_layers
 
 
@@ -14,9 +14,9 @@ def test_the_legend_covers_no_line_and_lies_inside_the_picture(
     depth: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     figures = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
     layers = inspect_layers(nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1) for _ in range(depth)]), 32, 1)
-    assert pictures.growth(layers[1:], 32, "stack, 32 pixels", tmp_path / "picture.png")
+    assert plots.plot_receptive_fields(layers[1:], 32, "stack, 32 pixels", tmp_path / "picture.png")
     (figure,) = figures
     figure.canvas.draw()
     (axes,) = figure.axes
@@ -25,4 +25,4 @@ def test_the_legend_covers_no_line_and_lies_inside_the_picture(
     assert not box.overlaps(axes.get_window_extent())
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
     assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
-    pictures.plt.close(figure)
+    plots.plt.close(figure)

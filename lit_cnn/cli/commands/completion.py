@@ -1,0 +1,69 @@
+"""``lit-cnn completion bash|zsh|fish``: print a completion script, made by shtab from the table of commands."""
+
+from __future__ import annotations
+
+import argparse
+
+import shtab
+
+from lit_cnn.cli.argv import ALIASES, BARE, OWN
+from lit_cnn.cli.commands import ALIASES as COMMAND_ALIASES
+from lit_cnn.cli.commands import COMMANDS
+from lit_cnn.cli.help import GROUPS
+from lit_cnn.cli.shipped_configs import shipped_configs
+
+SHELLS = ("bash", "zsh", "fish")
+INSTALL = """\
+how to install it:
+  bash   lit-cnn completion bash > ~/.local/share/bash-completion/completions/lit-cnn
+  zsh    lit-cnn completion zsh > ~/.zfunc/_lit-cnn    (with fpath+=~/.zfunc before compinit)
+  fish   lit-cnn completion fish > ~/.config/fish/completions/lit-cnn.fish
+"""
+FILES = {"--config", "-c", "--ckpt_path", "--resume", "--model.weights", "--weights"}
+FOLDERS = {"--data_dir", "--data.data_dir", "--trainer.default_root_dir", "--shards"}
+
+
+def main(words: list[str], debug: bool = False) -> None:
+    """Run the command line ``words``."""
+    parser = argparse.ArgumentParser(
+        prog="lit-cnn completion",
+        description="Print the completion script for a shell.",
+        epilog=INSTALL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=SHELLS)
+    shell = parser.parse_args(words[1:]).shell
+    print(shtab.complete(build_parser(), shell=shell))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line as argparse sees it: all commands, and the flags of those that take settings."""
+    parser = argparse.ArgumentParser(prog="lit-cnn", description="convolutional image models")
+    commands = parser.add_subparsers()
+    for name, command in [*COMMANDS.items(), *((alias, COMMANDS[of]) for alias, of in COMMAND_ALIASES.items())]:
+        sub = commands.add_parser(name, help=command.help)
+        if command.module in ("run", "prepare"):
+            _add_flags(sub)
+        elif name == "completion":
+            sub.add_argument("shell", choices=SHELLS)
+        elif name == "configs":
+            sub.add_argument("name", choices=sorted(shipped_configs()))
+    return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    texts = {}
+    for setting in (setting for group in GROUPS.values() for setting in group):
+        for flag in setting.flag.split(", "):
+            texts[flag.split()[0]] = setting.help
+    flags = {*ALIASES, *OWN, *BARE, *texts} - {"-h", "--help"}
+    for flag in sorted(flags):
+        text = texts.get(flag) or texts.get(flag.replace("_", "-")) or ALIASES.get(flag, "").lstrip("-")
+        if flag in BARE:
+            parser.add_argument(flag, action="store_true", help=text)
+            continue
+        argument = parser.add_argument(flag, help=text)
+        if flag in FILES:
+            argument.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's way to say it
+        elif flag in FOLDERS:
+            argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

@@ -1,0 +1,162 @@
+"""The pages of ``lit-cnn --help`` and ``lit-cnn fit --help``. Standard library only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import NamedTuple
+
+WIDTH = 80
+_FIRST = 32  # column of the help texts on fit's page
+
+
+class Setting(NamedTuple):
+    """A setting on the page of ``fit``.
+
+    Attributes:
+        flag: as one would type it, with the word for its value.
+        name: the setting behind it, whose default a test compares; ``""`` for a flag that is none.
+        default: as shown; ``""`` where there is none.
+        help: what it does.
+    """
+
+    flag: str
+    name: str
+    default: str
+    help: str
+
+
+# The settings people change, by group. Data sets may have other defaults: lit-cnn fit --data.help NAME.
+GROUPS: dict[str, list[Setting]] = {
+    "Run": [
+        Setting("--config FILE", "", "", "a YAML file, or the name of a shipped config"),
+        Setting("--ckpt_path PATH", "", "", "a checkpoint, a run folder, or best / last of the newest run"),
+        Setting(
+            "--resume [PATH|auto]", "", "", "resume a run, by default the newest; auto starts one if there is none"
+        ),
+        Setting("--resume_anyway", "", "", "also with another batch size, seed, world size or data; inexactly then"),
+        Setting("--verify_resume [STEPS]", "", "24", "compare a killed and resumed run with an uninterrupted one"),
+        Setting("--seed N", "seed_everything", "42", "of initial weights, order, augmentation and dropout"),
+        Setting("--trainer.default_root_dir DIR", "trainer.default_root_dir", ".", "where lightning_logs/ is made"),
+        Setting("--checkpoint_every N", "checkpoint_every", "1epoch", "save last.ckpt: 500 (steps), 5m, 10epochs"),
+        Setting("--allow_import PKG", "", "", "import your package: its models, data sets, losses, transforms"),
+        Setting("--print_config", "", "", "print the resolved settings and stop"),
+    ],
+    "Data": [
+        Setting("--data NAME", "", "", "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, Stream"),
+        Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images"),
+        Setting("-b, --batch-size N|auto", "data.batch_size", "64", "images per batch and rank"),
+        Setting("--img-size N", "data.image_size", "of the set", "height and width in pixels"),
+        Setting("-j, --workers N|auto", "data.workers", "cores, <= 8", "decoding threads"),
+        Setting("--data.val_fraction X", "data.val_fraction", "0.1", "share of train for validation, if there is none"),
+        Setting("--data.normalize NAME", "data.normalize", "imagenet", "imagenet, dataset or computed"),
+        Setting("--data.cache NAME", "data.cache", "none", "keep decoded images: none, ram or disk"),
+        Setting(
+            "--data.on_bad_image NAME", "data.on_bad_image", "error", "error stops at a broken file, skip lists it"
+        ),
+        Setting("--data.download true", "", "false", "fetch and verify the published archive"),
+    ],
+    "Augmentation": [
+        Setting(
+            "--data.augment.crop_scale A", "data.augment.crop_scale", "of the set", "random resized crop: '[0.3, 1.0]'"
+        ),
+        Setting("--data.augment.crop_padding N", "data.augment.crop_padding", "of the set", "pad, then crop at random"),
+        Setting("--data.augment.flip X", "data.augment.flip", "of the set", "probability of a horizontal flip"),
+        Setting("--model.mixup_alpha X", "model.mixup_alpha", "0", "mixup's Beta parameter"),
+        Setting("--model.cutmix_alpha X", "model.cutmix_alpha", "0", "CutMix's Beta parameter"),
+    ],
+    "Model": [
+        Setting(
+            "--model.backbone NAME", "model.backbone", "resnet18", "lit-cnn models lists them; torchvision/, timm/"
+        ),
+        Setting(
+            "--model.backbone_args.K V", "model.backbone_args", "", "an argument of the network, such as stem cifar"
+        ),
+        Setting("--model.weights FILE", "model.weights", "random", "start from a file, or imagenet (a download)"),
+        Setting("--model.freeze N|backbone", "model.freeze", "nothing", "blocks that do not train"),
+        Setting("--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, mse_softmax, or one of your own"),
+        Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
+        Setting("--model.ema_decay X", "model.ema_decay", "off", "average the weights: 0.999 is usual"),
+    ],
+    "Optimization": [
+        Setting("--epochs N", "trainer.max_epochs", "10", "passes over the training images"),
+        Setting("--steps N", "trainer.max_steps", "no limit", "stop after so many optimizer steps"),
+        Setting("--model.optimizer NAME", "model.optimizer", "sgd", "sgd, adamw, muon, or any of torch.optim"),
+        Setting("--lr X|auto", "model.lr", "0.1", "peak learning rate"),
+        Setting("--weight-decay X", "model.weight_decay", "0.0005", "weight decay"),
+        Setting(
+            "--model.lr_scheduler NAME", "model.lr_scheduler", "cosine", "constant, step, cosine, one_cycle, linear"
+        ),
+        Setting("--model.lr_warmup_epochs X", "model.lr_warmup_epochs", "0", "linear warm-up"),
+        Setting("--trainer.gradient_clip_val X", "trainer.gradient_clip_val", "off", "largest norm of the gradients"),
+        Setting(
+            "--trainer.accumulate_grad_batches N", "trainer.accumulate_grad_batches", "1", "batches per optimizer step"
+        ),
+        Setting(
+            "--skip_nonfinite_steps N", "skip_nonfinite_steps", "0", "skip so many steps with a NaN or infinite loss"
+        ),
+    ],
+    "Device": [
+        Setting("--device NAME", "trainer.accelerator", "auto", "cpu, cuda, cuda:1, mps, or 0,1"),
+        Setting("--trainer.devices N", "trainer.devices", "auto", "how many, or a list"),
+        Setting("--strategy NAME", "trainer.strategy", "auto", "ddp or fsdp for several ranks"),
+        Setting("--precision NAME|auto", "trainer.precision", "32-true", "bf16-mixed (--amp), 16-mixed"),
+        Setting("--model.compile true", "model.compile", "false", "torch.compile"),
+        Setting("--deterministic", "trainer.deterministic", "false", "the same bits on GPUs too"),
+    ],
+}
+
+
+def main_help(commands: Mapping[str, str], aliases: Mapping[str, str]) -> str:
+    """The page of ``lit-cnn --help``.
+
+    Args:
+        commands: one line of help by name.
+        aliases: other names of commands.
+    """
+    table = "".join(f"  {name:12}{text}\n" for name, text in commands.items())
+    others = ", ".join(f"{alias} ({name})" for alias, name in aliases.items())
+    return f"""\
+lit-cnn trains, evaluates and resumes convolutional image models.
+
+  lit-cnn fit --config lenet_digits                  train on digits, no download
+  lit-cnn fit --data ImageFolder --data-dir photos   train on your own images
+  lit-cnn fit --resume                               resume the newest run
+  lit-cnn test --ckpt_path best                      test its best checkpoint
+  lit-cnn predict --ckpt_path best photo.jpg dir/    classify images
+
+Commands:
+{table}  also: {others}
+
+lit-cnn COMMAND --help describes one. Settings are flags (--model.lr 0.1) or
+YAML (--config FILE). Precedence: flag, config, checkpoint, default.
+--debug shows the traceback behind an error, --version the version.
+"""
+
+
+def fit_help() -> str:
+    """The page of ``lit-cnn fit --help``."""
+    lines = [
+        "usage: lit-cnn fit [--config FILE] [--data NAME] [--SETTING VALUE ...]",
+        "",
+        "Train a model, or resume a run. The settings people change, with their defaults",
+        "in brackets (- and _ are the same in flags):",
+    ]
+    for group, settings in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for setting in settings:
+            text = setting.help + (f" [{setting.default}]" if setting.default else "")
+            first, *rest = textwrap.wrap(text, WIDTH - _FIRST)
+            if len(setting.flag) + 4 > _FIRST:
+                lines.append(f"  {setting.flag}")
+                lines.append(" " * _FIRST + first)
+            else:
+                lines.append(f"  {setting.flag}".ljust(_FIRST) + first)
+            lines += [" " * _FIRST + line for line in rest]
+    lines += [
+        "",
+        "lit-cnn fit --help all           every setting of trainer and model",
+        "lit-cnn fit --data.help NAME     every setting of a data set",
+        "lit-cnn configs                  the shipped configs and their results",
+    ]
+    return "\n".join(lines) + "\n"

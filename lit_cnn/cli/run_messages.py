@@ -1,0 +1,104 @@
+"""What a run says at its end: results, how to resume, and how it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.trainer.states import TrainerStatus
+
+from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
+from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lit_cnn.distributed.watchdog import is_connection_error
+from lit_cnn.errors import Stopped
+from lit_cnn.run_folder import format_path
+from lit_cnn.utils.console import say
+from lit_cnn.utils.datamodule import DataModule
+
+SPLIT_SETTINGS = ("split", "split_seed", "val_fraction", "test_fraction")
+
+
+def how_to_resume(trainer: Trainer, allow_import: Sequence[str]) -> str:
+    """The line that says how to resume a training run that has saved; ``""`` for others."""
+    checkpoint, epochs = _best(trainer), trainer.max_epochs or -1
+    if checkpoint is None or 0 <= epochs <= trainer.current_epoch:  # finished: the failure came after
+        return ""
+    saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
+    allowed = "".join(f" --allow_import {name}" for name in allow_import)
+    return f"resume with: lit-cnn fit --resume {format_path(saved[0])}{allowed}" if saved else ""
+
+
+def _best(trainer: Trainer) -> BestCheckpoint | None:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
+    return next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
+
+
+def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
+    """After training: the best score, and the command that tests it."""
+    checkpoint = _best(trainer)
+    if checkpoint is None:
+        return
+    best, score = checkpoint.best_model_path, checkpoint.best_model_score
+    if best and score is not None:
+        say(f"best {checkpoint.monitor} {float(score):.4f}: {format_path(best)}")
+    path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
+    if path.is_file():
+        allowed = "".join(f" --allow_import {name}" for name in allow_import)
+        say(f"test it: lit-cnn test --ckpt_path {format_path(path)}{allowed}")
+
+
+def note_changed_data(record: CheckpointRecord, data: dict[str, Any], datamodule: DataModule) -> None:
+    """Before an evaluation: say when images that the run trained on may be among those evaluated.
+
+    Args:
+        record: the checkpoint.
+        data: the settings of the data set now.
+        datamodule: the data set.
+    """
+    before = record.config["data"]
+    where = [(settings["class_path"], settings["init_args"]["data_dir"]) for settings in (before, data)]
+    if where[0] != where[1]:  # other images, not the same ones changed
+        return
+    changed = [k for k in SPLIT_SETTINGS if before["init_args"].get(k) != data["init_args"].get(k)]
+    if changed:
+        say(
+            f"note: {', '.join(f'data.{k}' for k in changed)} differ from the checkpoint's: images that it trained "
+            "on may now count as validation or test images"
+        )
+    if datamodule.fingerprint() != record.fingerprint:
+        say(
+            f"note: the images in {data['init_args']['data_dir']} have changed since this run was trained; some "
+            "that it trained on may now count as validation or test images"
+        )
+
+
+@contextlib.contextmanager
+def report_interrupt(trainer: Trainer, allow_import: Sequence[str]) -> Iterator[None]:
+    """After a stop by Ctrl-C, SIGTERM or an error, say how to resume.
+
+    Raises:
+        SystemExit: with the shell's status for the signal.
+    """
+    try:
+        yield
+    except Stopped:
+        say(f"saved; {how_to_resume(trainer, allow_import)}", error=True)
+        raise
+    except Exception as error:
+        done, advice = trainer.global_step, how_to_resume(trainer, allow_import)
+        if done and advice and not is_connection_error(error):  # that one the watchdog reports
+            say(f"the run stopped after step {done}; {advice}", error=True)
+        raise
+    except SystemExit as error:
+        # Lightning turns a Ctrl-C outside of training into exit status 1
+        if trainer.state.status is not TrainerStatus.INTERRUPTED:
+            raise
+        say("stopped", error=True)
+        raise SystemExit(EXIT_TERMINATED if error.code == EXIT_TERMINATED else EXIT_INTERRUPTED) from error
+    finally:
+        sys.stderr.flush()

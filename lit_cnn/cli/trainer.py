@@ -1,0 +1,166 @@
+"""The trainer of a run: its callbacks as one ordered list, its loggers and its folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
+
+from lit_cnn import run_folder
+from lit_cnn.callbacks.bad_images import BadImages
+from lit_cnn.callbacks.csv_logger import MetricsCSV
+from lit_cnn.callbacks.curves import Curves
+from lit_cnn.callbacks.evaluation import EvaluationReport
+from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
+from lit_cnn.callbacks.nan_guard import NanGuard
+from lit_cnn.callbacks.progress_bar import ProgressBar
+from lit_cnn.callbacks.run_metadata import RunMetadata
+from lit_cnn.callbacks.throughput_report import ThroughputReport
+from lit_cnn.checkpoint.interval import SaveInterval
+from lit_cnn.checkpoint.io import AtomicCheckpointIO
+from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.distributed.watchdog import ProcessWatchdog
+from lit_cnn.utils.rank import is_rank_zero
+
+
+@dataclass
+class Run:
+    """What a run's callbacks need to know of the command.
+
+    Attributes:
+        command: fit, validate, test or predict.
+        config: its parsed settings.
+        plain: the same as nested plain types, for config.yaml and the checkpoints.
+        record: the checkpoint that the command starts from, if any.
+        resume_anyway: resume although what decides the order of the samples has changed.
+        requires: packages of the user's that the model, the loss, the data set or a transform come from.
+        folder: the run folder; ``None`` where the command leaves none behind, or makes it later.
+    """
+
+    command: str
+    config: Namespace
+    plain: dict[str, Any]
+    record: CheckpointRecord | None
+    resume_anyway: bool
+    requires: list[str]
+    folder: Path | None = None
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether checkpoints are written: not for evaluations, nor for a trial of the code (``fast_dev_run``)."""
+        trainer = self.config.trainer
+        return self.command == "fit" and trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Absolute folder of the checkpoints."""
+        return (self.folder / "checkpoints").resolve() if self.folder is not None else None
+
+
+def ordered_callbacks(
+    run: Run,
+    watchdog: ProcessWatchdog,
+    users: Sequence[Callback],
+    extra: Sequence[Callback],
+    best: Sequence[Callback],
+    report: EvaluationReport | None,
+) -> list[Callback]:
+    """All callbacks of a trainer in the order in which Lightning calls them, each with the reason for its place.
+
+    The model's own (weight averaging) are added by Lightning when fit starts, before those that write checkpoints,
+    which Lightning keeps last.
+
+    Args:
+        run: the command and its settings.
+        watchdog: watches the other ranks.
+        users: ``trainer.callbacks`` of the settings.
+        extra: given by a Python caller.
+        best: ``checkpoint`` of the settings: best.ckpt, and other ModelCheckpoints that the settings configure.
+        report: of an evaluation.
+    """
+    fits, folder = run.command == "fit", run.folder
+    shows_progress = run.config.trainer.enable_progress_bar is not False
+    last = run.checkpoints / "last.ckpt" if run.checkpoints and run.keeps_checkpoints else None
+    ordered: list[Callback] = [
+        watchdog,  # connects the ranks in setup, before anything that could fail on one of them alone
+        *users,  # before ours: what they change or log is seen by those below
+        *extra,
+    ]
+    if shows_progress:
+        ordered.append(ProgressBar())
+    if shows_progress and fits:
+        ordered.append(ThroughputReport())  # after the bar, which writes the line of a finished epoch first
+    if fits and folder is not None:
+        ordered += [
+            # refuses an inexact resume in setup, before the ones below touch the folder's files
+            RunMetadata(run.plain, folder, run.record, run.resume_anyway, run.requires),
+            NanGuard(run.config.skip_nonfinite_steps, last),  # checks the loss before anything is saved
+            Curves(),  # draws what the loggers have written
+            BadImages(folder),
+        ]
+    if report is not None:
+        ordered.append(report)
+    if run.keeps_checkpoints:
+        ordered += best  # after the epoch's metrics are final
+    else:
+        ordered += [callback for callback in best if not isinstance(callback, ModelCheckpoint)]
+    if last is not None:
+        # after the best one, so that last.ckpt knows of this epoch's best too
+        ordered.append(LastCheckpoint(last.parent, SaveInterval.parse(run.config.checkpoint_every)))
+    return ordered
+
+
+def make_run_folder(root: Path, record: CheckpointRecord | None) -> Path:
+    """The folder of a training run: its own again when it is resumed, else a new one, locked for this process.
+
+    It is made now, so that two runs that start together cannot both take the same number.
+
+    Raises:
+        UserError: it cannot be written, or another process trains in it.
+    """
+    folder = run_folder.run_folder_of(record.path) if record is not None else None
+    if not is_rank_zero():
+        return folder or root / run_folder.LOGS / "unknown"  # rank zero writes, and broadcasts the checkpoints' folder
+    folder = folder or run_folder.new_run_folder(root)
+    run_folder.lock(folder)
+    return folder
+
+
+def loggers(folder: Path, record: CheckpointRecord | None) -> list[Any]:
+    """metrics.csv and TensorBoard's events, both in the run folder itself."""
+    # on resume, events past the checkpoint are dropped, as they are going to be written again
+    purge: dict[str, Any] = {}
+    if record is not None:
+        purge["purge_step"] = record.step - record.truncated  # a truncated epoch's last step holds half an epoch
+    return [MetricsCSV(folder), TensorBoardLogger(str(folder), "", "", default_hp_metric=False, **purge)]
+
+
+def plugins(chosen: Any) -> list[Any]:
+    """The user's trainer plugins, with atomic checkpoint files unless they bring another way to write them."""
+    given = list(chosen) if isinstance(chosen, (list, tuple)) else [chosen] if chosen else []
+    if any(isinstance(plugin, CheckpointIO) for plugin in given):
+        return given
+    return [*given, AtomicCheckpointIO()]
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+class NullProfiler(PassThroughProfiler):
+    """No profiler: Lightning's own for runs without one makes a context manager around every hook of every callback.
+
+    These are more than a hundred a step, and take a twentieth of LeNet's.
+    """
+
+    def profile(self, action_name: str) -> Any:
+        """Do nothing around the action."""
+        return _NOTHING

@@ -1,0 +1,63 @@
+"""Images in memory as a source for the loader, converted to the size and channels of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_cnn.data.loading.loader import gather
+
+MAX_CONVERTED = 1 << 29  # bytes: Fashion-MNIST at 224 x 224 would take 3 GB
+
+
+class ArraySource:
+    """Images in memory.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        targets: int64 (N,).
+        prefix: Of the samples' names, which end in their index.
+        channels: Of the images returned, 1 or 3.
+        size: Their height and width; images are converted once, here, unless the result would take too much memory.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, prefix: str, channels: int, size: int) -> None:
+        self.shape = (channels, size, size)
+        self.converted = len(images) * channels * size * size <= max(MAX_CONVERTED, images.numel())
+        self.images = to_shape(images, channels, size) if self.converted else images
+        self.targets, self.prefix = targets, prefix
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        """Return e.g. ``test/123``."""
+        return f"{self.prefix}/{index}"
+
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return one function that gathers all images."""
+
+        def fill() -> None:
+            if self.converted:
+                gather(self.images.numpy(), indices, out)
+            else:
+                out.copy_(to_shape(self.images[indices], self.shape[0], self.shape[1]))
+
+        return [fill]
+
+
+def to_shape(images: Tensor, channels: int, size: int) -> Tensor:
+    """Convert uint8 (N, C, H, W) to ``channels`` and ``size`` x ``size``: luma, antialiased bilinear, repetition."""
+    chunks = []
+    for chunk in images.split(1024):  # floats take four times the memory
+        if chunk.shape[1] == 3 and channels == 1:
+            weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]  # ITU-R BT.601, as Pillow's mode L
+            chunk = (chunk * weights).sum(1, keepdim=True).round().byte()
+        if chunk.shape[-2:] != (size, size):
+            resized = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
+            chunk = resized.round().clamp(0, 255).byte()
+        chunks.append(chunk.expand(-1, channels, -1, -1))
+    return torch.cat(chunks) if chunks else images.new_empty(0, channels, size, size)

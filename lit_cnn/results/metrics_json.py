@@ -1,0 +1,61 @@
+"""metrics.json and class_indices.json of an evaluation, and its confusion matrices."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lit_cnn.results.confusion import plot_confusion, write_confusion
+
+
+def write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: dict[str, float], skipped: int) -> None:
+    """Write metrics.json and class_indices.json.
+
+    Args:
+        out_dir: folder.
+        names: K class names.
+        counts: int64 (K, K), true classes on rows.
+        scalars: metrics by name.
+        skipped: number of images that could not be read.
+    """
+    accuracy, support = per_class_accuracy(counts)
+    classes = {n: {"accuracy": _plain(accuracy[i]), "images": int(support[i])} for i, n in enumerate(names)}
+    content = {name: _plain(value) for name, value in sorted(scalars.items())}
+    images = {"images": int(support.sum()), "skipped_images": skipped}
+    _write_json(out_dir / "metrics.json", {**content, **images, "per_class": classes})
+    _write_json(out_dir / "class_indices.json", {str(index): name for index, name in enumerate(names)})
+
+
+def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split: str) -> None:
+    """Write the confusion matrix as a table, and as figures of counts and of shares of the true class.
+
+    Args:
+        out_dir: folder.
+        names: K class names.
+        counts: int64 (K, K), true classes on rows.
+        split: named in the titles.
+    """
+    total = int(counts.sum())
+    title = f"{split}: {total:,} images, accuracy {np.trace(counts) / max(total, 1):.4f}"
+    write_confusion(counts, names, out_dir / "confusion_matrix.csv")
+    plot_confusion(counts, names, out_dir / "confusion_matrix.png", title)
+    plot_confusion(counts, names, out_dir / "confusion_matrix_normalized.png", title, normalize=True)
+
+
+def per_class_accuracy(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy (K,), NaN where a class has no image, and number of images (K,) of each true class."""
+    support = counts.sum(axis=1)
+    return np.where(support > 0, np.diag(counts) / np.maximum(support, 1), np.nan), support
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return float(value) if math.isfinite(value) else None

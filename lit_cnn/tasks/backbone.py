@@ -1,0 +1,82 @@
+"""A task's backbone before training: frozen layers, memory format, compilation, starting weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_cnn.models._freeze import Frozen, freeze
+from lit_cnn.models._weights import load_weights
+from lit_cnn.utils.console import say
+from lit_cnn.utils.datamodule import DataModule
+
+INIT_IMAGES = 5000  # that a backbone's ``init_from_data`` sees
+
+
+def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen:
+    """Freeze layers, convert to channels_last, compile; in place.
+
+    Args:
+        backbone: as built.
+        settings: of the model: freeze, num_classes (where there are classes), channels_last, compile.
+
+    Returns:
+        The frozen layers, in evaluation mode.
+    """
+    frozen = Frozen([], set())
+    if settings["freeze"] is not None:
+        frozen = freeze(backbone, settings["freeze"], settings.get("num_classes"))
+    for layer in frozen.modules:  # Lightning restores the mode that every layer is in
+        layer.eval()
+    if settings["channels_last"]:
+        backbone.to(memory_format=torch.channels_last)
+    if settings["compile"]:
+        backbone.compile()  # in place, so that state-dict keys stay the backbone's own
+    return frozen
+
+
+def init_backbone(
+    backbone: nn.Module, settings: Mapping[str, Any], frozen: Frozen, images: Callable[[], Tensor]
+) -> None:
+    """Compute first weights from the data where the backbone has ``init_from_data``, and load starting weights.
+
+    Args:
+        backbone: as prepared.
+        settings: of the model: backbone, weights, weights_strict, freeze, num_classes (where there are classes).
+        frozen: what :func:`prepare_backbone` returned.
+        images: gives training images, float (N, C, H, W).
+
+    Raises:
+        UserError: weights that cannot be read or do not fit.
+    """
+    if callable(init := getattr(backbone, "init_from_data", None)):
+        init(images())
+    if settings["weights"]:
+        report = load_weights(
+            backbone,
+            settings["backbone"],
+            settings["weights"],
+            strict=settings["weights_strict"],
+            num_classes=settings.get("num_classes"),
+            frozen=frozen.tensors,
+        )
+        say(str(report))
+    elif frozen.tensors:
+        say(
+            f"note: `model.freeze={settings['freeze']}` without `model.weights`: frozen layers keep their initial, "
+            "random values; `model.weights=imagenet`, or a file, starts from trained ones"
+        )
+
+
+@torch.no_grad()
+def first_images(data: DataModule) -> Tensor:
+    """The first training images as the backbone will see them, float (<= INIT_IMAGES, C, H, W)."""
+    images: list[Tensor] = []
+    for batch in data.train_dataloader():
+        images.append(data.on_after_batch_transfer(batch, 0).image)
+        if sum(map(len, images)) >= INIT_IMAGES:
+            break
+    return torch.cat(images)[:INIT_IMAGES]

@@ -1,0 +1,1 @@
+from tests.models.helpers import registry  # noqa: F401
