@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from PIL import Image
 from lit_cnn.checkpoint.diff import differences
 from lit_cnn.cli.commands.verify_resume import state_of
 from lit_cnn.cli.main import main
+
+from . import figures
 
 # Small enough for a second, with everything on that could break an exact resume.
 TINY = [
@@ -47,6 +49,33 @@ def state_differences(first: Path, second: Path) -> list[str]:
     return list(differences(state_of(first), state_of(second)))
 
 
+SLOW_TIMEOUT = 600  # seconds
+
+
+def mostly_slow(values: Iterable[Any], *fast: Any) -> list[Any]:
+    """Values for ``parametrize``, all marked slow but those in ``fast``, which must be among them."""
+    values = list(values)
+    assert set(fast) <= set(values)
+    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A test asked for by its name runs in this process, slow or not."""
+    if any("::" in word for word in config.args) or config.option.usepdb:
+        config.option.numprocesses = 0
+        config.option.dist = "no"
+    if any("::" in word for word in config.args) and config.option.markexpr == "not slow":
+        config.option.markexpr = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more time."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--faults 200``: how many runs the sweep kills."""
     parser.addoption("--faults", type=int, default=10, help="number of runs that tests/faults/test_kills.py kills")
@@ -70,6 +99,22 @@ def _environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _blank_figures() -> Iterator[None]:
+    """Runs do not draw, but in tests that use ``real_figures``."""
+    figures.blank()
+    yield
+    figures.draw()
+
+
+@pytest.fixture
+def real_figures() -> Iterator[None]:
+    """Runs draw their figures."""
+    figures.draw()
+    yield
+    figures.blank()
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory; nothing may be written elsewhere."""
@@ -82,7 +127,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a short training run on the digits; not to be changed."""
     root = tmp_path_factory.mktemp("trained")
+    figures.draw()
     main(["fit", *TINY, "--epochs=4", f"--trainer.default_root_dir={root}"])
+    figures.blank()
     return root / "lightning_logs" / "version_0"
 
 

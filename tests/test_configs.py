@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
 import yaml
+from torch import Tensor, nn
 
 from lit_cnn.cli.main import main
 from lit_cnn.data import CIFAR10, FashionMNIST
+from lit_cnn.models import MODELS
 
 from .conftest import write_pictures
 
@@ -51,19 +55,54 @@ def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Monk
     return ["--data.test_fraction=0.1", "--batch-size=256"]  # Digits
 
 
+class OneConvolution(nn.Module):
+    """As little of a network as can stand in for those of the configs: one convolution and one dense layer."""
+
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, stem: str = "", scale: float = 1, head_std: int = 1
+    ):
+        super().__init__()
+        self.whiten = nn.Conv2d(in_channels, 4, 3, stride=4)
+        self.fc = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.whiten(x).relu().amax((2, 3)))
+
+
 @pytest.fixture
-def weights(config: Path, workdir: Path) -> list[str]:
-    """Configs that start from published weights get a local file instead."""
+def tiny(config: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The config's network is replaced by a tiny one, its published weights by a local file."""
     model = yaml.safe_load(config.read_text())["model"]
+    monkeypatch.setitem(
+        MODELS, model["backbone"], dataclasses.replace(MODELS[model["backbone"]], factory=OneConvolution)
+    )
+    return local_weights(model, OneConvolution())
+
+
+def local_weights(model: dict[str, Any], network: nn.Module) -> list[str]:
+    """Flags for a config that starts from published weights: a file of those of ``network`` instead."""
     if "weights" not in model:
         return []
-    torch.save(torchvision.models.get_model(model["backbone"]).state_dict(), "weights.pth")
+    torch.save(network.state_dict(), "weights.pth")
     return ["--model.weights=weights.pth"]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_tests_and_predicts(config, data, weights, workdir):
-    main(["fit", "--config", str(config), *SMALL, *data, *weights])
+def test_config_trains_tests_and_predicts(config, data, tiny, workdir):
+    run_config(config, [*data, *tiny], workdir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_tests_and_predicts_with_its_own_network(config, data, workdir):
+    model = yaml.safe_load(config.read_text())["model"]
+    weights = local_weights(model, torchvision.models.get_model(model["backbone"])) if "weights" in model else []
+    run_config(config, [*data, *weights], workdir)
+
+
+def run_config(config: Path, words: list[str], workdir: Path) -> None:
+    """Train, test and predict."""
+    main(["fit", "--config", str(config), *SMALL, *words])
     run = workdir / "lightning_logs" / "version_0"
     main(["test", "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
     assert 0 <= json.loads((run / "test" / "metrics.json").read_text())["test/acc"] <= 1
@@ -72,11 +111,11 @@ def test_config_trains_tests_and_predicts(config, data, weights, workdir):
     assert len((run / "predict" / "predictions.csv").read_text().splitlines()) == 3
 
 
-def test_cifar_configs_also_take_the_images_as_a_folder(workdir):
+@pytest.mark.parametrize("config", [path for path in CONFIGS if path.stem == "resnet18_cifar"], ids=lambda p: p.stem)
+def test_cifar_configs_also_take_the_images_as_a_folder(config, tiny, workdir):
     for split in ("train", "test"):
         for seed, label in enumerate(CIFAR10.CLASSES):
             write_pictures(workdir / "cifar" / split / label, 4, seed, size=32)
-    config = next(path for path in CONFIGS if path.stem == "resnet18_cifar")
     main(["fit", "--config", str(config), "--data=ImageFolder", "--data-dir=cifar", "--data.val_fraction=0.3", *SMALL])
     content = torch.load("lightning_logs/version_0/checkpoints/best.ckpt", weights_only=True)["lit_cnn"]
     assert content["preprocessing"]["image_size"] == 32

@@ -41,7 +41,6 @@ from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
 from lit_cnn.utils.rank import is_rank_zero
 
-COMMANDS = ("fit", "validate", "test", "predict")
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
 
@@ -93,11 +92,15 @@ class LitCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"exit_on_error": False, **{c: {"exit_on_error": False} for c in COMMANDS}},
+            parser_kwargs={"exit_on_error": False, arguments.command: {"exit_on_error": False}},
             args=words,
         )
 
     # -- parsing ----------------------------------------------------------------------------------------------------
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method in Lightning
+        """Only the command that runs: building the parsers of the other three takes as long again as a short run."""
+        return {self.arguments.command: LightningCLI.subcommands()[self.arguments.command]}
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         self._building = subcommand

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lit_cnn.callbacks import Curves, MetricsCSV, curves, plot_curves
-from lit_cnn.callbacks.curves import _epochs_done, _mark_best
+from lit_cnn.callbacks import Curves, MetricsCSV, curves
+from lit_cnn.results.curves import _epochs_done, _mark_best, plot_curves
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
+
+pytestmark = pytest.mark.usefixtures("real_figures")
 
 
 def is_picture(path: Path) -> bool:

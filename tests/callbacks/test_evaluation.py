@@ -21,6 +21,8 @@ from lit_cnn.errors import UserError
 from lit_cnn.results.confusion import confusion_counts, plot_confusion
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 ALL_FILES = ["class_indices.json", "confusion_matrix.csv", "confusion_matrix.png", "confusion_matrix_normalized.png"]
 ALL_FILES += ["metrics.json", "predictions.csv"]
 
@@ -191,6 +193,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ALL_FILES
 
 
+@pytest.mark.slow
 def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     run("test", tmp_path / "one")
     script = Path(__file__).with_name("tiny_run.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,16 @@ from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
 from tests.conftest import TINY, load, state_differences
-from tests.faults.harness import KillAt, last, run, scalars
+from tests.faults.harness import RESUME, KillAt, last, run, scalars
 
-# a network with batch normalisation and dropout, everything on
+# a small network with batch normalisation and dropout, everything on; 5 optimizer steps an epoch
 ALL = [
-    *(word for word in TINY if "backbone" not in word),
+    *(word for word in TINY if "backbone" not in word and "batch-size" not in word),
+    "--data.test_fraction=0.8",
+    "--batch-size=32",
+    "--img-size=8",
     "--model.backbone=convnet",
+    "--model.backbone_args={widths: [4, 8], dilations: [1, 1], dropout: 0.1}",
     "--epochs=3",
     "--model.ema_decay=0.9",
     "--model.mixup_alpha=0.2",
@@ -85,8 +90,7 @@ def test_an_exception_after_the_weights_have_changed_saves_nothing_half_done(wor
 def test_the_way_to_go_on_is_told_after_an_exception(workdir: Path, capsys) -> None:
     with pytest.raises(RuntimeError):
         run_command(parse(["fit", *ALL]), callbacks=[Fail(7, "on_before_backward")])
-    command = "lit-cnn fit --resume lightning_logs/version_0/checkpoints/last.ckpt"
-    assert f"the run stopped after step 7; go on with: {command}" in capsys.readouterr().err
+    assert f"{RESUME}lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
 
 
 def saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -135,6 +139,7 @@ def test_where_validation_follows_a_step_the_save_waits_for_the_next(workdir, mo
     assert steps == [6, 10, 16, 20]  # validation after 5, 10, 15, 20
 
 
+@pytest.mark.slow
 def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workdir) -> None:
     words = ["fit", *ALL, "--trainer.val_check_interval=4", "--checkpoint_every=1"]
     main([*words, "--trainer.default_root_dir=straight"])
@@ -149,10 +154,26 @@ def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workd
 
 
 def assert_same_runs(first: Path, second: Path) -> None:
-    """Whole state, metrics.csv and what TensorBoard shows are the same in two run folders."""
-    assert state_differences(first / "checkpoints" / "last.ckpt", second / "checkpoints" / "last.ckpt") == []
+    """State, metrics.csv and what TensorBoard shows are the same for two runs, given by their last.ckpt."""
+    assert state_differences(first, second) == []
+    first, second = first.parent.parent, second.parent.parent
     assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
     assert scalars(first) == scalars(second)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``uninterrupted(*words)``: last.ckpt of a run of FLAT and these words that nothing stops; not to be changed."""
+    runs: dict[tuple[str, ...], Path] = {}
+
+    def run_once(*words: str) -> Path:
+        if words not in runs:
+            root = tmp_path_factory.mktemp("uninterrupted")
+            main(["fit", *FLAT, *words, f"--trainer.default_root_dir={root}"])
+            runs[words] = last(root)
+        return runs[words]
+
+    return run_once
 
 
 FLAT = [w for w in ALL if "one_cycle" not in w and "epochs" not in w] + ["--model.lr_scheduler=constant"]
@@ -168,20 +189,20 @@ OFTEN = "--trainer.val_check_interval=4"  # validation after steps 2, 4, 7, 9, 1
         ("--trainer.max_steps=8", [OFTEN]),
     ],
 )
-def test_a_run_stopped_by_max_steps_goes_on_as_if_never_stopped(first, more, workdir) -> None:
-    main(["fit", *FLAT, *more, "--trainer.max_steps=15", "--trainer.default_root_dir=straight"])
+def test_a_run_stopped_by_max_steps_goes_on_as_if_never_stopped(first, more, uninterrupted, workdir) -> None:
+    straight = uninterrupted(*more, "--trainer.max_steps=15")
     main(["fit", *FLAT, *more, first, "--trainer.default_root_dir=raised"])
     steps = int(first.split("=")[1])
     assert load(last(workdir / "raised"))["global_step"] == steps
     main(["fit", "--resume", "--trainer.max_steps=15", "--trainer.default_root_dir=raised"])
-    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "raised")))
+    assert_same_runs(straight, last(workdir / "raised"))
 
 
-def test_a_run_of_more_epochs_goes_on_as_if_never_stopped(workdir) -> None:
-    main(["fit", *FLAT, "--epochs=3", "--trainer.default_root_dir=straight"])
+def test_a_run_of_more_epochs_goes_on_as_if_never_stopped(uninterrupted, workdir) -> None:
+    straight = uninterrupted("--epochs=3")
     main(["fit", *FLAT, "--epochs=1", "--trainer.default_root_dir=raised"])
     main(["fit", "--resume", "--epochs=3", "--trainer.default_root_dir=raised"])
-    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "raised")))
+    assert_same_runs(straight, last(workdir / "raised"))
 
 
 STOP_EARLY = (
@@ -190,22 +211,22 @@ STOP_EARLY = (
 )
 
 
-def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_can_go_on(workdir) -> None:
-    main(["fit", *FLAT, "--epochs=3", OFTEN, "--trainer.default_root_dir=straight"])
+def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_can_go_on(uninterrupted, workdir) -> None:
+    straight = uninterrupted("--epochs=3", OFTEN)
     main(["fit", *FLAT, "--epochs=3", OFTEN, STOP_EARLY, "--trainer.default_root_dir=early"])
     assert load(last(workdir / "early"))["global_step"] == 4
     main(["fit", "--resume", "--trainer.callbacks=null", "--trainer.default_root_dir=early"])
-    assert_same_runs(*(last(workdir / name).parent.parent for name in ("straight", "early")))
+    assert_same_runs(straight, last(workdir / "early"))
 
 
-def test_best_of_a_cut_epoch_is_as_good_a_place_to_go_on_from(workdir) -> None:
-    main(["fit", *FLAT, OFTEN, "--trainer.max_steps=15", "--trainer.default_root_dir=straight"])
+def test_best_of_a_cut_epoch_is_as_good_a_place_to_go_on_from(uninterrupted, workdir) -> None:
+    straight = uninterrupted(OFTEN, "--trainer.max_steps=15")
     main(["fit", *FLAT, OFTEN, "--trainer.max_steps=7", "--trainer.default_root_dir=cut"])
     best = last(workdir / "cut").with_name("best.ckpt")
     assert load(best)["global_step"] == 7
     last(workdir / "cut").write_bytes(b"damaged")
     main(["fit", "--resume", "--trainer.max_steps=15", "--trainer.default_root_dir=cut"])
-    weights = [load(last(workdir / name)) for name in ("straight", "cut")]
+    weights = [load(straight), load(last(workdir / "cut"))]
     for part in ("state_dict", "current_model_state"):
         assert all(torch.equal(value, weights[1][part][name]) for name, value in weights[0][part].items())
 
@@ -232,7 +253,7 @@ def test_rows_that_another_callback_logs_are_not_lost_in_a_kill(tmp_path) -> Non
     killed = (KillAt(8),)
     assert run(*words, "--checkpoint_every=1", root=tmp_path / "killed", callbacks=killed, check=False) == -9
     run("fit", "--resume", root=tmp_path / "killed")
-    assert_same_runs(*(last(tmp_path / name).parent.parent for name in ("straight", "killed")))
+    assert_same_runs(last(tmp_path / "straight"), last(tmp_path / "killed"))
     assert len(scalars(last(tmp_path / "killed").parent.parent)["lr-AdamW"]) == 6
 
 

@@ -153,6 +153,7 @@ AS_BEFORE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits(workdir):
     main(["fit", *HARD, "--trainer.default_root_dir=straight"])
     straight = workdir / "straight" / "lightning_logs" / "version_0"
@@ -204,6 +205,7 @@ def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
     assert best == str((moved / "checkpoints" / "best.ckpt").resolve())
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_inside_an_epoch_goes_on_to_the_same_bits(workdir):
     # 10 steps an epoch
     main(["fit", *TINY, "--epochs=3", "--model.lr_scheduler=constant", "--trainer.default_root_dir=straight"])
@@ -284,6 +286,7 @@ def test_links_fill_in_classes_channels_and_seed(workdir):
     assert (hparams["num_classes"], hparams["in_channels"], hparams["seed"]) == (10, 3, 7)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(workdir):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         main(["fit", *TINY, "--epochs=1", f"--seed={seed}", f"--trainer.default_root_dir={name}"])
@@ -341,6 +344,7 @@ def run_command(workdir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=workdir, env=env, capture_output=True, text=True, check=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_exactly_what_one_does(trained, workdir):
     run = copy_of(trained, workdir)
     # 359 test images in batches of 100: 4 batches, two for each process, the last one partial
@@ -351,6 +355,7 @@ def test_two_processes_measure_exactly_what_one_does(trained, workdir):
         assert (run / "test" / name).read_bytes() == (run / "test_2" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_resume(workdir):
     two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     run_command(workdir, "fit", *TINY, *two, "--epochs=2")

@@ -51,6 +51,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Seen]]:
     return folder, json.loads(json.dumps(run_pair(_run, folder, folder, 2)))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_batches_of_one_and_resume_where_they_stopped(
     pair: tuple[Path, list[Seen]], tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_two_processes_share_the_batches_of_one_and_resume_where_they_stopped(
     assert [len(rank["test"]) for rank in ranks] == [209, 150]  # whole batches of 150, the last one of 59
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_does_not_resume_in_mid_epoch(pair: tuple[Path, list[Seen]]) -> None:
     folder, _ = pair
     model, data = Recorder(64, 10), Digits(batch_size=150, image_size=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback
 
@@ -41,6 +42,7 @@ def train(strategy: str, accumulate: int) -> dict[str, int]:
     return messages.counts
 
 
+@pytest.mark.slow
 def test_accumulated_batches_exchange_gradients_once_a_step_and_every_step_votes_once(tmp_path: Path) -> None:
     # 8 batches are 2 steps, each with the gradients (in one bucket) and whether to stop
     assert run_pair(train, tmp_path, "ddp", 4) == 2 * [{"c10d::allreduce_": 4}]

@@ -79,6 +79,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     return root, run_pair(train_and_resume, root)
 
 
+@pytest.mark.slow
 def test_each_process_keeps_half_of_the_weights_and_of_the_optimizers_state(runs):
     _, (first, second) = runs
     for whole, *parts in zip(first["ddp"], first["fsdp"], second["fsdp"], strict=True):
@@ -86,6 +87,7 @@ def test_each_process_keeps_half_of_the_weights_and_of_the_optimizers_state(runs
         assert max(parts) < 0.52 * whole
 
 
+@pytest.mark.slow
 def test_training_measures_what_ddp_measures(runs):
     root, _ = runs
     tables = [
@@ -97,6 +99,7 @@ def test_training_measures_what_ddp_measures(runs):
             assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_the_checkpoints_are_those_of_any_run(runs, monkeypatch):
     root, _ = runs
     one, other = (load(checkpoints(root / name) / "last.ckpt") for name in ("ddp", "fsdp"))
@@ -117,6 +120,7 @@ def test_the_checkpoints_are_those_of_any_run(runs, monkeypatch):
         assert measured[0][name] == pytest.approx(measured[1][name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
     root, _ = runs
     assert load(checkpoints(root / "fsdp") / "previous.ckpt")["global_step"] == 6

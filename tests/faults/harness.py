@@ -18,9 +18,28 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cnn.cli.commands.verify_resume import KillAt
+from tests import figures
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.harness", "lit_cnn.cli.commands.run"])
+# the last two are imported by a run, by the digits and by what a logger writes
+PRELOAD = ["tests.faults.harness", "lit_cnn.cli.commands.run", "sklearn.datasets", "torch.utils.tensorboard"]
+CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+# How a run that was stopped says how to resume; the path of the checkpoint follows.
+RESUME = "go on with: lit-cnn fit --resume "
+
+
+class SignalAt(Callback):
+    """Send a signal to this process at the start of every batch, ``count`` times, from optimizer step ``step`` on."""
+
+    def __init__(self, step: int, number: int, count: int = 1) -> None:
+        self.step, self.number, self.count = step, number, count
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step >= self.step and self.count > 0:
+            self.count -= 1
+            os.kill(os.getpid(), self.number)
 
 
 class KillWithin(Callback):
@@ -34,14 +53,14 @@ class KillWithin(Callback):
             threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
-def run(*words: str, root: Path, callbacks: tuple[Callback, ...] = (), check: bool = True) -> int:
+def run(*words: str, root: Path, callbacks: tuple[Callback, ...] = (), check: bool = True, draw: bool = False) -> int:
     """Run ``lit-cnn words`` in a process of its own; returns its exit status, ``-9`` when it was killed.
 
-    What it prints is added to ``root/terminal.txt``.
+    What it prints is added to ``root/terminal.txt``. Figures are blank if not ``draw``.
     """
     root.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # the server is started with it
-    process = CONTEXT.Process(target=_child, args=(list(words), str(root), list(callbacks)))
+    process = CONTEXT.Process(target=_child, args=(list(words), str(root), list(callbacks), draw))
     process.start()
     process.join(300)
     assert process.exitcode is not None, "the run hangs"
@@ -67,11 +86,13 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
+def _child(words: list[str], root: str, callbacks: list[Callback], draw: bool) -> None:
     file = (Path(root) / "terminal.txt").open("a", buffering=1)  # until the process ends, which writes to it too
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
     sys.stdout = sys.stderr = file
+    if not draw:
+        figures.blank()
     from lit_cnn.cli.argv import parse
     from lit_cnn.cli.commands.run import run as run_command
     from lit_cnn.cli.errors import report_errors
@@ -80,4 +101,4 @@ def _child(words: list[str], root: str, callbacks: list[Callback]) -> None:
         run_command(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
-__all__ = ["KillAt", "KillWithin", "last", "run", "scalars", "terminal"]
+__all__ = ["RESUME", "KillAt", "KillWithin", "SignalAt", "last", "run", "scalars", "terminal"]

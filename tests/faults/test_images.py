@@ -17,7 +17,7 @@ from lit_cnn.cli.main import main
 from lit_cnn.data.decoding import decode, verify
 from tests.conftest import write_pictures
 
-from .children import start_python, wait_for
+from .children import Forked, wait_for
 
 FIT = ["--data=ImageFolder", "--data-dir=set", "--data.image_size=28", "--data.channels=3", "--batch-size=8"]
 FIT += ["--model.backbone=lenet_maxpool", "--epochs=1", "--trainer.enable_progress_bar=false"]
@@ -239,7 +239,7 @@ def test_bombs_are_refused_by_their_header_with_no_memory_to_decode_them(workdir
     for name, content in BOMBS.items():
         assert len(content) < 2000
         Path("bombs", name).write_bytes(content)
-    output, error = start_python(LIMITED, "bombs").communicate(timeout=60)
+    output, error = Forked(LIMITED, "bombs").communicate(timeout=60)
     assert output.split() == ["refused", str(len(BOMBS))], error
 
 
@@ -299,7 +299,7 @@ main(sys.argv[2:])
 )
 def test_a_segmentation_fault_in_a_decoder_names_the_file(function, words, workdir):
     write_set({"train/cat": 4, "train/dog": 4, "val/cat": 1, "val/dog": 1})
-    child = start_python(CRASHING, function, *words)
+    child = Forked(CRASHING, function, *words)
     _, error = child.communicate(timeout=60)
     assert child.returncode == -signal.SIGSEGV
     assert "Segmentation fault" in error
@@ -333,7 +333,7 @@ def test_ctrl_c_during_the_scan_keeps_the_verdicts_so_far(command, workdir, monk
     write_set({"train/cat": 25, "train/dog": 25, "val/cat": 1, "val/dog": 1})
     Path("set/train/cat/bad.jpg").write_bytes(b"")
     words = [command, *(FIT if command == "fit" else DATA), "--data.on_bad_image=skip", "--workers=2"]
-    child = start_python(SLOW, *words)
+    child = Forked(SLOW, *words)
     wait_for(workdir / "waiting", child)
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=30)
@@ -364,7 +364,7 @@ find_broken(Path("set"), ["cat/00.jpg", "cat/bad.jpg"], 10**6, 1)
 def test_verdicts_killed_while_written_are_not_used(workdir, monkeypatch):
     write_set({"cat": 1})
     Path("set/cat/bad.jpg").write_bytes(b"")
-    child = start_python(TORN)
+    child = Forked(TORN)
     wait_for(workdir / "waiting", child)
     child.kill()
     child.communicate(timeout=30)

@@ -42,6 +42,7 @@ def settings(chance: random.Random) -> tuple[list[str], int]:
     return words, -(-STEPS_PER_EPOCH[batch] // accumulate) * epochs
 
 
+@pytest.mark.slow
 def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_not(
     kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,18 +50,18 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_no
     print("seed", kill_seed)
     chance = random.Random(kill_seed)
     words, steps = settings(chance)
-    run("fit", *words, root=tmp_path / "straight")
+    run("fit", *words, root=tmp_path / "straight", draw=True)
     killed = tmp_path / "killed"
     kills = sorted(chance.sample(range(steps), k=min(2, steps)))[: chance.choice([1, 2, 2])]
     died = 0
     for step in kills:
         # after a step's end, or anywhere in the next ones, in the midst of a save too
         killer = KillAt(step) if chance.random() < 0.3 and step else KillWithin(step, chance.random() * 0.08)
-        status = run("fit", *words, "--resume", "auto", root=killed, callbacks=(killer,), check=False)
+        status = run("fit", *words, "--resume", "auto", root=killed, callbacks=(killer,), check=False, draw=True)
         assert status in (-9, 0) or "has finished its" in terminal(killed), terminal(killed)
         died += status == -9
     assert died or kills[-1] >= steps - 2, terminal(killed)  # a kill in the last steps may come too late
-    status = run("fit", *words, "--resume", "auto", root=killed, check=False)
+    status = run("fit", *words, "--resume", "auto", root=killed, check=False, draw=True)
     assert status == 0 or "has finished its" in terminal(killed), terminal(killed)
     # a run killed before its first checkpoint starts anew in a folder of its own
     version = len(list((killed / "lightning_logs").glob("version_*"))) - 1

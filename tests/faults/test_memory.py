@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import pytest
 
 from tests.conftest import TINY
+
+from .children import Forked
 
 # After the imports, whose libraries take gigabytes of addresses.
 LIMITED = """
 import resource, sys
-from lit_cnn import app
+import lit_cnn.cli.commands.run
 from lit_cnn.cli.main import main
-from lit_cnn.utils.memory import read_fields, Path
+from pathlib import Path
+from lit_cnn.utils.memory import read_fields
 
 limit = read_fields(Path("/proc/self/status"))["VmSize"] + 800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -26,6 +27,7 @@ main(["fit", *words, "--batch-size=auto"])
 """
 
 
+@pytest.mark.slow
 def test_too_large_a_batch_is_one_line_and_auto_finds_one_that_trains(workdir):
     words = [
         *TINY,
@@ -35,22 +37,17 @@ def test_too_large_a_batch_is_one_line_and_auto_finds_one_that_trains(workdir):
         "--steps=2",
         "--trainer.limit_val_batches=1",
     ]
-    run = subprocess.run(
-        [sys.executable, "-c", LIMITED, *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "Traceback" not in run.stderr
-    lines = [line for line in run.stderr.splitlines() if line.startswith("lit-cnn: error: ")]
-    assert len(lines) == 1, run.stderr
+    run = Forked(LIMITED, *words)
+    out, err = run.communicate(timeout=100)
+    assert run.returncode == 0, err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("lit-cnn: error: ")]
+    assert len(lines) == 1, err
     assert "out of memory in fit with batches of 512 images" in lines[0]
     assert "try --batch-size 256 --trainer.accumulate_grad_batches 2" in lines[0]
     assert "--data.batch_size auto" in lines[0]
-    assert "exit 2" in run.stdout
-    number = int(run.stdout.split("batch size auto: ")[1].split()[0])
+    assert "exit 2" in out
+    number = int(out.split("batch size auto: ")[1].split()[0])
     assert 2 <= number < 128  # less than an eighth of the images: memory was the limit
     # the run that did not fit left no folder behind
     assert [p.name for p in workdir.glob("lightning_logs/*")] == ["version_0"]

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, load, state_differences
+from tests.faults.harness import RESUME
 from tests.faults.test_signals import RUN, TWO, last, start, wait_for_epoch
 
+pytestmark = pytest.mark.slow
 README = Path(__file__).parents[2] / "README.md"
 DIGITS = str(README.parent / "configs" / "lenet_digits.yaml")
 CPU = "--trainer.accelerator=cpu"
@@ -72,8 +74,8 @@ def popen() -> Iterator[list[subprocess.Popen[str]]]:
         ("kill 1", 1, "the process of rank 1 (of 2) was killed by signal 9 (SIGKILL"),
         ("kill 0", -9, "the process of rank 0 (of 2) is gone"),
         ("error 1", 1, "the process of rank 1 (of 2) stopped with an error, which it printed"),
-        ("terminate 1", 143, "saved; go on with"),
-        ("ctrl-c 0", 130, "saved; go on with"),
+        ("terminate 1", 143, f"saved; {RESUME}"),
+        ("ctrl-c 0", 130, f"saved; {RESUME}"),
     ],
 )
 def test_what_ends_one_process_ends_all_within_30_seconds_told_once(fault, status, told, workdir, popen):
@@ -90,7 +92,7 @@ def test_what_ends_one_process_ends_all_within_30_seconds_told_once(fault, statu
     assert time.monotonic() - since < 30
     assert run.returncode == status, error
     assert error.count(told) == 1
-    assert error.count("go on with: lit-cnn fit --resume out/lightning_logs/version_0/checkpoints/last.ckpt") == 1
+    assert error.count(f"{RESUME}out/lightning_logs/version_0/checkpoints/last.ckpt") == 1
     assert error.count("lit-cnn: error: ") == {"kill": 1, "error": 2}.get(fault.split()[0], 0)
     assert error.count("stopping after this step") == ("saved" in told)
     assert error.count("photo.jpg is broken") == fault.startswith("error")
@@ -137,7 +139,7 @@ def test_two_machines_stop_together_and_resume_to_the_bits_of_one(workdir, popen
     machines[1].terminate()
     errors = [machine.communicate(timeout=60)[1] for machine in machines]
     assert all(machine.returncode for machine in machines)
-    assert "".join(errors).count("saved; go on with: lit-cnn fit --resume two/lightning_logs/version_0") == 1
+    assert "".join(errors).count(f"saved; {RESUME}two/lightning_logs/version_0") == 1
     assert load(last("two"))["epoch"] < 11
     machines = start_machines("two", "--resume")
     popen += machines

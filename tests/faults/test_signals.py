@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, state_differences
+from tests.conftest import TINY, load, state_differences
 
-RUN = [*TINY, "--epochs=25", "--model.ema_decay=0.9", "--trainer.accumulate_grad_batches=2", "--model.mixup_alpha=0.2"]
+from . import harness
+from .harness import RESUME, SignalAt
+
+SETTINGS = [*TINY, "--model.ema_decay=0.9", "--trainer.accumulate_grad_batches=2", "--model.mixup_alpha=0.2"]
+SHORT, RUN = [*SETTINGS, "--epochs=3"], [*SETTINGS, "--epochs=25"]
 TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
@@ -37,29 +41,93 @@ def last(root: str) -> Path:
     return Path(root) / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "extra"),
-    [(signal.SIGINT, 130, []), (signal.SIGTERM, 143, []), (signal.SIGUSR1, 138, []), (signal.SIGTERM, 143, TWO)],
-    ids=["ctrl-c", "sigterm", "slurm's sigusr1", "sigterm to one of two processes"],
+SIGNALS = pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],
+    ids=["ctrl-c", "sigterm", "slurm's sigusr1"],
 )
-def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_bits(number, status, extra, workdir):
-    straight = start("straight", "fit", *RUN, *extra)
-    run = start("stopped", "fit", *RUN, *extra)
+
+
+def assert_same_runs(first: Path, second: Path) -> None:
+    """The whole state and metrics.csv of two runs, given by their last.ckpt, are the same."""
+    assert state_differences(first, second) == []
+    tables = [path.parent.parent / "metrics.csv" for path in (first, second)]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+# -- signals that a run sends to itself, in forked processes -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """last.ckpt of a short run that nothing stops."""
+    root = tmp_path_factory.mktemp("short")
+    harness.run("fit", *SHORT, root=root)
+    return harness.last(root)
+
+
+@SIGNALS
+def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_bits(number, status, short, tmp_path):
+    signals = (SignalAt(7, number),)  # 5 steps an epoch: inside the second one
+    assert harness.run("fit", *SHORT, root=tmp_path, callbacks=signals, check=False) == status
+    said = harness.terminal(tmp_path)
+    assert f"{RESUME}{harness.last(tmp_path)}" in said
+    assert "Traceback" not in said
+    assert load(harness.last(tmp_path))["global_step"] == 8, "the step is finished first"
+    harness.run("fit", "--resume", root=tmp_path)
+    assert_same_runs(short, harness.last(tmp_path))
+
+
+def test_a_second_signal_stops_at_once_and_what_was_saved_stays(tmp_path):
+    words = [*TINY, "--epochs=3", "--trainer.accumulate_grad_batches=100000"]  # no step ends before its epoch does
+    signals = (SignalAt(1, signal.SIGINT, count=2),)
+    assert harness.run("fit", *words, root=tmp_path, callbacks=signals, check=False) == 130
+    assert "once more stops at once" in harness.terminal(tmp_path)
+    assert load(harness.last(tmp_path))["global_step"] == 1
+
+
+# -- signals from outside, to runs as users start them ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """last.ckpt of a run in one process that nothing stops."""
+    root = str(tmp_path_factory.mktemp("straight"))
+    run = start(root, "fit", *RUN)
+    assert run.communicate(timeout=120)
+    assert run.returncode == 0
+    return last(root)
+
+
+def stop_and_resume(number: int, status: int, *words: str) -> Path:
+    """Stop a run by a signal in its third epoch and resume it; returns its last.ckpt."""
+    run = start("stopped", "fit", *words)
     wait_for_epoch("stopped", 2)
     run.send_signal(number)
     _, error = run.communicate(timeout=60)
     assert run.returncode == status, error
-    assert "go on with: lit-cnn fit --resume stopped/lightning_logs/version_0/checkpoints/last.ckpt" in error
+    assert f"{RESUME}stopped/lightning_logs/version_0/checkpoints/last.ckpt" in error
     assert "Traceback" not in error
-    resumed = start("stopped", "fit", "--resume")
-    assert resumed.wait(120) == 0
+    assert start("stopped", "fit", "--resume").wait(120) == 0
+    return last("stopped")
+
+
+@pytest.mark.slow
+@SIGNALS
+def test_a_signal_from_outside_saves_and_the_resumed_run_ends_with_the_same_bits(number, status, straight, workdir):
+    assert_same_runs(straight, stop_and_resume(number, status, *RUN))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_and_the_resumed_run_ends_with_the_same_bits(workdir):
+    straight = start("straight", "fit", *RUN, *TWO)
+    stopped = stop_and_resume(signal.SIGTERM, 143, *RUN, *TWO)
     assert straight.wait(120) == 0
-    assert state_differences(last("straight"), last("stopped")) == []
-    tables = [last(root).parent.parent / "metrics.csv" for root in ("straight", "stopped")]
-    assert tables[0].read_bytes() == tables[1].read_bytes()
+    assert_same_runs(last("straight"), stopped)
 
 
-def test_a_second_signal_stops_at_once_and_what_was_saved_stays(workdir):
+@pytest.mark.slow
+def test_a_second_signal_from_outside_stops_at_once_and_what_was_saved_stays(workdir):
     # accumulation over more batches than there are: no step ends before the epoch does
     run = start("out", "fit", *TINY, "--epochs=400", "--batch-size=2", "--trainer.accumulate_grad_batches=100000")
     wait_for_epoch("out", 2)  # the first one's row is written before its checkpoint
@@ -72,12 +140,11 @@ def test_a_second_signal_stops_at_once_and_what_was_saved_stays(workdir):
     assert last("out").is_file()
 
 
-def test_a_kill_leaves_a_checkpoint_that_resumes_to_the_same_bits(workdir):
-    straight = start("straight", "fit", *RUN)
+@pytest.mark.slow
+def test_a_kill_leaves_a_checkpoint_that_resumes_to_the_same_bits(straight, workdir):
     run = start("killed", "fit", *RUN)
     wait_for_epoch("killed", 3)
     run.kill()
     run.communicate(timeout=30)
     assert start("killed", "fit", "--resume").wait(120) == 0
-    assert straight.wait(120) == 0
-    assert state_differences(last("straight"), last("killed")) == []
+    assert state_differences(straight, last("killed")) == []

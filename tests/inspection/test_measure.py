@@ -14,6 +14,7 @@ MEASURED = model_table.read_figures(model_table.OWN).figures
 AGAIN = "run python -m tools.measure_models"
 
 
+@pytest.mark.slow
 def test_the_stored_figures_are_what_measuring_gives_and_all_that_the_file_holds() -> None:
     figures = {name: measure(name, MEASURED[name].smallest) for name in MODELS if name in MEASURED}
     assert list(MEASURED) == list(MODELS), AGAIN

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.models import MODELS, get_model
+from tests.conftest import mostly_slow
 
 from .helpers import CLASSES, SMALL, small
 
@@ -81,7 +82,7 @@ def test_training_gives_every_trainable_parameter_a_finite_gradient_and_eval_giv
         assert torch.equal(out, model(x))
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "googlenet", "resnet20", "densenet_small"))
 def test_bf16_autocast_stays_near_float_and_channels_last_nearer(name: str) -> None:
     model, x = small(name)
     model.train()
@@ -98,7 +99,7 @@ def test_bf16_autocast_stays_near_float_and_channels_last_nearer(name: str) -> N
     torch.testing.assert_close(last, exact, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "googlenet", "resnet20", "densenet_small"))
 def test_a_training_step_in_bf16_and_channels_last_reaches_every_parameter_and_keeps_the_outputs(name: str) -> None:
     model, x = small(name)
     in_training_without_dropout(model)
@@ -119,7 +120,7 @@ def test_a_training_step_in_bf16_and_channels_last_reaches_every_parameter_and_k
         assert (mine - expected).norm() <= 0.5 * expected.norm()
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "resnet20"))
 def test_a_compiled_training_step_is_one_graph_and_equals_the_eager_one(name: str, fresh_compiler: None) -> None:
     model, x = small(name)
     in_training_without_dropout(model)
@@ -129,6 +130,7 @@ def test_a_compiled_training_step_is_one_graph_and_equals_the_eager_one(name: st
 CXX = os.environ.get("CXX", "g++")  # where torch looks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(CXX) is None, reason=f"torch.compile writes C++ and there is no compiler {CXX!r}")
 def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_compiler: None) -> None:
     torch.manual_seed(0)
@@ -137,7 +139,7 @@ def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_com
     compare_with_eager(torch.compile(model, fullgraph=True), model, torch.randn(4, 3, 16, 16))
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", mostly_slow(list(SMALL), "lenet", "resnet20"))
 def test_export_gives_equal_outputs_for_batches_of_any_size(name: str) -> None:
     model, x = small(name)
     model.eval()

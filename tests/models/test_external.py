@@ -70,6 +70,7 @@ def test_a_wrong_number_of_channels_gets_one_line_too(name: str) -> None:
         get_model(name, num_classes=2)(torch.zeros(2, 1, 64, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "timm/mobilenetv3_small_050"])
 def test_models_with_input_errors_of_one_line_are_still_the_zoos_own(name: str) -> None:
     torch.manual_seed(0)

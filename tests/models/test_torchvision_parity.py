@@ -5,11 +5,14 @@ import torch
 import torchvision.models
 
 from lit_cnn.models import MODELS, get_model
+from tests.conftest import mostly_slow
 
 from .helpers import randomise
 
 
-@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.torchvision])
+@pytest.mark.parametrize(
+    "name", mostly_slow([name for name, row in MODELS.items() if row.torchvision], "alexnet", "resnet18")
+)
 def test_random_weights_moved_over_strictly_give_bit_equal_outputs(name: str) -> None:
     torch.manual_seed(0)
     with torch.device("meta"):

@@ -21,6 +21,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS, get_model, load_weights
 from lit_cnn.models.densenet import DenseNet
+from tests.conftest import mostly_slow
 
 from .helpers import randomise
 
@@ -82,7 +83,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
     return fake
 
 
-@pytest.mark.parametrize("name", [*TWINS, *(f"torchvision/{hooked}" for hooked in HOOKS)])
+@pytest.mark.parametrize(
+    "name", mostly_slow([*TWINS, *(f"torchvision/{hooked}" for hooked in HOOKS)], "alexnet", "resnet18")
+)
 def test_imagenet_fills_every_twin_from_a_file_in_the_layout_that_is_published(name: str, published: Published) -> None:
     twin = TWINS.get(name) or name.partition("/")[2]
     with torch.device("meta"):  # names and shapes are what this is about

@@ -127,6 +127,7 @@ def test_other_processes_take_the_first_ones_number(monkeypatch, capsys):
         batch_size.resolve(config, None)
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_choice(workdir):
     two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     command = [sys.executable, "-m", "lit_cnn", "fit", *TINY, *two, "--epochs=1", "--batch-size=auto"]

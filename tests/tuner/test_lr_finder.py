@@ -102,6 +102,7 @@ def test_a_step_takes_as_many_images_as_one_of_the_run(workdir, monkeypatch):
     assert np.allclose(test.losses, math.log(10), atol=0.15)
 
 
+@pytest.mark.slow
 def test_the_run_has_the_bits_of_one_that_was_given_the_number(workdir, capsys, monkeypatch):
     extra = [
         "--model.ema_decay=0.9",

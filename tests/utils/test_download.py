@@ -93,6 +93,7 @@ def _fetch_in_process(url: str, folder: str) -> None:
     fetch(PublishedFile("data.bin", (url,), sha256=GOOD), Path(folder))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_once(server: _Server, tmp_path: Path) -> None:
     url, folder = server.url("/good"), str(tmp_path)
     process = multiprocessing.get_context("spawn").Process(target=_fetch_in_process, args=(url, folder))

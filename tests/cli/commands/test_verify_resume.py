@@ -51,6 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Callback]:
     return callbacks
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_is_identical_to_a_straight_one(workdir, capsys) -> None:
     main([*WORDS, "9"])  # as a user does: four real processes
     out = capsys.readouterr().out

@@ -220,6 +220,7 @@ def _child(root: Path, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", CHILD, str(root), str(seconds)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no kill -9")
 def test_a_killed_build_leaves_nothing_that_is_used_and_the_next_one_removes_what_is_left(
     make_folder: Callable[..., Path], decoded: list[str]
@@ -241,6 +242,7 @@ def test_a_killed_build_leaves_nothing_that_is_used_and_the_next_one_removes_wha
     assert not any(name.endswith(".partial") for name in _store_files())
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_build_once_and_see_the_same(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 10, "dog": 10})
     children = [_child(root, 0.02) for _ in range(2)]
