@@ -44,11 +44,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.backbone=resnet18", "--model.backbone_args.stm=cifar"],
             ["resnet18 has no argument 'stm'", "did you mean 'stem'", "zero_init_residual"],
         ),
-<<<<<<< HEAD
-        (["fit", "--data=Digits", "--model.loss=mse"], ["unknown loss 'mse'", "mse_softmax", "--allow_import"]),
-=======
         (["fit", "--data=Digits", "--model.loss=cross_entropie"], ["did you mean 'cross_entropy'", "--allow_import"]),
->>>>>>> tasks
         (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
         (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
         (
