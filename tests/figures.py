@@ -16,7 +16,10 @@ def blank() -> None:
     """From now on, figures that runs draw are saved as one pixel."""
 
     def save(self: Figure, path: Any, **kwargs: Any) -> None:
-        if Path(path).name.startswith(DRAWN_BY_RUNS):
+        name = Path(getattr(path, "name", path)).name.lstrip(
+            "."
+        )  # of a file, which is being written under a hidden name
+        if name.startswith(DRAWN_BY_RUNS):
             Image.new("L", (1, 1)).save(path, "PNG")
         else:
             savefig(self, path, **kwargs)
