@@ -19,7 +19,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=CIFAR10"],
             ["no cifar-10-python.tar.gz", "in data", "download", "offline: --data Digits"],
         ),
-        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data.data_dir", "offline"]),
+        (["fit", "--data=ImageFolder", "--data-dir=no"], ["no folder no", "--data-dir", "offline"]),
         (
             ["fit", "--data=Digits", "--data.batchsize=3"],
             ["--data.batchsize", "did you mean --data.batch_size"],
@@ -58,7 +58,7 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--resume", "--ckpt_path=x.ckpt"], ["give one of them"]),
         (["test"], ["test needs a trained model", "--ckpt_path"]),
         (["test", "--ckpt_path=no.ckpt"], ["no checkpoint at no.ckpt"]),
-        (["fit", "--data=Digits", "-b=0"], ["data.batch_size is 0: it must be at least 1"]),
+        (["fit", "--data=Digits", "-b=0"], ["--batch-size is 0: it must be at least 1"]),
         (["fit", "--data=Digits", "--data.augment.flip=3"], ["augment.flip is 3.0: it must lie between 0 and 1"]),
         (["fit", "--data=Digits", "--data.normalize=foo"], ["data.normalize is 'foo'", "imagenet"]),
         (["fit", "--data=Digits", "--data.seed=3"], ["--data.seed cannot be set", "--seed N"]),
