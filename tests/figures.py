@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,11 +14,12 @@ savefig = Figure.savefig
 def blank() -> None:
     """From now on, figures that runs draw are saved as one pixel."""
 
-    def save(self: Figure, path: Any, **kwargs: Any) -> None:
-        if Path(path).name.startswith(DRAWN_BY_RUNS):
-            Image.new("L", (1, 1)).save(path, "PNG")
+    def save(self: Figure, file: Any, **kwargs: Any) -> None:
+        name = str(getattr(file, "name", file))
+        if any(drawn in name for drawn in DRAWN_BY_RUNS):
+            Image.new("L", (1, 1)).save(file, "PNG")
         else:
-            savefig(self, path, **kwargs)
+            savefig(self, file, **kwargs)
 
     Figure.savefig = save
 
