@@ -32,7 +32,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.thread_time}
 @contextlib.contextmanager
 def made_up(count: int) -> Iterator[None]:
     """Let ``--data FashionMNIST`` read ``count`` random training images instead of files: speed depends on no pixel."""
-    with mock.patch.object(FashionMNIST, "_read", return_value=images(count)):
+    with mock.patch.object(FashionMNIST, "read", return_value=images(count)):
         yield
 
 

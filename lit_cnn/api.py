@@ -135,8 +135,12 @@ class _GivenImages(Images, listed=False):
         super().__init__(paths=[str(file) for file in files], **kwargs)
         self._files = files
 
-    def all_paths(self) -> tuple[Path, list[str]]:
-        return Path(), self.paths
+    @cached_property
+    def _found(self) -> list[str]:
+        return self.paths  # found by the constructor
+
+    def fingerprint(self) -> str:
+        return ""  # of data to train on; here there is none
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         targets = torch.full((len(self._files),), -1, dtype=torch.int64)
@@ -255,7 +259,8 @@ def fit(
     best: Any = cli.trainer.checkpoint_callback
     path = getattr(best, "best_model_path", "")
     score = getattr(best, "best_model_score", None)
-    return TrainedRun(cli.run.folder, Path(path) if path else None, float(score) if score is not None else None)
+    folder = cli.run.folder.resolve() if cli.run.folder is not None else None
+    return TrainedRun(folder, Path(path) if path else None, float(score) if score is not None else None)
 
 
 def _flags(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,12 +15,14 @@ savefig = Figure.savefig
 def blank() -> None:
     """From now on, figures that runs draw are saved as one pixel."""
 
-    def save(self: Figure, file: Any, **kwargs: Any) -> None:
-        name = str(getattr(file, "name", file))
-        if any(drawn in name for drawn in DRAWN_BY_RUNS):
-            Image.new("L", (1, 1)).save(file, "PNG")
+    def save(self: Figure, path: Any, **kwargs: Any) -> None:
+        name = Path(getattr(path, "name", path)).name.lstrip(
+            "."
+        )  # of a file, which is being written under a hidden name
+        if name.startswith(DRAWN_BY_RUNS):
+            Image.new("L", (1, 1)).save(path, "PNG")
         else:
-            savefig(self, file, **kwargs)
+            savefig(self, path, **kwargs)
 
     Figure.savefig = save
 

@@ -42,7 +42,7 @@ def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Monk
             images = torch.randint(0, 256, (60, *shape), dtype=torch.uint8, generator=generator)
             return images, torch.arange(60) % 10
 
-        monkeypatch.setattr(cls, "_read", read)  # the files' own reading is tested with the data package
+        monkeypatch.setattr(cls, "read", read)  # the files' own reading is tested with the data package
         return ["--data.val_fraction=0.2"]
     if name == "Flowers":
         for seed, label in enumerate(("daisy", "dandelion", "roses", "sunflowers", "tulips")):

@@ -119,7 +119,7 @@ def main_help(commands: Mapping[str, str], aliases: Mapping[str, str]) -> str:
     return f"""\
 lit-cnn trains, evaluates and resumes convolutional image models.
 
-  lit-cnn fit --config lenet_digits                  train on digits, no download
+  lit-cnn fit --config lenet_digits                  train on digits
   lit-cnn fit --data ImageFolder --data-dir photos   train on your own images
   lit-cnn fit --resume                               resume the newest run
   lit-cnn test --ckpt_path best                      test its best checkpoint

@@ -107,6 +107,7 @@ class ImageFilesDataModule(ImageDataModule):
 
     def order(self) -> dict[str, Any]:
         """Return what training crops are taken from, see the base class."""
+        # Checkpoints hold these sentences: another wording would look like another setting.
         if self.augment.crop_scale is None:
             return {}
         if self.cache == "none":

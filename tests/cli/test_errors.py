@@ -44,7 +44,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.backbone=resnet18", "--model.backbone_args.stm=cifar"],
             ["resnet18 has no argument 'stm'", "did you mean 'stem'", "zero_init_residual"],
         ),
-        (["fit", "--data=Digits", "--model.loss=mse"], ["unknown loss 'mse'", "'mse_softmax'", "--allow_import"]),
+        (["fit", "--data=Digits", "--model.loss=cross_entropie"], ["did you mean 'cross_entropy'", "--allow_import"]),
         (["fit", "--data=Digits", "--model.optimizer=adamv"], ["unknown optimizer 'adamv'", "AdamW"]),
         (["fit", "--data=Digits", "--model.weights=no.pth"], ["no weights file at no.pth"]),
         (
@@ -60,7 +60,7 @@ from tests.conftest import TINY, write_pictures
         (["fit", "--resume", "--ckpt_path=x.ckpt"], ["give one of them"]),
         (["test"], ["test needs a trained model", "--ckpt_path"]),
         (["test", "--ckpt_path=no.ckpt"], ["no checkpoint at no.ckpt"]),
-        (["fit", "--data=Digits", "-b=0"], ["data.batch_size is 0: it must be at least 1"]),
+        (["fit", "--data=Digits", "-b=0"], ["--batch-size is 0: it must be at least 1"]),
         (["fit", "--data=Digits", "--data.augment.flip=3"], ["augment.flip is 3.0: it must lie between 0 and 1"]),
         (["fit", "--data=Digits", "--data.normalize=foo"], ["data.normalize is 'foo'", "imagenet"]),
         (["fit", "--data=Digits", "--data.seed=3"], ["--data.seed cannot be set", "--seed N"]),

@@ -44,7 +44,7 @@ def test_help_and_version_do_not_import_torch_or_lightning():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"lit-cnn {__version__}" in done.stdout
-    for command in ("fit --config", "fit --resume", "test --ckpt_path", "predict --ckpt_path", "models"):
+    for command in ("fit --config", "fit --resume", "test --ckpt_path", "predict --ckpt_path"):
         assert f"lit-cnn {command}" in done.stdout
 
 

@@ -107,7 +107,7 @@ def test_idx_files_that_are_altered_or_damaged_are_refused_by_name(
         MNIST(data_dir=str(tmp_path)).setup("test")
     short = _idx(altered)[:-1]
     path.write_bytes(gzip.compress(short))
-    with pytest.raises(UserError, match="no complete idx file"):
+    with pytest.raises(UserError, match="not a complete idx file"):
         mnist_cifar_files.read_idx(path, hashlib.sha256(short).hexdigest(), dims=3)
 
 
@@ -117,7 +117,7 @@ def test_missing_files_say_where_they_were_looked_for_and_what_works_offline(tmp
             kind(data_dir=str(tmp_path)).setup("fit")
         message = str(caught.value)
         assert "\n" not in message
-        for part in (str(tmp_path), "--data.data_dir", "--data.download true", "--data Digits"):
+        for part in (str(tmp_path), "`data.data_dir`", "`data.download=true`", "`data=Digits`"):
             assert part in message
 
 
@@ -187,7 +187,7 @@ def test_a_cifar_file_with_a_wrong_sum_is_named_and_never_unpickled(cifar: Path)
         str(path),
         hashlib.md5(evil).hexdigest(),
         mnist_cifar_files.CIFAR_BATCHES["data_batch_3"],
-        "--data ImageFolder",
+        "`data=ImageFolder`",
     ):
         assert part in str(caught.value)
     archive = cifar / "archive" / mnist_cifar_files.CIFAR_ARCHIVE.name
@@ -336,14 +336,14 @@ def test_fingerprints_tell_sets_apart_and_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "data.batch_size is 0"),
-        ({"channels": 2}, "data.channels is 2"),
-        ({"normalize": "best"}, "data.normalize is 'best'"),
-        ({"mean": [0.5]}, "data.mean and data.std together"),
-        ({"mean": [0.5] * 3, "std": [0.5] * 3}, "data.mean has 3 .* 1 channel"),
-        ({"eval_batch_size": 0}, "eval_batch_size is 0"),
-        ({"image_size": 0}, "data.image_size is 0"),
-        ({"workers": -1}, "data.workers is -1"),
+        ({"batch_size": 0}, "`data.batch_size` is 0"),
+        ({"channels": 2}, "`data.channels` is 2"),
+        ({"normalize": "best"}, "`data.normalize` is 'best'"),
+        ({"mean": [0.5]}, "`data.mean` and `data.std` together"),
+        ({"mean": [0.5] * 3, "std": [0.5] * 3}, "`data.mean` has 3 .* 1 channel"),
+        ({"eval_batch_size": 0}, "`data.eval_batch_size` is 0"),
+        ({"image_size": 0}, "`data.image_size` is 0"),
+        ({"workers": -1}, "`data.workers` is -1"),
         ({"class_names": ["a", "a"]}, "names a class twice"),
     ],
 )

@@ -55,9 +55,9 @@ def test_tail_is_the_last_share_of_each_class_in_order() -> None:
 
 
 def test_a_class_too_small_to_share_is_named() -> None:
-    with pytest.raises(UserError, match=r"class 'c' has 1 left to cut 1 off .* add images to it or remove it"):
+    with pytest.raises(UserError, match=r"class 'c' has 1 left to hold 1 out .* add images to it or remove it"):
         _cut(["a0", "a1", "c0"], torch.tensor([0, 0, 2]))
-    with pytest.raises(UserError, match=r"class 'a' has 2 left to cut 2 off .* smaller --data.val_fraction"):
+    with pytest.raises(UserError, match=r"class 'a' has 2 left to hold 2 out .* smaller `data.val_fraction`"):
         _cut(["a0", "a1"], torch.tensor([0, 0]), 0.9)
-    with pytest.raises(UserError, match=r"data.val_fraction is 1.5: it must lie between 0 and 1"):
+    with pytest.raises(UserError, match=r"`data.val_fraction` is 1.5: it must lie between 0 and 1"):
         _cut(NAMES, TARGETS, 1.5)

@@ -163,7 +163,7 @@ def test_each_bad_image_alone_stops_a_run_of_the_error_policy_with_its_name(work
             {"train/dog": 5},
             "set: 5 of the 9 images of class dog cannot be read, too many to skip: train/dog/bad0.",
         ),
-        ({"val/cat": 1, "val/dog": 1}, "set: 2 of the 2 images of the val part cannot be read, too many to skip: "),
+        ({"val/cat": 1, "val/dog": 1}, "set: 2 of the 2 images of the val split cannot be read, too many to skip: "),
     ],
 )
 def test_losing_most_of_a_class_or_all_of_a_part_is_refused(broken, message, workdir, fails):
@@ -271,7 +271,7 @@ def test_a_scan_short_of_memory_or_files_stops_and_calls_no_image_broken(workdir
             patch.setattr(decode, "to_channels", short)
             line = fails("fit", *FIT, "--data.on_bad_image=skip")
         assert "cannot read image set/train/cat/00.jpg now: " in line
-        assert "smaller --data.workers" in line
+        assert "smaller --workers" in line
     main(["prepare", *DATA, "--data.on_bad_image=skip"])
 
 

@@ -21,8 +21,7 @@ class Autoencoder(BaseTask):
         in_channels=1, backbone="autoencoder", weights=None, weights_strict=True, freeze=None, optimizer="adamw",
         lr=0.01, lr_base_size=64, weight_decay=0.0, optimizer_args=None, decay_norm_and_bias=True,
         lr_scheduler="cosine", lr_warmup_epochs=0.0, lr_step_size=30, lr_gamma=0.1, lr_min=0.0, lr_stop=None,
-        ema_decay=0.5,
-        channels_last=True, compile=False, seed=42,
+        ema_decay=0.5, channels_last=True, compile=False, seed=42,
     ):  # fmt: skip
         super().__init__()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lit_cnn.utils.random import GOLDEN_GAMMA, splitmix64, step_seed
+from lit_cnn.utils.random import GOLDEN_GAMMA, as_int64, splitmix64, step_seed
 
 MASK = (1 << 64) - 1
 
@@ -12,7 +12,7 @@ MASK = (1 << 64) - 1
 def test_splitmix64_gives_its_published_outputs_for_ints_and_tensors() -> None:
     # First outputs of splitmix64 seeded with 1234567, as listed by Rosetta Code and Java's SplittableRandom.
     state, expected = 1234567, [6457827717110365317, 3203168211198807973]
-    words = [state + (i + 1) * GOLDEN_GAMMA for i in range(2)]
+    words = [as_int64(state + (i + 1) * GOLDEN_GAMMA) for i in range(2)]
     assert [splitmix64(word) & MASK for word in words] == expected
     assert [word & MASK for word in splitmix64(torch.tensor(words)).tolist()] == expected
 

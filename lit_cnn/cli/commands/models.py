@@ -51,9 +51,10 @@ def main(words: list[str], debug: bool = False) -> None:
         help="package, or module of this folder, that registers models of your own",
     )  # fmt: skip
     arguments = parser.parse_args(words[1:])
-    if arguments.allow_import or plugins.announced():
+    own = bool(arguments.allow_import or plugins.announced())
+    if own:
         plugins.import_plugins([name.strip() for names in arguments.allow_import for name in names.split(",")])
-    print_models(arguments.pattern, reference=arguments.reference, registered=bool(arguments.allow_import))
+    print_models(arguments.pattern, reference=arguments.reference, registered=own)
 
 
 def print_models(pattern: str = "*", reference: bool = False, registered: bool = False) -> None:

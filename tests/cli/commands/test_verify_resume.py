@@ -74,7 +74,7 @@ def test_a_model_with_a_memory_of_its_own_is_found_out_and_the_first_difference_
 
 def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
     assert "use it with fit, without --resume" in fails("fit", "--resume", "--verify_resume")
-    assert "goes with fit" in fails("test", "--ckpt_path=best", "--verify_resume")
+    assert "use it with fit" in fails("test", "--ckpt_path=best", "--verify_resume")
     assert "at least 8 steps" in fails(*WORDS, "3")
     assert "expected a number of steps" in fails("fit", *TINY, "--verify_resume=many")
 

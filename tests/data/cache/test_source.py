@@ -178,7 +178,9 @@ def test_damaged_pixels_are_never_trained_on(make_folder: Callable[..., Path], c
         content = bytearray(path.read_bytes())
         content[100] ^= 1
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"decoded images kept in .*pictures.* are damaged: remove it, and start again"):
+    with pytest.raises(
+        UserError, match=r"decoded images cached in .*pictures.* are damaged: remove it, and start again"
+    ):
         _fed(_data(root, "disk", **settings))
 
 
@@ -231,13 +233,13 @@ def test_a_killed_build_leaves_nothing_that_is_used_and_the_next_one_removes_wha
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert any(name.endswith(".part") for name in _store_files())
+    assert any(name.endswith(".partial") for name in _store_files())
     assert "manifest.json" not in _store_files()
     expected = _fed(_data(root, "ram"))
     count = len(decoded)
     assert _same(_fed(_data(root, "disk"))["train"], expected["train"])
     assert len(decoded) == 2 * count
-    assert not any(name.endswith(".part") for name in _store_files())
+    assert not any(name.endswith(".partial") for name in _store_files())
 
 
 @pytest.mark.slow
@@ -266,19 +268,19 @@ def test_too_little_room_is_said_in_one_line(
 ) -> None:
     root = make_folder({"cat": 100, "dog": 100})
     monkeypatch.setattr("lit_cnn.utils.memory.available", lambda: 1000)
-    with pytest.raises(UserError, match=r"decoded images of about .* KiB do not fit in memory: try --data.cache disk"):
+    with pytest.raises(UserError, match=r"decoded images of about .* KiB do not fit in memory: try `data.cache=disk`"):
         _fed(_data(root, "ram"))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot keep decoded images in .*: .*; make room, set LIT_CNN_CACHE"):
+    with pytest.raises(UserError, match=r"cannot cache decoded images in .*: .*; make room, set LIT_CNN_CACHE"):
         _fed(_data(root, "disk"))
 
 
 def test_senseless_settings_are_refused(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 3, "dog": 3})
-    with pytest.raises(UserError, match=r"data.cache is 'disc': choose none, ram or disk"):
+    with pytest.raises(UserError, match=r"`data.cache` is 'disc': choose none, ram or disk"):
         _data(root, "disc")
-    with pytest.raises(UserError, match=r"data.cache_size is 5: it must be at least the image_size of 12"):
+    with pytest.raises(UserError, match=r"`data.cache_size` is 5: it must be at least 12, the image_size"):
         _data(root, "ram", cache_size=5)
 
 
@@ -313,7 +315,7 @@ def test_a_fit_trains_from_the_cache_and_statistics_come_from_whole_pictures(mak
 def test_many_threads_may_read_one_store(make_folder: Callable[..., Path]) -> None:
     data = _data(make_folder({"cat": 10, "dog": 10}), "ram")
     data.setup("fit")
-    store = data.train_dataloader().source.store  # type: ignore[attr-defined]
+    store = data.train_dataloader().source.cache  # type: ignore[attr-defined]
     expected = [store.image(i).copy() for i in range(len(store))]
     with ThreadPoolExecutor(4) as pool:
         start = time.monotonic()

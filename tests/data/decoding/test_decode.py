@@ -256,9 +256,9 @@ def test_bad_files_are_named_with_the_reason_in_one_line(tmp_path: Path) -> None
         "cut.jpg": "truncated file read",
         "half.jpg": "truncated",
         "half.png": "truncated",
-        "empty.png": "empty or no picture",
-        "text.jpg": "empty or no picture",
-        "script.png": "empty or no picture",
+        "empty.png": "empty or no image",
+        "text.jpg": "empty or no image",
+        "script.png": "empty or no image",
         "bomb.png": "pixels",
         "big.png": "10000 x 10000 pixels",
         "missing.png": "no such file",
@@ -269,7 +269,7 @@ def test_bad_files_are_named_with_the_reason_in_one_line(tmp_path: Path) -> None
             read_image(tmp_path / name, SMALL)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
-        assert "on_bad_image skip" in str(caught.value)
+        assert "`data.on_bad_image=skip`" in str(caught.value)
         verdict, lasting = check_image(tmp_path / name, SMALL.max_pixels)
         assert verdict is not None
         assert reason in verdict

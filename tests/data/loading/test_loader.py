@@ -176,5 +176,5 @@ def test_state_holds_plain_types_and_no_position_and_refuses_what_would_change_t
 
 
 def test_fewer_training_images_than_processes_are_refused() -> None:
-    with pytest.raises(UserError, match="2 training images cannot be shared among 3 processes"):
+    with pytest.raises(UserError, match="2 training images cannot be divided among 3 processes"):
         _loader(2, 4, 0, 3)

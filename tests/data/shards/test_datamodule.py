@@ -171,7 +171,7 @@ def test_a_shard_cut_off_or_removed_during_training_is_named(shards: Path) -> No
     data = Stream(data_dir=str(shards), **SETTINGS)
     data.setup("fit")
     shard.write_bytes(content[:600])
-    with pytest.raises(UserError, match=r"train-000002\.tar is cut off or was changed, at .*: write or copy"):
+    with pytest.raises(UserError, match=r"train-000002\.tar is truncated or was changed, at .*: write or copy"):
         list(data.train_dataloader())
     shard.unlink()
     with pytest.raises(UserError, match=r"train-000002\.tar is missing"):
@@ -185,7 +185,7 @@ def test_a_changed_image_is_named_with_its_shard_and_never_trained_on(shards: Pa
     with (shards / "train-000001.tar").open("r+b") as file:
         file.seek(index.start[row] + index.size[row] // 2)
         file.write(b"\xff")
-    assert f"train-000001.tar is cut off or was changed, at {index.names[row]}: write or copy" in _error(shards)
+    assert f"train-000001.tar is truncated or was changed, at {index.names[row]}: write or copy" in _error(shards)
     with pytest.raises(UserError, match="was changed"):  # by lit-cnn prepare, too
         _ = Stream(data_dir=str(shards), **SETTINGS).broken
 
@@ -194,7 +194,7 @@ def test_a_set_without_manifest_or_with_a_strange_one_is_refused_in_a_line(shard
     manifest = json.loads((shards / MANIFEST).read_text())
     for change, message in (
         ({"version": 2}, "is of version 2"),
-        ({"index": {**manifest["index"], "name": "../index.npz"}}, "damaged ('../index.npz' is no plain file name)"),
+        ({"index": {**manifest["index"], "name": "../index.npz"}}, "damaged ('../index.npz' is not a plain file name)"),
         ({"index": {**manifest["index"], "sha256": "0" * 64}}, "does not belong to the manifest.json"),
         ({"shards": [{"name": "a.tar"}]}, "damaged"),
     ):
@@ -207,10 +207,10 @@ def test_a_set_without_manifest_or_with_a_strange_one_is_refused_in_a_line(shard
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shard_window": 0}, "shard_window is 0"),
-        ({"shard_cache_gb": 0}, "shard_cache_gb is 0"),
+        ({"shard_window": 0}, "`data.shard_window` is 0"),
+        ({"shard_cache_gb": 0}, "`data.shard_cache_gb` is 0"),
         ({"cache": "disk"}, "Stream decodes in every epoch"),
-        ({"on_bad_image": "skip"}, "shards leave bad images out when they are written"),
+        ({"on_bad_image": "skip"}, "bad images are skipped when shards are written"),
         ({"where": "ftp://host/set"}, "begins with http://, https://, gs://"),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_writer_that_is_stopped_leaves_nothing_that_reads_as_a_set(
     assert (out / MANIFEST).is_file()
     assert not killed.exists()
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(UserError, match="there is something there already"):
+    with pytest.raises(UserError, match="it is not empty"):
         _write(photos, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     again = _write(photos, tmp_path / "again")
@@ -357,8 +357,8 @@ def test_what_cannot_be_fetched_is_told_in_a_line(shards: Path, served: tuple[st
     assert "train-000002.tar is not the file that manifest.json names" in _error(address)
     shard.unlink()
     assert "cannot fetch " in (message := _error(address))
-    assert "train-000002.tar: it is not there" in message
-    assert "shard_cache_gb is 1e-05" in _error(address, shard_cache_gb=1e-5)
+    assert "train-000002.tar: it is missing" in message
+    assert "`data.shard_cache_gb` is 1e-05" in _error(address, shard_cache_gb=1e-5)
 
 
 def test_a_folder_needs_neither_the_network_nor_webdataset(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_crop_with_padding_and_flip_is_an_exact_shift_of_the_padded_image(mode: 
 
 
 def test_reflection_needs_an_image_larger_than_the_padding() -> None:
-    with pytest.raises(UserError, match=r"augment.crop_padding is 24: .* below the image size of 24"):
+    with pytest.raises(UserError, match=r"`data.augment.crop_padding` is 24: .* below the image size of 24"):
         _run(Augment(crop_padding=SIZE, padding_mode="reflect"), _images())
 
 
@@ -204,7 +204,7 @@ def test_cutout_blanks_a_square_centred_anywhere_cut_off_at_the_border() -> None
     [{"flip": 1.5}, {"crop_padding": -1}, {"hue": 0.6}, {"padding_mode": "edge"}, {"crop_scale": (0.9, 0.1)}],
 )
 def test_senseless_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"augment.{next(iter(wrong))} is "):
+    with pytest.raises(UserError, match=f"`data.augment.{next(iter(wrong))}` is "):
         Augment(**wrong)
 
 
