@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cnn.results.metrics_csv import Row, read_metrics, shortest_repr
 from lit_cnn.utils.files import atomic_write

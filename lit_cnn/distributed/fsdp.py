@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
@@ -94,7 +94,8 @@ class ShardedStrategy(DDPStrategy):
     def on_validation_end(self) -> None:
         """Reshard it."""
         for part in self._sharded():
-            part.set_reshard_after_forward(part is not self._network, recurse=False)
+            inner = cast(nn.Module, part) is not self._network
+            part.set_reshard_after_forward(inner, recurse=False)
             part.reshard()
 
     def _sharded(self) -> list[FSDPModule]:

@@ -15,6 +15,8 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]  # its only other value
 
+MEASURABLE = resource is not None  # whether this system says how much memory is used and left
+
 
 def used() -> int:
     """Resident memory of this process in bytes; its peak where the system does not tell (not Linux)."""
