@@ -66,9 +66,9 @@ def test_advice_names_what_can_still_be_done(monkeypatch):
             cache = "none"
 
     monkeypatch.setattr(throughput_report, "num_cores", lambda processes: 4)
-    assert throughput_report._advice(Fit()) == ": raise --workers (now 2) or set --data.cache disk"
+    assert throughput_report._advice(Fit()) == ": raise `data.workers` (now 2) or set `data.cache=disk`"
     monkeypatch.setattr(throughput_report, "num_cores", lambda processes: 2)
-    assert throughput_report._advice(Fit()) == ": set --data.cache disk"
+    assert throughput_report._advice(Fit()) == ": set `data.cache=disk`"
     Fit.datamodule.cache = "disk"
     assert throughput_report._advice(Fit()) == ""
 

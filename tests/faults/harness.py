@@ -27,7 +27,7 @@ CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 # How a run that was stopped says how to resume; the path of the checkpoint follows.
-RESUME = "go on with: lit-cnn fit --resume "
+RESUME = "resume with: lit-cnn fit --resume "
 
 
 class SignalAt(Callback):

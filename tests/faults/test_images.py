@@ -198,7 +198,7 @@ def test_prepare_lists_the_broken_images_and_says_by_its_status_whether_a_run_wo
     assert "train/dog/bad.jpg: it is empty or no image of a known format" in printed.out.splitlines()
     assert "error: 1 of 13 images cannot be read, listed above" in printed.err
     main(["prepare", "-c", "config.yaml", "--data.on_bad_image=skip"])
-    assert "1 of 13 images cannot be read, and are left out" in capsys.readouterr().out
+    assert "1 of 13 images cannot be read, and are skipped" in capsys.readouterr().out
     main(["prepare", "--data=Digits"])
     assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "1,259", "179", "359"]
 
