@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 import yaml
 
 from lit_cnn.cli.main import main
+from lit_cnn.models import MODELS
 
 ROOT = Path(__file__).parent.parent
 OWN = ROOT / "examples" / "own_package"
@@ -21,11 +23,15 @@ WORDS = ["--trainer.enable_progress_bar=false", "--allow_import=my_package"]
 
 
 @pytest.fixture
-def package(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the example, copied; what importing it registers stays, since names may be registered again."""
+def package(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the example, copied; the network that it registers does not outlive the test."""
     shutil.copytree(OWN, workdir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("lightning_logs", "__pycache__"))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    return workdir
+    before = dict(MODELS)
+    yield workdir
+    MODELS.clear()
+    MODELS.update(before)
+    sys.modules.pop("my_package", None)
 
 
 def test_the_documentation_shows_the_code_of_the_example():

@@ -10,6 +10,8 @@ from lightning.pytorch import Trainer
 
 from lit_cnn.utils.datamodule import datamodule
 
+# Values of entries that checkpoints of earlier versions do not have.
+LATER = {"augment.transform": None, "augment.transform_args": None}
 NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",
@@ -41,6 +43,7 @@ def resume_key(trainer: Trainer) -> dict[str, Any]:
 
 def incompatibilities(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """One piece of text for each difference, such as ``batch size 64 -> 32``."""
+    before = {**LATER, **before}
     return [f"{NAMES.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
 
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import torchvision_models
-from lit_cnn.utils.console import say
-from lit_cnn.utils.files import file_checksum
+from lit_cnn.utils.download import PublishedFile, fetch, verify
 
 # Old names in files that torchvision still publishes or once wrote, with the current ones. Its own loading code does
 # the same: models/densenet.py, _load_state_dict; models/vision_transformer.py, MLPBlock._load_from_state_dict.
@@ -117,28 +116,9 @@ def published_weights(twin: str) -> tuple[str, dict[str, Tensor]]:
     except (ValueError, AttributeError):
         raise UserError(f"torchvision publishes no ImageNet weights for {twin}") from None
     url = weights.url
-    path = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(url).path).name)
-    named = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    digest = named[1] if named else ""
-    if not path.exists():
-        _download(url, path, digest)
-    try:
-        checksum = file_checksum(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    if not checksum.startswith(digest):
-        raise UserError(f"{path} is damaged: it is not the file published at {url}. Delete it and try again")
+    name = PurePosixPath(urlparse(url).path).name
+    named = re.search(r"-([0-9a-f]{8,})\.", name)
+    file = PublishedFile(name, (url,), sha256=named[1] if named else "")
+    path = fetch(file, Path(torch.hub.get_dir(), "checkpoints"), "give the path of a file in `model.weights`")
+    verify(path, file)
     return f"{weights} ({url})", read_state_dict(path)
-
-
-def _download(url: str, path: Path, digest: str) -> None:
-    say(f"downloading {url} to {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), digest)
-    except OSError as error:  # URLError is one
-        raise UserError(
-            f"could not download {url} to {path} ({error}). Download it elsewhere, then give its path"
-        ) from None
-    except RuntimeError:  # another SHA-256; no file is kept
-        raise UserError(f"the download of {url} arrived damaged. Try again") from None

@@ -56,8 +56,9 @@ class Registry:
         """
         if name not in self._items:
             known = [*self]
+            takes = f" `{self.setting}` takes {', '.join(known)};" if known else ""
             raise UserError(
-                f"unknown {self.kind} {name!r}{nearest(name, known) or ';'} `{self.setting}` takes {', '.join(known)}; "
+                f"unknown {self.kind} {name!r}{nearest(name, known) or ';'}{takes} "
                 "one of your own is registered when its package is named by `allow_import`"
             )
         return self._items[name]

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
+from lit_cnn.cli.errors import as_flags
 from lit_cnn.cli.main import main
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from tests.conftest import TINY, load, state_differences
@@ -140,7 +141,8 @@ def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
 )
 def test_what_needs_whole_weights_is_refused(setting, value, workdir, fails):
     line = fails("fit", *TINY, "--trainer.strategy=fsdp", f"--{setting}={value}")
-    assert line.startswith(f"--{setting} {value} does not work with --strategy fsdp".replace("true", "True"))
+    flag = as_flags(f"`{setting}={value}`")
+    assert line.startswith(f"{flag} does not work with --strategy fsdp".replace("true", "True"))
 
 
 def test_lightnings_other_forms_are_refused(workdir, fails):

@@ -76,7 +76,7 @@ def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
     assert "use it with fit, without --resume" in fails("fit", "--resume", "--verify_resume")
     assert "use it with fit" in fails("test", "--ckpt_path=best", "--verify_resume")
     assert "at least 8 steps" in fails(*WORDS, "3")
-    assert "expected a number of steps" in fails("fit", *TINY, "--verify_resume=many")
+    assert "expected a whole number of steps" in fails("fit", *TINY, "--verify_resume=many")
 
 
 def test_a_run_that_fails_is_told_in_its_own_words(workdir, quick, fails) -> None:

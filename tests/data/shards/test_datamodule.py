@@ -255,7 +255,7 @@ def test_prepare_writes_shards_without_broken_images_and_looks_through_them(
     out = tmp_path / "out"
     words = ["prepare", "--data=ImageFolder", f"--data-dir={photos}", "--data.on_bad_image=skip", f"--shards={out}"]
     main(words)
-    assert "wrote 3 shards of " in capsys.readouterr().out
+    assert "wrote 3 shards, " in capsys.readouterr().out
     main(["prepare", "--data=Stream", f"--data-dir={out}"])
     assert "all 41 images can be read" in capsys.readouterr().out
 
