@@ -44,7 +44,7 @@ def test_resume_takes_a_value_or_none(words, resume):
     assert parse(["fit", *words]).resume == resume
 
 
-def test_configs_checkpoint_pictures_and_bare_flags_are_told_apart():
+def test_configs_checkpoint_images_and_bare_flags_are_distinguished():
     parsed = parse(
         ["predict", "a b.jpg", "-c", "one.yaml", "--config=two.yaml", "--ckpt-path", "x.ckpt", "folder", "--help"]
     )

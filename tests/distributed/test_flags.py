@@ -43,6 +43,6 @@ def train(strategy: str, accumulate: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_accumulated_batches_exchange_gradients_once_a_step_and_every_step_votes_once(tmp_path: Path) -> None:
+def test_accumulated_batches_reduce_gradients_and_flags_once_per_step(tmp_path: Path) -> None:
     # 8 batches are 2 steps, each with the gradients (in one bucket) and whether to stop
     assert run_pair(train, tmp_path, "ddp", 4) == 2 * [{"c10d::allreduce_": 4}]

@@ -43,7 +43,7 @@ def settings(chance: random.Random) -> tuple[list[str], int]:
 
 
 @pytest.mark.slow
-def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_not(
+def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_an_uninterrupted_run(
     kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
