@@ -17,7 +17,7 @@ except ImportError:  # Windows
 
 
 def used() -> int:
-    """Resident memory of this process in bytes; its peak where the system does not tell (not Linux)."""
+    """Resident memory of this process in bytes; its peak where the system does not report it (not Linux)."""
     trim()  # freed blocks do not count
     status = read_fields(Path("/proc/self/status"))
     return status["VmRSS"] if "VmRSS" in status else peak()

@@ -27,7 +27,7 @@ class TellLoggers(Callback):
 
 
 class StatefulData(TinyData):
-    """Its loader goes on in the middle of an epoch: all its batches are of equal content but for the order."""
+    """Its loader resumes in the middle of an epoch: all its batches are of equal content but for the order."""
 
     def train_dataloader(self) -> Any:
         loader = super().train_dataloader()
@@ -133,7 +133,7 @@ def test_saving_writes_only_the_end_of_the_file(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({"epoch": 0, "a": 1.0}, 0)
     logger.save()
-    number = logger.path.stat().st_ino  # another one after the whole was written anew
+    number = logger.path.stat().st_ino  # another one after the file was rewritten
     for step in range(1, 5):
         logger.log_metrics({"epoch": 0, "a": 123.0}, step)
         logger.save()

@@ -34,7 +34,7 @@ ALL = [
 
 
 class Fail(Callback):
-    """Raise in the step that follows ``step``, at one of several places."""
+    """Raise in the step that follows ``step``, at one of several points."""
 
     def __init__(self, step: int, hook: str) -> None:
         self.step = step
@@ -125,7 +125,7 @@ def test_last_is_saved_on_the_schedule_and_at_the_end(every, expected, workdir, 
 
 def test_a_schedule_in_time_counts_from_the_last_save(workdir, monkeypatch) -> None:
     steps = saves(monkeypatch)
-    clock = iter(range(0, 10_000, 25))  # every look at the clock is 25 seconds after the one before
+    clock = iter(range(0, 10_000, 25))  # every reading of the clock is 25 seconds after the one before
     monkeypatch.setattr("lit_cnn.callbacks.last_checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
     main(["fit", *TINY, "--epochs=3", "--checkpoint_every=1m"])
     assert len(steps) > 5

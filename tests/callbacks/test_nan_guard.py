@@ -1,4 +1,4 @@
-"""A loss that is no number: the run stops with what is good untouched, or leaves a few such steps out."""
+"""A loss that is NaN or infinite: the run stops and keeps its checkpoints, or skips a few such steps."""
 
 from __future__ import annotations
 

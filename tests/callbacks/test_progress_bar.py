@@ -1,4 +1,4 @@
-"""The progress display: what it says, when it looks at the device, and that it gives the terminal back."""
+"""The progress bar: what it prints, when it waits for the device, and that it restores the terminal."""
 
 from __future__ import annotations
 

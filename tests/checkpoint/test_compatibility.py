@@ -1,4 +1,4 @@
-"""Resuming with another order of the samples: refused with a diff, or inexact and said so."""
+"""Resuming with another order of the samples: refused with a diff, or inexact with a note."""
 
 from __future__ import annotations
 

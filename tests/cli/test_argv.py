@@ -65,7 +65,7 @@ def test_names_leave_init_args_out():
         (["fit", "--lr", "--epochs", "3"], "--lr needs a value"),
         (["fit", "configs/a.yaml"], "did you mean --config configs/a.yaml"),
         (["test", "best.ckpt"], "did you mean --ckpt_path best.ckpt"),
-        (["fit", "photos"], "does not know what to do with 'photos'"),
+        (["fit", "photos"], "does not take the word 'photos'"),
         (["fit", "--device", "tpu9"], "use cpu, cuda"),
     ],
 )

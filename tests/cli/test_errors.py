@@ -95,7 +95,7 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained,
     write_pictures(workdir / "set" / "test" / "3", 3)
     checkpoint = str(trained / "checkpoints" / "best.ckpt")
     line = fails("test", "--ckpt_path", checkpoint, "--data=ImageFolder", "--data-dir=set")
-    assert "classes the model does not know: dog" in line
+    assert "classes that the model does not have: dog" in line
     assert "data: 3, dog" in line
     assert "model: 0, 1, 2" in line
 

@@ -29,7 +29,7 @@ class Sings(Callback):
 
 @pytest.fixture
 def canary(workdir, monkeypatch):
-    """A module ``canary`` that can be imported, and tells when it is."""
+    """A module ``canary`` that can be imported, and records it."""
     (workdir / "site").mkdir()
     (workdir / "site" / "canary.py").write_text(CANARY)
     monkeypatch.syspath_prepend(str(workdir / "site"))

@@ -1,4 +1,4 @@
-"""Whole commands, through the entry point a user calls."""
+"""Complete commands, through the entry point that a user calls."""
 
 from __future__ import annotations
 

@@ -323,7 +323,7 @@ def test_class_names_given_fix_the_indices_by_name() -> None:
     batch = next(iter(data.test_dataloader()))
     assert data.class_names == names
     assert batch.target.tolist() == [9 - i for i in load_digits().target[batch.index].tolist()]
-    with pytest.raises(UserError, match=r"does not know: 3, 4, 5, 6, 7, 8, 9; data: 0, 1, .*; model: cat, 0, 1, 2"):
+    with pytest.raises(UserError, match=r"does not have: 3, 4, 5, 6, 7, 8, 9; data: 0, 1, .*; model: cat, 0, 1, 2"):
         Digits(class_names=["cat", *"012"]).setup("fit")
 
 

@@ -118,7 +118,7 @@ def test_classes_are_matched_by_name_to_those_given(make_folder: Make) -> None:
     targets = {name: int(data._split("train").source.targets[row]) for row, name in enumerate(_all(data))}
     assert {target for name, target in targets.items() if name.startswith("bee")} == {2}
     assert {target for name, target in targets.items() if name.startswith("cow")} == {0}
-    with pytest.raises(UserError, match=r"does not know: cow; data: bee, cow; model: ant, bee"):
+    with pytest.raises(UserError, match=r"does not have: cow; data: bee, cow; model: ant, bee"):
         _folder(root, class_names=["ant", "bee"]).setup("test")
 
 

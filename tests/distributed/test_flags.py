@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other during training."""
+"""What the ranks of a run exchange during training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Messages(Callback):
 
 
 def train(strategy: str, accumulate: int) -> dict[str, int]:
-    messages = Messages(8, 16)  # after the first step, ddp once tells all which gradients came first
+    messages = Messages(8, 16)  # after the first step, ddp once broadcasts the order of the gradients
     words = [
         "fit", *TINY, "--batch-size=16", "--trainer.max_steps=8", f"--trainer.strategy={strategy}",
         "--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.accumulate_grad_batches={accumulate}",

@@ -1,4 +1,4 @@
-"""Archives and downloads that are evil, damaged, interrupted or wanted by two processes at once."""
+"""Archives and downloads that are malicious, damaged, interrupted or requested by two processes at once."""
 
 from __future__ import annotations
 

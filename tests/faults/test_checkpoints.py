@@ -297,7 +297,7 @@ def test_a_full_disk_is_one_line_when_a_table_or_figure_does_not_fit(tmp_path) -
 
 @contextlib.contextmanager
 def disk(folder: Path, options: str) -> Iterator[Path]:
-    """A small filesystem of its own; skips the test where that is not allowed."""
+    """A small separate filesystem; skips the test where that is not allowed."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:

@@ -1,4 +1,4 @@
-"""Images of every kind through whole commands: what can be shown is, what cannot is named or skipped and counted."""
+"""Images of every kind through complete commands: read correctly, or named, or skipped and counted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ BOMBS = {
 
 
 def write_good(folder: Path) -> list[str]:
-    """One picture of each kind that must be shown as it is meant; returns their names."""
+    """One image of each kind that must be read correctly; returns their names."""
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 43, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6

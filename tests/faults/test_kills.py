@@ -63,7 +63,7 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_an_uninterrupted_
     assert died or kills[-1] >= steps - 2, terminal(killed)  # a kill in the last steps may come too late
     status = run("fit", *words, "--resume", "auto", root=killed, check=False, draw=True)
     assert status == 0 or "has finished its" in terminal(killed), terminal(killed)
-    # a run killed before its first checkpoint starts anew in a folder of its own
+    # a run killed before its first checkpoint starts again in a new folder
     version = len(list((killed / "lightning_logs").glob("version_*"))) - 1
     # killed between the last epoch's best.ckpt and last.ckpt, it has finished with the first
     furthest = newest_valid_first(last(killed, version).parent)[0]

@@ -49,7 +49,7 @@ SIGNALS = pytest.mark.parametrize(
 
 
 def assert_same_runs(first: Path, second: Path) -> None:
-    """The whole state and metrics.csv of two runs, given by their last.ckpt, are the same."""
+    """The complete state and metrics.csv of two runs, given by their last.ckpt, are the same."""
     assert state_differences(first, second) == []
     tables = [path.parent.parent / "metrics.csv" for path in (first, second)]
     assert tables[0].read_bytes() == tables[1].read_bytes()

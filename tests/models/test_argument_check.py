@@ -103,7 +103,7 @@ def test_an_argument_that_would_do_nothing_is_refused_with_the_reason(
 ) -> None:
     with torch.device("meta"), pytest.raises(UserError) as error:
         get_model(name, **arguments)
-    assert str(error.value) == f"{name}: {idle} must be left out: {reason}, got {arguments[idle]!r}"
+    assert str(error.value) == f"{name}: {idle} must not be given: {reason}, got {arguments[idle]!r}"
 
 
 def test_arguments_that_do_something_or_are_not_given_are_not_refused() -> None:
