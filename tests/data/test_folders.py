@@ -1,4 +1,4 @@
-"""Your own pictures: layouts, splits, classes by name, broken files, and messages that say what to do."""
+"""A user's own images: layouts, splits, classes by name, broken files, and messages with the fix."""
 
 from __future__ import annotations
 

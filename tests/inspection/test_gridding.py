@@ -82,7 +82,7 @@ def test_behind_a_stride_missed_positions_are_those_of_the_map_and_pixels_are_co
         model = nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.Conv2d(3, 3, 3, dilation=2), nn.Conv2d(3, 3, 3, dilation=2))
     (stack,) = dilated_stacks(inspect_layers(model, 64))
     assert (stack.first, stack.stride, stack.window, stack.gaps) == ("1", (4, 4), (9, 9), 81 - 25)
-    assert stack.image_gaps == 36**2 - 20**2  # each place of the map is a patch of 4 x 4 pixels of its own
+    assert stack.image_gaps == 36**2 - 20**2  # each position of the map is a separate patch of 4 x 4 pixels
     model[0] = nn.Conv2d(3, 3, 5, 2, device="meta")
     (stack,) = dilated_stacks(inspect_layers(model, 64))
     assert (stack.stride, stack.gaps, stack.image_gaps) == ((2, 2), 81 - 25, 0)  # patches overlap

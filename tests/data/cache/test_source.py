@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory or on disk: the same images, never half of them, never stale ones."""
+"""Decoded images cached in memory or on disk: the same pixels, complete, never stale."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _store_files() -> list[str]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the pictures that were decoded for a cache."""
+    """The names of the images that were decoded for a cache."""
     names: list[str] = []
     for function in ("read_bounded", "read_image"):
         real = getattr(source, function)

@@ -1,4 +1,4 @@
-"""A set of shards trains as the folder it was written from, resumes exactly, and is whole or refused."""
+"""A set of shards trains as the folder it was written from, resumes exactly, and is complete or refused."""
 
 from __future__ import annotations
 

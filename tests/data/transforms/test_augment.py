@@ -1,4 +1,4 @@
-"""Every operation against torchvision or a computation by hand, and one draw per sample."""
+"""Every operation against torchvision or a hand computation, and one draw per sample."""
 
 from __future__ import annotations
 
