@@ -19,7 +19,7 @@ MEASURABLE = resource is not None  # whether this system says how much memory is
 
 
 def used() -> int:
-    """Resident memory of this process in bytes; its peak where the system does not tell (not Linux)."""
+    """Resident memory of this process in bytes; its peak where the system does not report it (not Linux)."""
     trim()  # freed blocks do not count
     status = read_fields(Path("/proc/self/status"))
     return status["VmRSS"] if "VmRSS" in status else peak()
