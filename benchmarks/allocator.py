@@ -1,7 +1,8 @@
-"""What keeping freed memory is worth: ``python -m benchmarks.allocator``.
+"""Speed and memory with and without keeping freed memory: ``python -m benchmarks.allocator``.
 
 ResNet-18 on 224-pixel images in a bare loop, in processes that take turns: with glibc's own settings, and with those
-of ``lit_cnn.utils.allocator``, which every command makes. Reports seconds, page faults and the most memory of a step.
+of ``lit_cnn.utils.allocator``, which fit, validate, test and predict apply. Reports seconds, page faults and the peak
+memory of a step.
 """
 
 from __future__ import annotations

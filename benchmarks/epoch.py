@@ -1,10 +1,10 @@
-"""An epoch of a small network, where all that is around its short steps counts: ``python -m benchmarks.epoch``.
+"""An epoch of a small network, whose steps are so short that all around them counts: ``python -m benchmarks.epoch``.
 
 Four ways to train LeNet on Fashion-MNIST take turns: torchvision's transforms in a DataLoader with two workers; a bare
 loop over images in memory; Lightning's trainer with nothing switched on, on the same in-memory loader; ``lit-cnn fit``
 with all that it does by default (validation, checkpoints, metrics, progress, checks). Seconds are those of a training
 epoch, and for lit-cnn also of all that belongs to it: validation and saving included. ``--clock cpu`` counts this
-thread's own time, for machines that are busy with other things; give it OMP_NUM_THREADS=1, and leave out what works in
+thread's own time, for machines that are busy with other things; set OMP_NUM_THREADS=1, and skip the kinds that work in
 processes.
 """
 

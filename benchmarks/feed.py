@@ -1,15 +1,15 @@
-"""How fast images are fed, ours and torchvision's pipelines side by side: ``python -m benchmarks.feed``.
+"""Throughput of the input pipeline, ours and torchvision's side by side: ``python -m benchmarks.feed``.
 
-Small images, 32 x 32 colour, batches of 128: crop with padding, flip, normalise. The peer is what torchvision's
+Small images, 32 x 32 colour, batches of 128: crop with padding, flip, normalise. Compared with what torchvision's
 examples do: a map-style data set of PIL images, per-sample transforms, a DataLoader with 2 processes. ``gather`` only
 copies rows of the array: nothing can be faster.
 
-Photos: a random resized crop to 224 pixels, flip, normalise. The peer is torchvision's ImageFolder with the same
+Photos: a random resized crop to 224 pixels, flip, normalise. Compared with torchvision's ImageFolder with the same
 transforms. Ours without a cache, in the first epoch with one (finding and decoding everything once included), and after
 that.
 
-Each measurement is an epoch, all kinds in turn, and the table gives the medians. The peer's processes are started, and
-our files are found, before the clock.
+Each measurement is an epoch, all kinds in turn, and the table gives the medians. Before the clock starts, torchvision's
+processes are started and our files are found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training steps of one small network with convolutions by hand and with torch's: ``python -m benchmarks.hand_conv``.
+"""Training steps of a small network, hand-written convolutions against torch's: ``python -m benchmarks.hand_conv``.
 
 Both take turns, so that a busy machine slows both; medians and their ratio are printed.
 """

@@ -1,13 +1,13 @@
 """Memory and time against the size of a data set: ``python -m benchmarks.memory``.
 
-Pictures decoded once into a store on disk (``--data.cache disk``), then read through in random order, each time in a
-fresh process. A store is mapped into memory, so what a process cannot give back (``private``) stays the same however
+Images decoded once into a cache on disk (``--data.cache disk``), then read through in random order, each time in a
+fresh process. A cache is mapped into memory, so what a process cannot give back (``private``) stays the same however
 much data there is; the pages of the file (``mapped``) are the system's to drop, and counted once for all processes
-that map them (``shared by all``: each page divided among its users, summed). The last row reads the largest store in
+that map them (``shared by all``: each page divided among its users, summed). The last row reads the largest cache in
 two processes at once.
 
 ``--budget`` limits the address space left for private memory (RLIMIT_DATA), in MiB over what the process starts with:
-with a budget of a tenth of the largest store, it is read all the same.
+with a budget of a tenth of the largest cache, it is read all the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What checkpoints cost: the share of ``lit-cnn fit``'s time that saving takes: ``python -m benchmarks.saving``.
+"""Cost of checkpoints: the share of ``lit-cnn fit``'s time that saving takes: ``python -m benchmarks.saving``.
 
 A real training run (ResNet-18 with the CIFAR stem on 32 x 32 colour images), saved often so that there is something to
-measure; the share is given for ``--checkpoint_every 100``. Also timed: what is kept at every step so that a failed one
-can be undone.
+measure; the share is given for ``--checkpoint_every 100``. Also timed: the snapshot at every step, from
+which a failed step is undone.
 """
 
 from __future__ import annotations

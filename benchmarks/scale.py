@@ -2,11 +2,11 @@
 
 ``python -m benchmarks.scale`` trains on 1, 2, 4 and 8 times as many JPEG files, in 1 and in 2 processes, each time in
 fresh processes of one thread, with ``--data.cache disk``. The global batch is always the same. ``first`` is the epoch
-that pictures are decoded in, ``epoch`` the median of those after it, from start to start with validation and saving.
+in which images are decoded, ``epoch`` the median of those after it, from start to start with validation and saving.
 ``resident`` and ``private`` are what the largest process holds at an epoch's end: all its memory, and what of it the
-system cannot take back (the store's pages are not private). Without ``--data-dir`` the files are made up.
+system cannot take back (the cache's pages are not private). Without ``--data-dir`` the files are made up.
 
-What reading the store alone costs is in benchmarks/memory.py.
+benchmarks/memory.py measures reading the cache alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Usage(Callback):
         self.starts.append(time.perf_counter())
 
     def on_train_epoch_end(self, *args: Any) -> None:
-        """Look at the memory."""
+        """Measure the memory."""
         self.resident, self.private = max(self.resident, memory.used()), max(self.private, memory.private())
 
     def on_train_end(self, *args: Any) -> None:
@@ -68,7 +68,7 @@ def write_pictures(folder: Path, count: int, side: int, source: Path | None) -> 
 
 
 def train(answers: Path, words: Sequence[str]) -> None:
-    """In a process of its own: train, and write down what this rank used."""
+    """In a separate process: train, and write what this rank used."""
     usage = Usage()
     run_command(parse(["fit", *words]), callbacks=[usage])
     seconds = [end - start for start, end in zip(usage.starts, usage.starts[1:], strict=False)]
@@ -107,8 +107,8 @@ def measure(data: Path, ranks: int, given: argparse.Namespace, extra: Sequence[s
 def main(args: Sequence[str] | None = None) -> None:
     """Print the table, and write it as JSON if a path is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unit", type=int, default=400, help="pictures in the smallest set (400)")
-    parser.add_argument("--side", type=int, default=256, help="of a made-up picture, in pixels (256)")
+    parser.add_argument("--unit", type=int, default=400, help="images in the smallest set (400)")
+    parser.add_argument("--side", type=int, default=256, help="of a made-up image, in pixels (256)")
     parser.add_argument("--data-dir", type=Path, help="take JPEG files from this folder, and again from its start")
     parser.add_argument("--image-size", type=int, default=64, help="that the network gets (64)")
     parser.add_argument("--backbone", default="convnet", help="which network (convnet)")

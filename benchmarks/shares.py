@@ -1,7 +1,7 @@
-"""Where the time of a training step goes: ``python -m benchmarks.shares``.
+"""Profile of a training step, by operation: ``python -m benchmarks.shares``.
 
-torch's profiler over steps in the middle of ``lit-cnn fit``; an operation's share leaves out what it calls. Python's
-own time in a step stands under ``Optimizer.step``, which Lightning calls the rest from.
+torch's profiler over steps in the middle of ``lit-cnn fit``; an operation's share excludes what it calls. Python's
+own time in a step is counted as ``Optimizer.step``, from which Lightning calls the rest.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def main(args: Sequence[str] | None = None) -> None:
         ]  # fmt: skip
         run_command(parse(words), callbacks=[measured])
     found = sorted(measured.profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    whole = sum(event.self_cpu_time_total for event in found)
-    shares = {event.key: event.self_cpu_time_total / whole for event in found[: given.rows]}
+    total = sum(event.self_cpu_time_total for event in found)
+    shares = {event.key: event.self_cpu_time_total / total for event in found[: given.rows]}
     print(f"\n{given.backbone}, batch {given.batch_size}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name, share in shares.items():
         print(f"{share:7.1%} {name}")

@@ -1,6 +1,6 @@
-"""How long a command takes before it does anything: ``python -m benchmarks.startup``.
+"""Start-up time of commands: ``python -m benchmarks.startup``.
 
-Each in a process of its own, taking turns: ``lit-cnn --help``; importing torch and lightning and nothing else; from the
+Each in a separate process, taking turns: ``lit-cnn --help``; importing torch and lightning and nothing else; from the
 start of ``lit-cnn fit`` on the digits to the end of its first training step.
 """
 

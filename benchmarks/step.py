@@ -1,9 +1,9 @@
-"""A training step of a large network, in bare loops and in ``lit-cnn fit`` by turns: ``python -m benchmarks.step``.
+"""A training step of a large network, in bare loops and in ``lit-cnn fit``: ``python -m benchmarks.step``.
 
 The bare loops train the same network on one batch that is there already: in float32 and the default memory format, in
 channels_last, in bfloat16 and in both. lit-cnn, at its own channels_last and bf16-mixed, is timed from one step's start
-to the next, with feeding, augmentation, metrics and checks. ``--backbone speednet --batch-size 2000 --optimizer muon``
-is the step of configs/speedrun_cifar.yaml; as every step of a run takes the same time, its ratio is that of whole runs.
+to the next, with feeding, augmentation, metrics and checks. ``--backbone speednet --batch-size 1940 --optimizer muon``
+is the step of configs/speedrun_cifar.yaml; as every step of a run takes the same time, its ratio is that of full runs.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""How fast sets of shards are read, ours and three libraries' beside a plain folder: ``python -m benchmarks.stream``.
+"""Throughput of sharded data sets, ours and three libraries', beside a folder: ``python -m benchmarks.stream``.
 
 Three tables, all of small JPEGs on a local disk, medians of kinds that take turns:
 
 - reading: the bytes of every file and its class, in a training order, by one thread, nothing decoded;
 - resuming: from an opened set to the first sample of the last tenth of an epoch, as after a stop. A library that only
   iterates reads everything before it; one with random access is given the sample's number;
-- feeding: decoded, a random crop, flipped, normalised. The peers are torchvision's ImageFolder and a WebDataset
+- feeding: decoded, a random crop, flipped, normalised. Compared with torchvision's ImageFolder and a WebDataset
   pipeline, each in a DataLoader with 2 processes.
 
-Each library writes shards of its own from the same files. Libraries that are not installed are left out.
+Each library writes its own shards from the same files. Libraries that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ Sample = tuple[bytes, int]
 
 
 class Kind:
-    """A way to store and read a set: an epoch in training order, and the sample at a place of it."""
+    """A way to store and read a set: an epoch in training order, and the sample at a position of it."""
 
     def __init__(self, epoch: Callable[[], Iterator[Sample]], at: Callable[[int], Sample] | None = None) -> None:
         self.epoch = epoch
-        self.at = at or (lambda place: next(islice(epoch(), place, None)))
+        self.at = at or (lambda position: next(islice(epoch(), position, None)))
 
     def read(self) -> int:
         """Go through an epoch and return the number of samples."""
@@ -62,7 +62,7 @@ def make_images(folder: Path, number: int) -> None:
 
 
 def copy_images(source: Path, folder: Path, number: int) -> None:
-    """Choose ``number`` pictures of class folders, evenly. Not by links: following them takes as long as opening."""
+    """Choose ``number`` images of class folders, evenly. Not by links: following them takes as long as opening."""
     found = sorted(find_image_files(source))
     for name in found[:: max(1, len(found) // number)][:number]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def folder_kind(data: ImageFolder) -> Kind:
     def order() -> list[int]:
         return data._training_order(part.indices, 0, 0).tolist()
 
-    return Kind(lambda: map(at, order()), lambda place: at(order()[place]))
+    return Kind(lambda: map(at, order()), lambda position: at(order()[position]))
 
 
 def stream_kind(data: Stream) -> Kind:
@@ -99,7 +99,7 @@ def stream_kind(data: Stream) -> Kind:
     def order() -> list[int]:
         return data._training_order(part.indices, 0, 0).tolist()
 
-    return Kind(lambda: map(at, order()), lambda place: at(order()[place]))
+    return Kind(lambda: map(at, order()), lambda position: at(order()[position]))
 
 
 def webdataset_kind(shards: Sequence[str], library: Any) -> Kind:
@@ -123,8 +123,8 @@ def litdata_kind(samples: Sequence[Sample], folder: Path, shard_bytes: int, libr
     def open_image() -> Any:
         return library.StreamingDataset(str(folder), shuffle=True, seed=0)
 
-    def at(place: int) -> Sample:
-        found = open_image()[place]
+    def at(position: int) -> Sample:
+        found = open_image()[position]
         return found["image"], found["class"]
 
     return Kind(lambda: ((found["image"], found["class"]) for found in open_image()), at)
@@ -137,13 +137,13 @@ def mosaicml_kind(samples: Sequence[Sample], folder: Path, shard_bytes: int, lib
         for content, target in samples:
             writer.write({"image": content, "class": target})
 
-    def at(place: int, found: Any = None) -> Sample:
-        sample = (found or library.LocalDataset(str(folder)))[place]
+    def at(position: int, found: Any = None) -> Sample:
+        sample = (found or library.LocalDataset(str(folder)))[position]
         return sample["image"], sample["class"]
 
     def epoch() -> Iterator[Sample]:
         found = library.LocalDataset(str(folder))
-        return (at(place, found) for place in torch.randperm(len(samples)).tolist())
+        return (at(position, found) for position in torch.randperm(len(samples)).tolist())
 
     return Kind(epoch, at)
 
@@ -164,14 +164,14 @@ def kinds(data: ImageFolder, stream: Stream, where: Path, shard_bytes: int) -> d
         try:
             library = importlib.import_module(module)
         except ImportError as error:
-            print(f"{name} is left out: {error}")
+            print(f"{name} is skipped: {error}")
             continue
         found[name] = make(samples, where / module, shard_bytes, library)
     return found
 
 
 def feeding(data: ImageDataModule, stream: Stream, size: int, batch_size: int) -> dict[str, Epoch]:
-    """Whole pipelines, from files to normalised batches."""
+    """Complete pipelines, from files to normalised batches."""
     transform = transforms.Compose(
         [
             transforms.RandomResizedCrop(size),
@@ -200,13 +200,13 @@ def feeding(data: ImageDataModule, stream: Stream, size: int, batch_size: int) -
     }
 
 
-def resuming(found: dict[str, Kind], place: int, repeats: int) -> dict[str, float]:
-    """Median seconds to the sample at ``place``."""
+def resuming(found: dict[str, Kind], position: int, repeats: int) -> dict[str, float]:
+    """Median seconds to the sample at ``position``."""
     seconds: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(repeats):
         for name, kind in found.items():
             start = time.perf_counter()
-            kind.at(place)
+            kind.at(position)
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 

@@ -1,6 +1,6 @@
 """Accuracy, seconds and operations of a config, seed by seed: ``python -m benchmarks.time_to_accuracy --data-dir DIR``.
 
-Each seed is a whole ``lit-cnn fit`` (for configs/speedrun_cifar.yaml some twenty minutes on two cores) and a
+Each seed is a complete ``lit-cnn fit`` (for configs/speedrun_cifar.yaml some twenty minutes on two cores) and a
 ``lit-cnn test`` of its last checkpoint, with the config's test-time averaging and without. Seconds are those of
 training, validation and saving, without starting up. Operations are torch's count for an image forward and backward,
 times the images trained on, and forward for those of validation and test; what an optimizer computes is not counted.
@@ -26,7 +26,11 @@ from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.tasks.classification import ImageClassifier
 
-PEER = {"accuracy": 0.907, "pflop": 0.29, "seconds": 1250.0}  # airbench94 (Muon) in bf16 on two cores, with averaging
+AIRBENCH = {
+    "accuracy": 0.907,
+    "pflop": 0.29,
+    "seconds": 1250.0,
+}  # airbench94 (Muon) in bf16 on two cores, with averaging
 COPIES = {"none": 1, "flip": 2, "flip_shift": 6}  # forward passes for one image
 
 
@@ -118,8 +122,8 @@ def main(args: Sequence[str] | None = None) -> None:
         )
     accuracies = [row["accuracy"] for row in rows]
     spread = f" ± {statistics.stdev(accuracies):.4f}" if len(rows) > 1 else ""
-    print(f"mean {statistics.mean(accuracies):.4f}{spread}; airbench94 (Muon) on two cores: {PEER}")
-    record = {"config": given.config, "settings": extra, "torch": torch.__version__, "peer": PEER, "runs": rows}
+    print(f"mean {statistics.mean(accuracies):.4f}{spread}; airbench94 (Muon) on two cores: {AIRBENCH}")
+    record = {"config": given.config, "settings": extra, "torch": torch.__version__, "peer": AIRBENCH, "runs": rows}
     write(given.json, record)
 
 

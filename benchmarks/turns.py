@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: images made up here, bare training loops to compare with, medians and a table."""
+"""Shared by the speed benchmarks: images made up here, bare training loops to compare with, medians and a table."""
 
 from __future__ import annotations
 

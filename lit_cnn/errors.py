@@ -28,7 +28,7 @@ class CheckpointWriteError(UserError):
 
 
 class Stopped(SystemExit):
-    """The run was told to stop, and has saved. The exit status is 128 + the signal's number, as shells expect."""
+    """The run was stopped by a signal, after saving. The exit status is 128 + the signal's number, as shells expect."""
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:

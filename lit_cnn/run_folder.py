@@ -77,7 +77,7 @@ def new_subfolder(run: Path, name: str) -> Path:
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in, ``None`` for one that was copied elsewhere."""
+    """The run folder that holds a checkpoint, ``None`` for one that was copied elsewhere."""
     folder = checkpoint.resolve().parent
     return folder.parent if folder.name == "checkpoints" else None
 
@@ -143,6 +143,6 @@ def checkpoints_in(run: Path) -> list[Path]:
 
 
 def format_path(path: str | Path) -> str:
-    """A path relative to the working directory where it lies below it, as one would type it."""
+    """A path relative to the working directory if it is inside it, as one would type it."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,4 +1,4 @@
-"""Shared by tests that run whole commands."""
+"""Shared by tests that run complete commands."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 def write_pictures(folder: Path, count: int, seed: int = 0, size: int = 40) -> None:
-    """Random colour pictures, as JPEG."""
+    """Random colour images, as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Blank figures: drawing results.png takes half of a run of seconds, and most tests do not look at it."""
+"""Blank figures: drawing results.png takes half of a short run's time, and most tests do not check it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_the_documentation_shows_the_code_of_the_example():
         assert (OWN / file).read_text(encoding="utf-8") in page, file
 
 
-def test_a_network_data_set_loss_and_augmentation_of_ones_own_train_test_and_predict(package, fails, capsys):
+def test_a_users_network_data_set_loss_and_augmentation_train_test_and_predict(package, fails, capsys):
     main(["fit", "--config", "config.yaml", "--epochs=1", *WORDS])
     assert "test it: lit-cnn test --ckpt_path" in (said := capsys.readouterr().out)
     assert "--allow_import my_package" in said
@@ -59,7 +59,7 @@ def test_a_network_data_set_loss_and_augmentation_of_ones_own_train_test_and_pre
     assert content["lit_cnn"]["requires"] == ["my_package"]
 
 
-def test_a_stopped_run_with_an_own_augmentation_resumes_to_the_same_bits(package):
+def test_a_stopped_run_with_a_users_augmentation_resumes_to_the_same_bits(package):
     from tests.conftest import state_differences
 
     words = ["fit", "--config", "config.yaml", "--model.lr_scheduler=constant", *WORDS]
@@ -78,7 +78,7 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_script_of_the_example_runs_as_it_stands(package):
+def test_the_shell_example_runs_unchanged(package):
     out = _run(["bash", "run.sh", "--trainer.enable_progress_bar=false"], package)
     assert "even" in out
     metrics = json.loads((package / "lightning_logs/version_0/test/metrics.json").read_text())
@@ -86,7 +86,7 @@ def test_the_script_of_the_example_runs_as_it_stands(package):
 
 
 @pytest.mark.slow
-def test_the_python_example_runs_as_it_stands(workdir):
+def test_the_python_example_runs_unchanged(workdir):
     out = _run([sys.executable, str(ROOT / "examples" / "python_api.py")], workdir)
     lines = [line for line in out.splitlines() if line[:3] in {f"{n}: " for n in range(10)}]
     assert sum(line[0] == line[3] for line in lines) >= 8

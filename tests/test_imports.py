@@ -1,4 +1,4 @@
-"""Imports go down only; what that means is told in docs/architecture.md."""
+"""Imports go down only; docs/architecture.md explains the rule."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_run_folders_are_numbered_on_and_sorted_as_numbers(tmp_path):
 def test_best_and_last_mean_those_of_the_newest_run_that_has_one(tmp_path):
     best, last = checkpoint(tmp_path, 9, "best"), checkpoint(tmp_path, 10, "last")
     checkpoint(tmp_path, 2, "best")
-    (tmp_path / "lightning_logs" / "version_11").mkdir()  # nothing saved: not a run to go on with
+    (tmp_path / "lightning_logs" / "version_11").mkdir()  # nothing saved: not a run to resume
     assert find_checkpoint("last", tmp_path, "best") == last
     assert find_checkpoint("", tmp_path, "last") == last
     with pytest.raises(UserError, match=r"the newest run has no best.ckpt; it has: .*version_10/checkpoints/last.ckpt"):

@@ -150,9 +150,9 @@ def paper(name: str) -> str:
     of_family = references(_timm_family(short))
     if len(of_family) == 1:
         return next(iter(of_family))
-    said = timm_module().get_pretrained_cfg(short).paper_ids
-    if isinstance(said, str):
-        return said.removeprefix("arXiv:")
+    listed = timm_module().get_pretrained_cfg(short).paper_ids
+    if isinstance(listed, str):
+        return listed.removeprefix("arXiv:")
     return VIT[0] if fnmatch.fnmatchcase(short, VIT[1]) else ""
 
 

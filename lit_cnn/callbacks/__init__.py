@@ -1,6 +1,6 @@
 """What happens while a run runs: checkpoints, guards, progress on the terminal, metrics.csv, curves and reports.
 
-Their order in a trainer, with the reason for each place, is in :mod:`lit_cnn.cli.trainer`.
+Their order in a trainer, with the reasons for it, is in :mod:`lit_cnn.cli.trainer`.
 """
 
 from lit_cnn.callbacks.csv_logger import MetricsCSV

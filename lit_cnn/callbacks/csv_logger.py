@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cnn.results.metrics_csv import Row, read_metrics, shortest_repr
 from lit_cnn.utils.files import atomic_write
@@ -38,7 +38,7 @@ class MetricsCSV(Logger):
         self._loaded = False
         self._changed = False
         # The file's rows before the last one stay as they are, so saving writes only from the last row on. A new
-        # column, or a late value for an older row, needs the whole file.
+        # column, or a late value for an older row, rewrites the file.
         self._rewrite = False
         self._first_open = 0  # rows[:_first_open] are in the file for good
         self._open_at = 0  # byte position in the file where they end

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.results.curves import plot_curves
 from lit_cnn.tasks.base import as_task
+from lit_cnn.utils.console import say
 
 
 class Curves(Callback):
@@ -51,7 +51,7 @@ class Curves(Callback):
         try:
             self._draw(trainer, pl_module)
         except Exception as error:  # whatever it is, it must not hide the exception that ended the run
-            rank_zero_warn(f"{self.FILE_NAME} was not drawn: {error}")
+            say(f"{self.FILE_NAME} was not drawn: {error}", error=True)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
         logger = next((log for log in trainer.loggers if isinstance(log, MetricsCSV)), None)

@@ -1,4 +1,4 @@
-"""last.ckpt: saved on a schedule, when the run is told to stop, and when it fails, to resume from."""
+"""last.ckpt, to resume from: saved at an interval, when a signal stops the run, and when a step fails."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the state before the step that failed, where it can be restored."""
         self._restore_handlers()
-        # several ranks save together, and the others do not know that this one failed
+        # several ranks save together, and this one's error does not reach the others
         alone = trainer.world_size == 1 and trainer.training
         if (
             isinstance(exception, (Stopped, NotFiniteError, CheckpointWriteError))

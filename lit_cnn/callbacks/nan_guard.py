@@ -41,7 +41,7 @@ class NanGuard(Callback):
     is saved. Skipping needs the answer before every update, on any device.
 
     Args:
-        skips: how many such steps in the whole run to skip instead of stopping. A skipped step changes neither weights
+        skips: how many such steps of a run to skip instead of stopping. A skipped step changes neither weights
             nor running statistics; the schedule advances.
         checkpoint: ``last.ckpt``, for the message; ``None`` where the run keeps none.
     """

@@ -28,7 +28,7 @@ class ProgressBar(LightningProgressBar):
 
     The running loss is a moving average of the training step's ``outputs["loss"]``, the running accuracy one of
     ``outputs["acc"]``, or what the module logs as ``train/acc`` per step. Both stay on the device between refreshes,
-    for reading a value makes the device finish its work first. Images/s counts all processes, and training only.
+    for reading a value makes the device finish its work first. Images/s counts all ranks, and training only.
 
     Args:
         refresh_seconds: Least time between two updates of the bar.
@@ -67,7 +67,7 @@ class ProgressBar(LightningProgressBar):
         return self._display.console
 
     def disable(self) -> None:
-        """Show nothing; Lightning calls it in all processes but the first."""
+        """Show nothing; Lightning calls it on all ranks but rank zero."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -158,7 +158,7 @@ class ProgressBar(LightningProgressBar):
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with training, or write a line."""
+        """Resume measuring training, or write a line."""
         if trainer.state.fn != "fit":
             self._end_evaluation(trainer)
         elif not trainer.sanity_checking:
@@ -196,7 +196,7 @@ class ProgressBar(LightningProgressBar):
             return
         now = time.monotonic()
         total = float(trainer.num_training_batches)
-        self._done = done if done < total else 0  # the whole of an earlier epoch, where a run is resumed between two
+        self._done = done if done < total else 0  # resumed between two epochs: all batches of the earlier one
         if trainer.max_steps > 0:
             total = min(total, self._done + (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
         self._total = total

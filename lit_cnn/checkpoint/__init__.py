@@ -7,7 +7,7 @@ A resumed run ends with the bits of one that was never stopped. This room holds 
 * :mod:`~lit_cnn.checkpoint.io`: writing files that are complete or not there;
 * :mod:`~lit_cnn.checkpoint.find`: the newest valid checkpoint of a run;
 * :mod:`~lit_cnn.checkpoint.compatibility`: the resume key, which refuses another batch size, seed, data or world size;
-* :mod:`~lit_cnn.checkpoint.progress`: the places in an epoch from which a resume is exact;
+* :mod:`~lit_cnn.checkpoint.progress`: the points of an epoch from which a resume is exact;
 * :mod:`~lit_cnn.checkpoint.snapshot`: undoing a step that failed, so that the state before it can be saved;
 * :mod:`~lit_cnn.checkpoint.interval`: how often to save;
 * :mod:`~lit_cnn.checkpoint.diff`: comparing two states bit for bit.

@@ -13,7 +13,7 @@ from torch import Tensor
 def leaves(state: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the leaves of nested mappings and sequences with their paths, such as ``state_dict/conv1.weight``.
 
-    An empty container is a leaf of its own, so that two states of different shape have different leaves.
+    An empty container is a leaf too, so that two states of different shape have different leaves.
     """
     items: Any = None
     if isinstance(state, Mapping):
@@ -34,7 +34,7 @@ def content_hash(state: Any) -> str:
         if isinstance(leaf, Tensor):
             plain = leaf.detach().cpu().contiguous()
             hasher.update(f"{path}\0{plain.dtype}{tuple(plain.shape)}\0".encode())
-            if plain.numel():  # viewed as bytes: numpy knows no bfloat16
+            if plain.numel():  # viewed as bytes: numpy has no bfloat16
                 hasher.update(plain.reshape(-1).view(torch.uint8).numpy().data)
         else:
             hasher.update(f"{path}\0{type(leaf).__name__}\0{leaf!r}\0".encode())

@@ -20,7 +20,7 @@ def newest_valid_first(folder: Path) -> list[Path]:
         step, exact = float("inf"), True
         with contextlib.suppress(UserError):
             step, exact = read_progress(path)
-        # of two with equal steps, last.ckpt was written later and knows more
+        # of two with equal steps, last.ckpt was written later
         name = ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2
         ranked.append((not exact, -step, name, path))
     return [path for *_, path in sorted(ranked)]

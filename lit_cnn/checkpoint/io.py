@@ -106,7 +106,7 @@ def _write(checkpoint: dict[str, Any], handle: int) -> None:
 def remove_partial_files(folder: Path) -> None:
     """Remove what a killed process was writing; to be called when no other one writes there."""
     for path in folder.glob(f".*{PARTIAL}"):
-        with contextlib.suppress(OSError):  # left lying it does no harm
+        with contextlib.suppress(OSError):  # a leftover does no harm
             path.unlink()
 
 

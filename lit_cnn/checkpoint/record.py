@@ -57,7 +57,7 @@ def load_verified(path: Path) -> dict[str, Any]:
         UserError: for a file that holds pickled code, or no dictionary.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # every record carries a checksum, which torch does not look at
+        with zipfile.ZipFile(path) as archive:  # every record carries a checksum, which torch does not verify
             damaged = archive.testzip()
     # all that zipfile was seen to raise on damaged archives
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
@@ -152,7 +152,7 @@ def base_config(record: CheckpointRecord, command: str) -> dict[str, Any]:
     init_args = {**config["data"].get("init_args", {}), **fixed, "class_names": record.class_names}
     data = {**config["data"], "init_args": init_args}
     if command == "fit":
-        # where to write follows from where the checkpoint lies and from flags, not from its settings
+        # where to write follows from the checkpoint's folder and from flags, not from its settings
         checkpoint = {**config["checkpoint"], "dirpath": None}
         trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
         return {**config, "data": data, "trainer": trainer, "checkpoint": checkpoint}

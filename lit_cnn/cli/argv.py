@@ -1,6 +1,6 @@
 """Command-line aliases from other tools, and the flags that are this project's own.
 
-Works on plain lists of strings before anything heavy is imported; the parser of settings sees what is left.
+Works on plain lists of strings before anything heavy is imported; the parser of settings gets the rest.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _stray(command: str, token: str) -> str:
         return f"{token}: did you mean --ckpt_path {token}?"
     if Path(token).is_dir():
         return f"{token}: did you mean --data.data_dir {token}?"
-    return f"lit-cnn {command} does not know what to do with {token!r}: settings are given as --name VALUE"
+    return f"lit-cnn {command} does not take the word {token!r}: settings are given as --name VALUE"
 
 
 def _without_init_args(key: str) -> str:

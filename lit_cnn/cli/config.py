@@ -158,9 +158,9 @@ def differences(
 def _source(name: str, flags: set[str], configs: Mapping[str, Iterable[str]]) -> str:
     """Where ``name`` was set: by the last that names it, else by the last that names a part of settings around it."""
     givers = [(file, set(names)) for file, names in configs.items()] + [("flag", flags)]
-    for wanted in (name, *_parents(name)):
+    for candidate in (name, *_parents(name)):
         for giver, names in reversed(givers):
-            if wanted in names:
+            if candidate in names:
                 return giver
     return "derived"
 

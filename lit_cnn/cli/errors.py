@@ -31,7 +31,7 @@ _SHORT = {
 def as_flags(text: str) -> str:
     """Spell the settings of a message as flags: ```data.batch_size=32``` becomes ``--batch-size 32``.
 
-    Library code names a setting as Python and YAML do, between backticks; only the command line knows flags.
+    Library code names a setting as Python and YAML do, between backticks; only the command line spells flags.
     """
 
     def flag(found: re.Match[str]) -> str:

@@ -21,7 +21,7 @@ from lit_cnn.cli.config import read_config
 from lit_cnn.errors import UserError
 from lit_cnn.plugins import announced
 
-# As narrow as what the Trainer takes needs: torch as a whole, for one, has functions that run code from files.
+# As narrow as what the Trainer takes needs: all of torch would include functions that run code from files.
 ALLOWED = (
     "torch.optim",
     "lightning.pytorch.accelerators",
@@ -38,7 +38,7 @@ ALLOWED = (
 PLACES = "torch.optim, Lightning's callbacks, loggers and plugins, lit_cnn, torchvision and timm"  # of these, in words
 # Functions from here are defaults of the classes beside them.
 DEFAULT_FUNCTIONS = "lightning.pytorch.callbacks"
-# Settings whose plain text may be a class path; everywhere else it stands under the key class_path.
+# Settings whose plain text may be a class path; everywhere else it is under the key class_path.
 CLASS_SETTINGS = (
     "data",
     *(f"trainer.{name}" for name in ["accelerator", "callbacks", "logger", "plugins", "profiler", "strategy"]),
@@ -87,7 +87,7 @@ def only_allowed(extra: Sequence[str]) -> Iterator[None]:
 
 
 def check(sources: Sources, extra: Sequence[str]) -> None:
-    """Refuse class paths from outside the allowed places, before any of them is imported.
+    """Refuse class paths from outside the allowed packages, before any of them is imported.
 
     Raises:
         UserError: naming the source, the setting, the class path, and how to allow it.
@@ -101,7 +101,7 @@ def check(sources: Sources, extra: Sequence[str]) -> None:
 def explain_denied(message: str, sources: Sources, extra: Sequence[str]) -> UserError | None:
     """The refusal for a parser's error, when the cause is a path that it did not import.
 
-    ``check`` cannot know of all: settings that take a function are plain texts, and settings may name further files.
+    ``check`` does not find all: settings that take a function are plain texts, and settings may name further files.
     """
     if not (found := DENIED.search(message)):
         return None
@@ -129,8 +129,12 @@ def check_parsed(config: Mapping[str, Any], sources: Sources, extra: Sequence[st
         path = f"{value.__module__}.{value.__qualname__}"
         if _under(path, [DEFAULT_FUNCTIONS, *extra]):
             continue
-        said = [source for source, content in sources.items() if setting in {leaf.setting for leaf in _leaves(content)}]
-        raise _refusal(said[-1] if said else "", setting, Fault(f"{path}, which is no class", str(value.__module__)))
+        sources_of = [
+            source for source, content in sources.items() if setting in {leaf.setting for leaf in _leaves(content)}
+        ]
+        raise _refusal(
+            sources_of[-1] if sources_of else "", setting, Fault(f"{path}, which is no class", str(value.__module__))
+        )
 
 
 def _refusal(source: str, setting: str, fault: Fault) -> UserError:

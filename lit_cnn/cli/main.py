@@ -30,8 +30,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: words of the command line without the program's name; ``None`` takes them from ``sys.argv``.
 
     Raises:
-        SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM. Success
-            returns.
+        SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM, 138 after
+            SIGUSR1. Success returns.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words

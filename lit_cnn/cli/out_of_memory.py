@@ -70,7 +70,7 @@ def _remedies(command: str, config: Any, resumes: bool) -> list[str]:
 def _requested(message: str) -> str:
     """How much the failed allocation asked for, where the error says so."""
     if found := re.search(r"ried to allocate ([\d.]+ ?[KMGT]i?B)", message):
-        return f"{found[1]} more were wanted"
+        return f"{found[1]} more were requested"
     if found := re.search(r"ried to allocate (\d+) bytes", message):
-        return f"{format_bytes(int(found[1]))} more were wanted"
+        return f"{format_bytes(int(found[1]))} more were requested"
     return ""

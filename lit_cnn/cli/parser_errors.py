@@ -50,7 +50,7 @@ def _unknown(name: str, known: list[str], where: str = "") -> str:
     elif siblings:
         near = f"; {part} has: {', '.join(k.partition('.')[2] for k in siblings)}"
     else:
-        near = "; lit-cnn fit --help lists all settings"
+        near = "; lit-cnn fit --help all lists every setting"
     return f"unknown setting --{name}{where}{near}"
 
 
@@ -90,7 +90,7 @@ def reporting_mistakes() -> Iterator[None]:
     The parser takes a ``ValueError`` for one more type that does not fit, and lists it among the others.
 
     Raises:
-        UserError: in place of the parser's error.
+        UserError: instead of the parser's error.
     """
     try:
         yield

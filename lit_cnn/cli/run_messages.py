@@ -1,4 +1,4 @@
-"""What a run says at its end: results, how to resume, and how it was interrupted."""
+"""Lines printed at the end of a run: results, how to resume, and how it was interrupted."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from lit_cnn.utils.rank import is_rank_zero
 
 @dataclass
 class Run:
-    """What a run's callbacks need to know of the command.
+    """The command and its settings, as callbacks need them.
 
     Attributes:
         command: fit, validate, test or predict.
@@ -74,7 +74,7 @@ def ordered_callbacks(
     best: Sequence[Callback],
     report: EvaluationReport | None,
 ) -> list[Callback]:
-    """All callbacks of a trainer in the order in which Lightning calls them, each with the reason for its place.
+    """All callbacks of a trainer in the order in which Lightning calls them, each with the reason for its position.
 
     The model's own (weight averaging) are added by Lightning when fit starts, before those that write checkpoints,
     which Lightning keeps last.
@@ -114,7 +114,7 @@ def ordered_callbacks(
     else:
         ordered += [callback for callback in best if not isinstance(callback, ModelCheckpoint)]
     if last is not None:
-        # after the best one, so that last.ckpt knows of this epoch's best too
+        # after the best one, so that last.ckpt records this epoch's best too
         ordered.append(LastCheckpoint(last.parent, SaveInterval.parse(run.config.checkpoint_every)))
     return ordered
 

@@ -86,7 +86,7 @@ def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
     if trainer.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         raise UserError(
             f"--trainer.num_nodes {trainer.num_nodes}: start the same command on every machine with torchrun or srun "
-            "(see docs/distributed.md); lit-cnn alone does not know which of the machines this one is"
+            "(see docs/distributed.md); lit-cnn alone cannot find out which of the machines this one is"
         )
     SaveInterval.parse(config.checkpoint_every)  # for its error message
     if checkpoint.dirpath is not None:

@@ -55,7 +55,7 @@ class ImageDataModule(LightningDataModule, ABC):
         workers: Threads that decode files; null: the number of cores, at most 8; "auto": the fewest that are nearly
             the fastest, benchmarked for a second. Results do not depend on it.
         seed: The run's seed: decides the order of the training images and augmentation.
-        split_seed: Seed of the split where the data set has no validation or test split of its own.
+        split_seed: Seed of the split where the data set comes without a validation or test split.
         val_fraction: Share of the training images held out for validation, stratified by class.
         augment: Random augmentation of training images.
         normalize: Mean and standard deviation for normalisation: "dataset" (published ones of the data set,
@@ -160,7 +160,7 @@ class ImageDataModule(LightningDataModule, ABC):
         unknown = [name for name in own if name not in self._given_classes]
         if unknown:
             raise UserError(
-                f"the data have classes the model does not know: {', '.join(unknown)}; "
+                f"the data have classes that the model does not have: {', '.join(unknown)}; "
                 f"data: {', '.join(own)}; model: {', '.join(self._given_classes)}"
             )
         return list(self._given_classes)

@@ -158,7 +158,7 @@ class ImageFolder(ImageFilesDataModule):
 
     def skipped(self, split: str | None = None) -> dict[str, str]:
         """Return the files skipped by ``on_bad_image="skip"``, by path relative to data_dir; see the base class."""
-        # A split without a folder of its own is held out of these.
+        # A split without its own folder is held out of these.
         folder = next((name for name in (split, "train", "all") if name in self._found), None)
         chosen = self._found if split is None or folder is None else {folder: self._found[folder]}
         broken = super().skipped(split)

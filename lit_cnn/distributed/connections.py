@@ -1,8 +1,8 @@
-"""Connections from every rank to rank zero: all ranks learn at once that a process died.
+"""Connections from every rank to rank zero: all ranks are notified at once when one dies.
 
 The kernel closes a process's connections when it dies, however it dies, and a machine that no longer answers is noticed
 by TCP's keep-alive. A process that is only slow, or stopped in a debugger, stays connected. The backend's own
-connections do not say: gloo raises in the next collective, NCCL may wait in it for ever.
+connections do not report it: gloo raises in the next collective, NCCL may wait in it for ever.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class PeerConnections:
     A process sends a last message and closes its end; the others receive that message, or :data:`DIED`.
 
     Args:
-        host: address of rank zero's machine, as the others know it.
+        host: address of rank zero's machine, as the others reach it.
         first: whether this is rank zero. It listens; :attr:`address` is for the others.
 
     Attributes:
-        address: host, port and a secret by which rank zero knows that a connection is of this run.
+        address: host, port and a secret by which rank zero recognizes connections of this run.
     """
 
     def __init__(self, host: str, first: bool) -> None:
@@ -41,11 +41,11 @@ class PeerConnections:
             try:
                 family = socket.getaddrinfo(host, 0)[0][0]
                 self._listener = socket.create_server((host, 0), family=family, backlog=4096)
-            except OSError:  # the machine has another name inside than outside
+            except OSError:  # the machine has another name inside its network than outside
                 self._listener = socket.create_server(("", 0), backlog=4096)
             self._listener.setblocking(False)
             self._selector.register(self._listener, selectors.EVENT_READ)
-            # anyone can connect to a port, but only this run's processes know the secret
+            # anyone can connect to a port, but only this run's ranks have the secret
             self.address = (host, self._listener.getsockname()[1], secrets.token_hex(16))
 
     def connect(self, address: tuple[str, int, str], rank: int) -> None:

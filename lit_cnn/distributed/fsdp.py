@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
@@ -24,14 +24,14 @@ from lit_cnn.errors import UserError
 
 NAME = "fsdp"
 PRECISIONS = (None, "32", "32-true", 32, "bf16", "bf16-mixed")
-FULL_TENSORS = ("muon", "lbfgs", "adafactor", "shampoo")  # optimizers whose update of a weight looks at other weights
+FULL_TENSORS = ("muon", "lbfgs", "adafactor", "shampoo")  # optimizers whose update of a weight depends on other weights
 
 
 class ShardedStrategy(DDPStrategy):
     """As ``ddp``, with every weight of ``lightning_module.backbone`` sharded over the ranks while training.
 
     Each child of the backbone is unsharded for its forward and its backward pass, and resharded. Validation during
-    training has the whole network unsharded, since a rank that runs out of batches before the others would leave them
+    training has the full network unsharded, since a rank that runs out of batches before the others would leave them
     waiting; evaluations on their own shard nothing. Weights are in contiguous memory format: ``fully_shard`` takes no
     other.
     """
@@ -54,7 +54,7 @@ class ShardedStrategy(DDPStrategy):
                 torch.distributed.broadcast(tensor, src=0)  # all start from rank zero's weights, as with ddp
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
         for child in network.children():
-            # a list has no forward pass of its own to unshard it: the whole network's does
+            # a list has no forward pass of its own to unshard it: the full network's does
             if not isinstance(child, (nn.ModuleList, nn.ModuleDict)) and any(True for _ in child.parameters()):
                 fully_shard(child, mesh=mesh, reshard_after_forward=True)
         fully_shard(network, mesh=mesh, reshard_after_forward=False)  # its backward pass follows at once
@@ -94,7 +94,8 @@ class ShardedStrategy(DDPStrategy):
     def on_validation_end(self) -> None:
         """Reshard it."""
         for part in self._sharded():
-            part.set_reshard_after_forward(part is not self._network, recurse=False)
+            inner = cast(nn.Module, part) is not self._network
+            part.set_reshard_after_forward(inner, recurse=False)
             part.reshard()
 
     def _sharded(self) -> list[FSDPModule]:

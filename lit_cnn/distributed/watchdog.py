@@ -1,4 +1,4 @@
-"""Watchdog over the ranks of a run: when one process dies, all others end, and one line says which and how.
+"""Watchdog over the ranks of a run: when one dies, all others end, and one line says which and how.
 
 Lightning's own observer kills every process of its machine without a message, up to five seconds after one of them
 failed, also while the others are about to end normally; it watches neither rank zero nor other machines.
@@ -33,13 +33,13 @@ POLL = 0.5  # seconds between two checks
 
 # last messages of a process: ended normally; all others must end too; and two that are shown to the user
 DONE, STOP = "done", "stop"
-TERMINATED, FAILED = "was told to stop", "stopped with an error, which it printed"
+TERMINATED, FAILED = "was stopped by a signal", "stopped with an error, which it printed"
 
 
 class ProcessWatchdog(Callback):
     """Watch the run's other ranks, and end this one when one of them is gone.
 
-    A process knows how those that it launched ended. Those on other machines, and rank zero itself, are watched through
+    A process gets the exit status of those that it launched. Other machines, and rank zero itself, are watched through
     :class:`~lit_cnn.distributed.connections.PeerConnections`, which notices any death at once. A process in a
     collective with a dead one may hang for ever, so a thread ends it if it has not ended by itself after
     :data:`GRACE` seconds.
@@ -99,12 +99,12 @@ class ProcessWatchdog(Callback):
                 )
         trainer.strategy.barrier("watchdog")
         if trainer.is_global_zero:
-            connections.accept()  # now, so that whatever happens next reaches all of them
+            connections.accept()  # now, so that all of them get the message about whatever happens next
         self._connections = connections
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Around the whole run: the others learn how this process ended, and an error of all is printed by rank zero.
+        """To be wrapped around a run: report to the other ranks how this one ended; rank zero prints an error of all.
 
         Raises:
             SystemExit: with 1 instead of an error that only came from another process's end.
@@ -146,12 +146,12 @@ class ProcessWatchdog(Callback):
             self._connections.close(STOP if self._rank == 0 else TERMINATED if stops else FAILED)
         else:
             for child in self._children:
-                child.terminate()  # it waits for this process to connect, and has nothing to save yet
+                child.terminate()  # it waits for this process to connect and has nothing to save yet
         self._clean_up()
 
     def _clean_up(self) -> None:
         """Destroy the process group, and wait for or kill the processes that this one launched."""
-        # while Python is whole: gloo's threads may hold tensors, whose end after Python's is a crash
+        # before Python shuts down: gloo's threads may hold tensors, and freeing them later crashes
         # (https://github.com/pytorch/pytorch/pull/179291); Lightning does so for NCCL
         if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
             torch.distributed.destroy_process_group()

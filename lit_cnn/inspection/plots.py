@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 
 from lit_cnn.errors import UserError
 from lit_cnn.inspection.gridding import DilatedStack
@@ -102,7 +103,7 @@ def save_plots(name: str, rows: list[Layer], stacks: list[DilatedStack], image_s
     return paths
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

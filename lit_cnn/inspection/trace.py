@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lit_cnn.inspection.receptive_field import ReceptiveField, merge
 
 aten = torch.ops.aten
+Args = tuple[Any, ...]  # of an operation
 
 
 class Trace(TorchDispatchMode):
@@ -44,7 +45,7 @@ class Trace(TorchDispatchMode):
     def _is_tracked(self, tensor: Any) -> bool:
         return isinstance(tensor, Tensor) and id(tensor) in self._fields
 
-    def __torch_dispatch__(self, op: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(self, op: Any, types: Any, args: Args = (), kwargs: dict[str, Any] | None = None) -> Any:
         out = op(*args, **(kwargs or {}))
         first = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple | list) and len(out) else None
         if not isinstance(first, Tensor):
@@ -60,7 +61,7 @@ class Trace(TorchDispatchMode):
                     self.track(tensor, field)
         return out
 
-    def _after(self, op: Any, args: tuple, known: list[Tensor], out: Tensor) -> ReceptiveField | None:
+    def _after(self, op: Any, args: Args, known: list[Tensor], out: Tensor) -> ReceptiveField | None:
         """Receptive field of ``op``'s output from those of its inputs; the last dimensions are rows and columns."""
         x = args[0]
         rule = _RULES.get(op.overloadpacket)
@@ -114,14 +115,14 @@ def _undefined_because(op: Any, known: list[Tensor], out: Tensor) -> str:
     return "no longer a map of pixels, but a sequence, windows or the like"
 
 
-def _convolution(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
+def _convolution(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
     weight, stride, padding, dilation, transposed = args[1], args[3], args[4], args[5], args[6]
     if transposed:
         return None
     return field.convolved(_pair(weight.shape[2:]), _pair(stride), _pair(padding), _pair(dilation), layer)
 
 
-def _pool(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
+def _pool(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
     kernel = args[1]
     stride = args[2] if len(args) > 2 and args[2] else kernel
     padding = args[3] if len(args) > 3 else 0
@@ -130,7 +131,7 @@ def _pool(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str
     return field.convolved(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation))
 
 
-def _adaptive(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
+def _adaptive(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
     if x.shape[2:] == out.shape[2:]:
         return field
     if out.shape[2:] == (1, 1):
@@ -141,11 +142,11 @@ def _adaptive(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer:
     return field.convolved(kernel, kernel, (0, 0), (1, 1))
 
 
-def _reduce(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
+def _reduce(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
     return _all_of(field, tuple(x.shape[2:]))
 
 
-def _slice(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
+def _slice(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
     dim, start, step = args[1] % 4, args[2] if len(args) > 2 else 0, args[4] if len(args) > 4 else 1
     if dim < 2:
         return field
@@ -154,16 +155,16 @@ def _slice(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: st
     return field.taps(([offset[0]], [offset[1]]), (stride[0], stride[1]))
 
 
-def _pad(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
+def _pad(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField:
     left, _, top, _ = (*args[1], 0, 0, 0, 0)[:4]
     return field.taps(([-top], [-left]), (1, 1))
 
 
-def _permute(field: ReceptiveField, args: tuple, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
+def _permute(field: ReceptiveField, args: Args, x: Tensor, out: Tensor, layer: str) -> ReceptiveField | None:
     return field if list(args[1])[-2:] == [2, 3] else None
 
 
-_RULES: dict[Any, Callable[[ReceptiveField, tuple, Tensor, Tensor, str], ReceptiveField | None]] = {
+_RULES: dict[Any, Callable[[ReceptiveField, Args, Tensor, Tensor, str], ReceptiveField | None]] = {
     aten.convolution: _convolution,
     aten.max_pool2d_with_indices: _pool,
     aten.avg_pool2d: _pool,
@@ -178,7 +179,7 @@ _RULES: dict[Any, Callable[[ReceptiveField, tuple, Tensor, Tensor, str], Recepti
 }
 
 
-def _macs(op: Any, args: tuple, out: Tensor) -> int:
+def _macs(op: Any, args: Args, out: Tensor) -> int:
     """Multiply-accumulate operations of one call; elementwise operations are not counted, as in papers."""
     packet = op.overloadpacket
     if packet is aten.convolution:

@@ -98,7 +98,7 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
         raise UserError(f"{name}: its factory must return a torch.nn.Module, got {type(model).__name__}")
     for argument, reason in ({} if external else getattr(model, "unused_arguments", {})).items():
         if argument in kwargs:
-            raise UserError(f"{name}: {argument} must be left out: {reason}, got {kwargs[argument]!r}")
+            raise UserError(f"{name}: {argument} must not be given: {reason}, got {kwargs[argument]!r}")
     return report_input_errors_of(model)
 
 

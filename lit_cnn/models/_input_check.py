@@ -77,7 +77,8 @@ def _fixed(model: nn.Module) -> tuple[nn.Module, int] | None:
 
 def _fits(model: nn.Module, channels: int) -> Callable[[int], bool]:
     """Return the predicate "the model accepts a square image of this side", in the model's current mode."""
-    # Where dense layers take one map size, a failure does not tell too small from too large; the map's size does.
+    # Where dense layers take one map size, a failure does not show whether the image is too small or too large; the
+    # size of the map does.
     if fixed := _fixed(model):
         features, image_size = fixed
         wanted = output_shape(features, 2, channels, image_size, image_size)[-1]

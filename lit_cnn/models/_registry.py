@@ -103,7 +103,7 @@ def register_model(
 
 
 def arguments_of(factory: Callable[..., nn.Module]) -> list[str]:
-    """Names of the keyword arguments of a factory; those that a ``partial`` has bound by position are left out."""
+    """Names of the keyword arguments of a factory; without those that a ``partial`` has bound by position."""
     kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     return [name for name, p in signature(factory).parameters.items() if p.kind in kinds]
 

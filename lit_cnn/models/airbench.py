@@ -53,7 +53,7 @@ class AirbenchNet(nn.Module):
 
     Call ``init_from_data`` before training; otherwise the first layer keeps its random weights.
 
-    Departure from the paper: the last pooling takes the maximum of the whole map, which for 32-pixel images is its
+    Departure from the paper: the last pooling takes the maximum of the full map, which for 32-pixel images is its
     3x3 max-pool, so that it takes other sizes too.
 
     Args:

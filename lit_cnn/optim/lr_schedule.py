@@ -98,7 +98,7 @@ class Schedule:
     steps that are done:
 
     - ``constant``: 1
-    - ``step``: gamma ** (number of whole ``step_size`` since step 0)
+    - ``step``: gamma ** (number of completed ``step_size`` since step 0)
     - ``cosine``: floor + (1 - floor) (1 + cos(pi u)) / 2   (Loshchilov & Hutter, "SGDR", 2017, equation 5)
     - ``linear``: 1 - (1 - floor) u
     - ``one_cycle``: from 1/25 up to 1 over the first 30% of all steps, down to 1/250,000, each along a half cosine
@@ -107,7 +107,7 @@ class Schedule:
 
     Args:
         name: one of the above.
-        total: optimizer steps of the whole run.
+        total: optimizer steps of the run.
         warmup: warm-up steps.
         step_size: for ``step``, in optimizer steps.
         gamma: for ``step``.

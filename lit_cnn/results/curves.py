@@ -26,15 +26,15 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
 
     Args:
         csv_path: File written by ``MetricsCSV``.
-        png_path: Picture to write; an older one is replaced in one step.
+        png_path: Image to write; an older one is replaced atomically.
         title: Title of the figure, before the best validation accuracy.
     """
     columns, rows = read_metrics(csv_path)
-    rows = [row for row in rows if not any(name.startswith("test/") for name in row)]  # a test is no part of training
+    rows = [row for row in rows if not any(name.startswith("test/") for name in row)]  # a test is not part of training
     epochs = _epochs_done(rows)
     rates = _distinct([c for c in columns if LEARNING_RATE.search(c)], rows)
 
-    from matplotlib.figure import Figure  # here, for matplotlib takes half a second to import
+    from matplotlib.figure import Figure  # here, since matplotlib takes half a second to import
     from matplotlib.ticker import MaxNLocator
 
     widths = [4, 4, 2.6] if rates else [4, 4]
@@ -92,7 +92,7 @@ def _draw_splits(panel: Axes, rows: list[Row], epochs: np.ndarray, kind: str, ti
 
 
 def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **style: Any) -> float | None:
-    """Draw one column. Return where its first value that is not finite lies, if there is one."""
+    """Draw one column. Return the epoch of its first value that is not finite, if there is one."""
     x, y = _series(rows, epochs, name)
     if len(x):
         # A line needs two points; with few, the marks show where the values are.
@@ -120,7 +120,7 @@ def _series(rows: list[Row], epochs: np.ndarray, name: str) -> tuple[np.ndarray,
 def _epochs_done(rows: list[Row]) -> np.ndarray:
     """Return for each row how many epochs were done after its step: 1.0 for the last step of epoch 0.
 
-    Rows know an epoch only where one was logged, and epochs may differ in length when the batch size was changed on
+    Rows have an epoch only where one was logged, and epochs may differ in length when the batch size was changed on
     resuming, so the ends of the epochs found in the table are joined by straight lines.
     """
     last_step: dict[int, int] = {}

@@ -57,5 +57,5 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
+    """JSON has no NaN."""
     return float(value) if math.isfinite(value) else None

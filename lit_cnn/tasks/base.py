@@ -38,7 +38,7 @@ class EvaluationOutput(TypedDict):
 
 @runtime_checkable
 class Task(Protocol):
-    """What callbacks, strategies and commands may ask of a task, besides what every LightningModule has.
+    """The interface of a task that callbacks, strategies and commands use, besides that of every LightningModule.
 
     ``validation_step`` (outside of ``fit``), ``test_step`` and ``predict_step`` return :class:`EvaluationOutput`, or
     None on a rank that has run out of batches. ``training_step`` returns scalars by name: ``loss``, and what else the
@@ -249,7 +249,7 @@ class BaseTask(LightningModule, ABC):
         """Log a metric's value over all ranks, and reset it."""
         value = metric.compute()  # already reduced over ranks
         values = {f"{name}{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
-        # identical on every rank; sync_dist only tells Lightning so
+        # identical on every rank; without sync_dist Lightning would warn
         self.log_dict({k: v.float() for k, v in values.items()}, sync_dist=True, batch_size=1)
         if reset:
             metric.reset()

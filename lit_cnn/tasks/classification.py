@@ -27,7 +27,7 @@ class ImageClassifier(BaseTask):
         backbone: model name, such as resnet18, googlenet, torchvision/NAME or timm/NAME.
         backbone_args: further arguments of the backbone, such as {stem: cifar}.
         weights: start from these weights: a file, or "imagenet" for torchvision's published ones (a download).
-            Names and shapes must fit; they do not tell resnet50 from resnet50_v1.
+            Names and shapes must fit; those of resnet50 and resnet50_v1 are the same.
         weights_strict: refuse a file that fits the backbone only in part.
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is not a block. Frozen batch

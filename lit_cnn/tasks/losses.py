@@ -1,4 +1,4 @@
-"""Classification losses over backbone outputs. The only module that knows about auxiliary heads."""
+"""Classification losses over backbone outputs. The only module that handles auxiliary heads."""
 
 from __future__ import annotations
 

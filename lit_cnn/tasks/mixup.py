@@ -1,4 +1,4 @@
-"""Mixup and CutMix on a batch, with random draws of its own for every sample."""
+"""Mixup and CutMix on a batch, with separate random draws for every sample."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Mixer:
         keep = torch.ones(n)  # share of the sample's own label
         if self.mixup_alpha > 0:
             keep = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha).sample((n,))
-        pixels = keep.view(n, 1, 1).expand(n, height, width)  # share of its own value, per pixel
+        pixels = keep.view(n, 1, 1).expand(n, height, width)  # share of the sample's own value, per pixel
         if self.cutmix_alpha > 0:
             lam = torch.distributions.Beta(self.cutmix_alpha, self.cutmix_alpha).sample((n,))
             outside = 1.0 - _boxes(lam, height, width)

@@ -58,7 +58,7 @@ def _stored(record: CheckpointRecord) -> int:
 def _search(config: Namespace) -> tuple[int, str]:
     """The batch size, and the reason for it."""
     device, world_size = trial.device_and_world_size("data.batch_size", config.trainer)
-    if device.type == "cpu" and memory.resource is None:
+    if device.type == "cpu" and not memory.MEASURABLE:
         raise UserError("`data.batch_size=auto` cannot measure memory on this system: give a number")
     data = trial.build_data(config)
     data.batch_size = MIN_BATCH_SIZE

@@ -1,4 +1,4 @@
-"""Helpers without a subject of their own: console, files, memory, random numbers, downloads, signals.
+"""Helpers that all rooms share: console, files, memory, random numbers, downloads, signals.
 
 They import nothing of lit_cnn but :mod:`lit_cnn.errors` and each other.
 """

@@ -1,4 +1,4 @@
-"""The one way to say something: lines, tables and progress bars on the terminal."""
+"""Console output: lines, tables and progress bars, on rank zero only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def say(line: str, *, error: bool = False, all_ranks: bool = False) -> None:
     """Print a line, on rank zero only.
 
     Args:
-        line: settings in it stand between backticks, as in :class:`~lit_cnn.errors.UserError`.
+        line: settings in it are between backticks, as in :class:`~lit_cnn.errors.UserError`.
         error: to standard error.
         all_ranks: on every rank, for what concerns this process alone.
     """
@@ -95,7 +95,7 @@ class Display:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[text]}", markup=False),
                 console=self.console,
-                auto_refresh=False,  # no thread: the caller knows when there is something new
+                auto_refresh=False,  # no thread: the caller refreshes when there is something new
                 transient=True,
                 expand=True,
             )

@@ -37,7 +37,7 @@ class TrainLoader(Protocol):
 
 @runtime_checkable
 class DataModule(Protocol):
-    """What tasks, callbacks and checkpoints may ask of ``trainer.datamodule``.
+    """The interface of ``trainer.datamodule`` that tasks, callbacks and checkpoints use.
 
     Attributes:
         batch_size: images per batch and rank.

@@ -60,7 +60,7 @@ def fetch(file: PublishedFile, folder: Path, advice: str = "choose another folde
     Args:
         file: What to download.
         folder: Where to; created if missing.
-        advice: What the user can do where ``folder`` cannot be written, for the message. A setting in it stands
+        advice: What the user can do where ``folder`` cannot be written, for the message. A setting in it is
             between backticks.
 
     Raises:

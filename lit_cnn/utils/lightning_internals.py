@@ -1,4 +1,4 @@
-"""Every private name of Lightning that lit_cnn uses, in one file: what to read when a new release comes out.
+"""Every private name of Lightning that lit_cnn uses, in one file: check it against each new release.
 
 Checked against lightning 2.6. Whoever needs another private name adds a function here that says why there is no public
 way.
@@ -27,7 +27,7 @@ def log_epoch_before_saving(trainer: Trainer) -> None:
     Lightning logs after the checkpoints of an epoch's end are saved.
     """
     loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
-    connector.on_epoch_end()  # takes over what callbacks and the progress bar want to know
+    connector.on_epoch_end()  # collects what callbacks and the progress bar read
     loop._batches_that_stepped -= 1  # loggers expect the number of the epoch's last step
     connector.update_train_epoch_metrics()
     loop._batches_that_stepped += 1

@@ -15,9 +15,11 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]  # its only other value
 
+MEASURABLE = resource is not None  # whether this system says how much memory is used and left
+
 
 def used() -> int:
-    """Resident memory of this process in bytes; its peak where the system does not tell (not Linux)."""
+    """Resident memory of this process in bytes; its peak where the system does not report it (not Linux)."""
     trim()  # freed blocks do not count
     status = read_fields(Path("/proc/self/status"))
     return status["VmRSS"] if "VmRSS" in status else peak()

@@ -1,4 +1,4 @@
-"""Recognize out-of-memory errors of any device."""
+"""Out-of-memory errors of any device: recognize them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SIGTERM does while there is no training step to finish."""
+"""SIGTERM handler for when there is no training step to finish."""
 
 from __future__ import annotations
 

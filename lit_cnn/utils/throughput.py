@@ -1,4 +1,4 @@
-"""How fast a run is and how long it will take, and these numbers in words."""
+"""Throughput (images/s) and time left of a run, and how both are printed."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Meter:
 
     @property
     def images_per_second(self) -> float:
-        """Images per second; 0 before there is anything to tell."""
+        """Images per second; 0 before anything was measured."""
         seconds, images, _ = self._recent()
         return images / seconds if seconds > 0 else 0.0
 
     @property
     def seconds_per_batch(self) -> float | None:
-        """Seconds per batch; None before there is anything to tell."""
+        """Seconds per batch; None before anything was measured."""
         seconds, _, batches = self._recent()
         return seconds / batches if seconds > 0 else None
 
@@ -63,7 +63,7 @@ class Meter:
 
 
 def number(value: float) -> str:
-    """Three decimals where they say something: ``0.412``, else ``1.2e-05``."""
+    """Three decimals for numbers of ordinary size: ``0.412``, else ``1.2e-05``."""
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 or not math.isfinite(value) else f"{value:.1e}"
 
 
@@ -98,8 +98,8 @@ def time_left(trainer: Trainer, meter: Meter, left: float, pause: float) -> tupl
     """Return the seconds to the end of the epoch and to the end of the fit, None where it is not known.
 
     Args:
-        trainer: Knows the epochs and steps to come.
-        meter: Knows the speed.
+        trainer: Its epochs and steps to come are counted.
+        meter: Measured the speed.
         left: Batches to come in this epoch; may be infinite.
         pause: Seconds of an epoch that go to validation, checkpoints and the like.
     """

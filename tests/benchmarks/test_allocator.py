@@ -32,5 +32,5 @@ def test_both_ways_are_measured(tmp_path: Path, capsys, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_both_ways_are_measured_in_processes_of_their_own(tmp_path: Path, capsys) -> None:
+def test_both_settings_are_measured_in_separate_processes(tmp_path: Path, capsys) -> None:
     check_table(tmp_path, capsys)

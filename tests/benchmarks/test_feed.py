@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.feed import main
 
 
-def test_the_table_and_the_file_tell_the_speeds_of_all_kinds(tmp_path: Path, capsys) -> None:
+def test_the_table_and_the_file_have_the_speeds_of_all_kinds(tmp_path: Path, capsys) -> None:
     path = tmp_path / "feed.json"
     settings = {"images": 64, "photos": 8, "size": 32, "batch-size": 8, "repeats": 1, "json": path}
     main([f"--{name}={value}" for name, value in settings.items()])

@@ -10,7 +10,7 @@ import torch
 from benchmarks.hand_conv import main
 
 
-def test_the_table_and_the_json_file_tell_the_same_times(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_table_and_the_json_file_have_the_same_times(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "result.json"
     main(["--steps", "2", "--batch-size", "4", "--device", "cpu", "--json", str(path)])
     printed, record = capsys.readouterr().out, json.loads(path.read_text(encoding="utf-8"))

@@ -20,11 +20,11 @@ def check_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "8x" in capsys.readouterr().out
 
 
-def test_the_table_tells_time_and_memory_for_growing_data(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_the_table_has_time_and_memory_for_growing_data(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(memory.multiprocessing, "get_context", lambda kind: CONTEXT)  # forks, torch imported once
     check_table(tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_the_table_tells_time_and_memory_of_fresh_processes(tmp_path: Path, capsys) -> None:
+def test_the_table_has_time_and_memory_of_fresh_processes(tmp_path: Path, capsys) -> None:
     check_table(tmp_path, capsys)

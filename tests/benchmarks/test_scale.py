@@ -21,7 +21,7 @@ def check_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2x" in capsys.readouterr().out
 
 
-def test_the_table_tells_time_and_memory_for_data_and_ranks(workdir: Path, capsys, monkeypatch) -> None:
+def test_the_table_has_time_and_memory_for_data_and_ranks(workdir: Path, capsys, monkeypatch) -> None:
     def run_here(command: list[str], env: dict[str, str], **kwargs: object) -> SimpleNamespace:
         """One process is trained here and stands for all."""
         folder, *words = command[command.index("--train") + 1 :]
@@ -36,5 +36,5 @@ def test_the_table_tells_time_and_memory_for_data_and_ranks(workdir: Path, capsy
 
 
 @pytest.mark.slow
-def test_the_table_tells_time_and_memory_of_real_processes(tmp_path: Path, capsys) -> None:
+def test_the_table_has_time_and_memory_of_real_processes(tmp_path: Path, capsys) -> None:
     check_table(tmp_path, capsys)

@@ -16,7 +16,7 @@ def test_the_tables_and_the_json_file_have_the_same_kinds(
     main = ["--images", "24", "--shard-kb", "20", "--batch-size", "8", "--repeats", "1", "--json", str(path)]
     stream.main(main)
     printed, record = capsys.readouterr().out, json.loads(path.read_text(encoding="utf-8"))
-    assert "another is left out: No module named 'no_such_library'" in printed
+    assert "another is skipped: No module named 'no_such_library'" in printed
     assert list(record["reading"]) == list(record["resuming"]) == ["folder", "lit-cnn Stream", "webdataset"]
     assert len(record["feeding"]) == 4
     for table in ("reading", "resuming", "feeding"):

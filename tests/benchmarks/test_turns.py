@@ -1,4 +1,4 @@
-"""The speed benchmarks on settings of seconds: their tables and files are whole, and nothing is left behind."""
+"""The speed benchmarks on settings of seconds: their tables and files are complete, and nothing else remains."""
 
 from __future__ import annotations
 

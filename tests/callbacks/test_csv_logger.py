@@ -27,7 +27,7 @@ class TellLoggers(Callback):
 
 
 class StatefulData(TinyData):
-    """Its loader goes on in the middle of an epoch: all its batches are of equal content but for the order."""
+    """Its loader resumes in the middle of an epoch: all its batches are of equal content but for the order."""
 
     def train_dataloader(self) -> Any:
         loader = super().train_dataloader()
@@ -93,7 +93,7 @@ def test_resuming_drops_the_rows_that_will_be_written_again_and_keeps_the_others
     assert [row["step"] for row in table(second.path)] == ["0", "1", "2", "3", "4"]
 
 
-def test_an_earlier_start_is_gone_on_with_even_if_nobody_says_that_it_is_resumed(tmp_path: Path) -> None:
+def test_an_existing_file_is_continued_even_if_nobody_says_that_the_run_is_resumed(tmp_path: Path) -> None:
     for step in range(3):
         logger = MetricsCSV(tmp_path)
         logger.log_metrics({"epoch": 0, "train/loss": 0.25}, step)
@@ -133,7 +133,7 @@ def test_saving_writes_only_the_end_of_the_file(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({"epoch": 0, "a": 1.0}, 0)
     logger.save()
-    number = logger.path.stat().st_ino  # another one after the whole was written anew
+    number = logger.path.stat().st_ino  # another one after the file was rewritten
     for step in range(1, 5):
         logger.log_metrics({"epoch": 0, "a": 123.0}, step)
         logger.save()
@@ -143,7 +143,7 @@ def test_saving_writes_only_the_end_of_the_file(tmp_path: Path) -> None:
     assert [row["a"] for row in table(logger.path)] == ["1.0"] * 5
 
 
-def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+def test_a_line_truncated_by_a_crash_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,val/loss\n0,0,0.5\n0,1,0.412")  # was 0.41234
     logger = MetricsCSV(tmp_path)

@@ -30,14 +30,14 @@ def rows_of(*cells: tuple[int | None, int, dict[str, str]]) -> list[dict[str, st
     return [{"step": str(s), **values, **({"epoch": str(e)} if e is not None else {})} for e, s, values in cells]
 
 
-def test_a_finished_run_has_its_picture_and_nothing_else_beside_the_table(tmp_path: Path) -> None:
+def test_a_finished_run_has_its_figure_and_nothing_else_beside_the_table(tmp_path: Path) -> None:
     fit(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "results.png"]
     assert is_picture(tmp_path / "results.png")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_run_that_breaks_off_has_its_picture_too(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_run_that_fails_has_its_figure_too(tmp_path: Path, error: type[BaseException]) -> None:
     class Breaks(TinyModel):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             if self.global_step == 6:
@@ -50,7 +50,7 @@ def test_a_run_that_breaks_off_has_its_picture_too(tmp_path: Path, error: type[B
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_hide_why_training_broke_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Breaks(TinyModel):
         def validation_step(self, batch: Any, batch_idx: int) -> Any:
@@ -60,8 +60,9 @@ def test_a_picture_that_cannot_be_drawn_does_not_hide_why_training_broke_off(
         raise OSError("disk full")
 
     monkeypatch.setattr(curves, "plot_curves", cannot)
-    with pytest.raises(RuntimeError, match="the true reason"), pytest.warns(UserWarning, match="disk full"):
+    with pytest.raises(RuntimeError, match="the true reason"):
         fit(tmp_path, Breaks())
+    assert "results.png was not drawn: disk full" in capsys.readouterr().err
 
 
 def test_a_long_run_is_drawn_on_the_way_with_the_epochs_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +75,7 @@ def test_a_long_run_is_drawn_on_the_way_with_the_epochs_so_far(tmp_path: Path, m
     assert lines == [8]
 
 
-def test_without_a_metrics_csv_there_is_no_picture(tmp_path: Path) -> None:
+def test_without_metrics_csv_there_is_no_figure(tmp_path: Path) -> None:
     trainer = tiny_trainer(Curves(), max_epochs=1, default_root_dir=tmp_path)
     trainer.fit(TinyModel(), datamodule=TinyData())
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +94,7 @@ def test_without_a_metrics_csv_there_is_no_picture(tmp_path: Path) -> None:
     ],
     ids=["empty", "header", "one epoch", "nan", "steps and rates", "test"],
 )
-def test_every_table_gives_a_picture(tmp_path: Path, table: str) -> None:
+def test_every_table_gives_a_figure(tmp_path: Path, table: str) -> None:
     (tmp_path / "metrics.csv").write_text(table)
     plot_curves(tmp_path / "metrics.csv", tmp_path / "results.png", "resnet18")
     assert is_picture(tmp_path / "results.png")
@@ -109,7 +110,7 @@ def test_epochs_may_change_their_length_as_after_resuming_with_another_batch_siz
     np.testing.assert_allclose(_epochs_done(rows), [1.0, 2.0, 3.0, 4.0])
 
 
-def test_the_title_names_the_best_epoch_and_passes_over_nan() -> None:
+def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
     class Panel:
         def plot(self, *args: Any, **kwargs: Any) -> None:
             pass

@@ -120,7 +120,7 @@ def test_of_many_classes_the_table_shows_the_worst_and_the_best(tmp_path: Path) 
     assert "the 5 best classes" in printed
 
 
-def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
+def test_nan_is_null(tmp_path: Path) -> None:
     class Nan(ManyClasses):
         def test_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
             self.log("test/loss", torch.tensor(float("nan")), batch_size=len(batch.index))
@@ -132,7 +132,7 @@ def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
     assert metrics["per_class"]["class 29"] == {"accuracy": None, "images": 0}
 
 
-def test_a_predict_run_lists_the_pictures(tmp_path: Path) -> None:
+def test_a_predict_run_lists_the_images(tmp_path: Path) -> None:
     class Unlabelled(ManyClasses):
         def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
             found = super().predict_step(batch, batch_idx)
@@ -213,7 +213,7 @@ def test_as_many_names_as_classes_are_asked_for(tmp_path: Path) -> None:
         run("test", tmp_path, data=TinyData(("daisy", "rose")))
 
 
-def test_counts_have_true_classes_on_rows_and_leave_unknown_targets_out() -> None:
+def test_counts_have_true_classes_on_rows_and_skip_unknown_targets() -> None:
     counts = confusion_counts(np.array([0, 0, 1, -1]), np.array([0, 2, 1, 1]), 3)
     np.testing.assert_array_equal(counts, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
 

@@ -34,7 +34,7 @@ ALL = [
 
 
 class Fail(Callback):
-    """Raise in the step that follows ``step``, at one of several places."""
+    """Raise in the step that follows ``step``, at one of several points."""
 
     def __init__(self, step: int, hook: str) -> None:
         self.step = step
@@ -87,7 +87,7 @@ def test_an_exception_after_the_weights_have_changed_saves_nothing_half_done(wor
     assert load(last(workdir))["global_step"] == 5, "the end of the first epoch"
 
 
-def test_the_way_to_go_on_is_told_after_an_exception(workdir: Path, capsys) -> None:
+def test_how_to_resume_is_printed_after_an_exception(workdir: Path, capsys) -> None:
     with pytest.raises(RuntimeError):
         run_command(parse(["fit", *ALL]), callbacks=[Fail(7, "on_before_backward")])
     assert f"{RESUME}lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_last_is_saved_on_the_schedule_and_at_the_end(every, expected, workdir, 
 
 def test_a_schedule_in_time_counts_from_the_last_save(workdir, monkeypatch) -> None:
     steps = saves(monkeypatch)
-    clock = iter(range(0, 10_000, 25))  # every look at the clock is 25 seconds after the one before
+    clock = iter(range(0, 10_000, 25))  # every reading of the clock is 25 seconds after the one before
     monkeypatch.setattr("lit_cnn.callbacks.last_checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
     main(["fit", *TINY, "--epochs=3", "--checkpoint_every=1m"])
     assert len(steps) > 5
@@ -140,7 +140,7 @@ def test_where_validation_follows_a_step_the_save_waits_for_the_next(workdir, mo
 
 
 @pytest.mark.slow
-def test_a_resume_from_a_save_between_validations_repeats_the_straight_run(workdir) -> None:
+def test_a_resume_from_a_save_between_validations_repeats_the_uninterrupted_run(workdir) -> None:
     words = ["fit", *ALL, "--trainer.val_check_interval=4", "--checkpoint_every=1"]
     main([*words, "--trainer.default_root_dir=straight"])
     for step in (6, 9, 11):
@@ -189,7 +189,7 @@ OFTEN = "--trainer.val_check_interval=4"  # validation after steps 2, 4, 7, 9, 1
         ("--trainer.max_steps=8", [OFTEN]),
     ],
 )
-def test_a_run_stopped_by_max_steps_goes_on_as_if_never_stopped(first, more, uninterrupted, workdir) -> None:
+def test_a_run_stopped_by_max_steps_continues_as_if_never_stopped(first, more, uninterrupted, workdir) -> None:
     straight = uninterrupted(*more, "--trainer.max_steps=15")
     main(["fit", *FLAT, *more, first, "--trainer.default_root_dir=raised"])
     steps = int(first.split("=")[1])
@@ -198,7 +198,7 @@ def test_a_run_stopped_by_max_steps_goes_on_as_if_never_stopped(first, more, uni
     assert_same_runs(straight, last(workdir / "raised"))
 
 
-def test_a_run_of_more_epochs_goes_on_as_if_never_stopped(uninterrupted, workdir) -> None:
+def test_a_run_extended_by_more_epochs_continues_as_if_never_stopped(uninterrupted, workdir) -> None:
     straight = uninterrupted("--epochs=3")
     main(["fit", *FLAT, "--epochs=1", "--trainer.default_root_dir=raised"])
     main(["fit", "--resume", "--epochs=3", "--trainer.default_root_dir=raised"])
@@ -211,7 +211,7 @@ STOP_EARLY = (
 )
 
 
-def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_can_go_on(uninterrupted, workdir) -> None:
+def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_resumes(uninterrupted, workdir) -> None:
     straight = uninterrupted("--epochs=3", OFTEN)
     main(["fit", *FLAT, "--epochs=3", OFTEN, STOP_EARLY, "--trainer.default_root_dir=early"])
     assert load(last(workdir / "early"))["global_step"] == 4
@@ -219,7 +219,7 @@ def test_a_run_that_stops_early_inside_an_epoch_is_saved_there_and_can_go_on(uni
     assert_same_runs(straight, last(workdir / "early"))
 
 
-def test_best_of_a_cut_epoch_is_as_good_a_place_to_go_on_from(uninterrupted, workdir) -> None:
+def test_a_run_resumes_exactly_from_the_best_of_a_truncated_epoch(uninterrupted, workdir) -> None:
     straight = uninterrupted(OFTEN, "--trainer.max_steps=15")
     main(["fit", *FLAT, OFTEN, "--trainer.max_steps=7", "--trainer.default_root_dir=cut"])
     best = last(workdir / "cut").with_name("best.ckpt")
@@ -231,7 +231,7 @@ def test_best_of_a_cut_epoch_is_as_good_a_place_to_go_on_from(uninterrupted, wor
         assert all(torch.equal(value, weights[1][part][name]) for name, value in weights[0][part].items())
 
 
-def test_the_same_command_with_an_added_callback_goes_on_with_resume_auto(workdir) -> None:
+def test_the_same_command_with_an_added_callback_resumes_with_resume_auto(workdir) -> None:
     words = ["fit", *TINY, "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
     words += ["--trainer.callbacks+=LearningRateMonitor", "--resume", "auto"]
     main([*words, "--epochs=1"])
@@ -239,7 +239,7 @@ def test_the_same_command_with_an_added_callback_goes_on_with_resume_auto(workdi
     assert load(last(workdir))["global_step"] == 20
 
 
-def test_a_users_own_checkpoint_callback_leaves_last_where_it_belongs(workdir) -> None:
+def test_a_users_own_checkpoint_callback_does_not_move_last(workdir) -> None:
     main(["fit", *TINY, "--epochs=1", "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/loss"])
     assert last(workdir).is_file()
     assert [path.name for path in workdir.iterdir()] == ["lightning_logs"]

@@ -1,4 +1,4 @@
-"""A loss that is no number: the run stops with what is good untouched, or leaves a few such steps out."""
+"""A loss that is NaN or infinite: the run stops and keeps its checkpoints, or skips a few such steps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_run_stops_at_the_step_and_the_checkpoints_are_those_before_it(value
         assert all(torch.isfinite(v).all() for v in content["state_dict"].values())
 
 
-def test_weights_that_are_no_numbers_are_never_saved(workdir, monkeypatch, fails):
+def test_nonfinite_weights_are_never_saved(workdir, monkeypatch, fails):
     real = ImageClassifier.on_train_batch_end
 
     def spoil(self, outputs, batch, batch_idx):
@@ -58,7 +58,7 @@ def test_weights_that_are_no_numbers_are_never_saved(workdir, monkeypatch, fails
         assert all(torch.isfinite(v).all() for v in load_verified(path)["state_dict"].values()), path
 
 
-def test_a_validation_loss_that_is_no_number_does_not_become_the_best(workdir, monkeypatch, fails):
+def test_a_nonfinite_validation_loss_does_not_become_the_best(workdir, monkeypatch, fails):
     real = ImageClassifier.validation_step
 
     def validation_step(self, batch, batch_idx):
@@ -71,7 +71,7 @@ def test_a_validation_loss_that_is_no_number_does_not_become_the_best(workdir, m
     assert load_verified(last(workdir).with_name("best.ckpt"))["global_step"] == 10
 
 
-def test_a_step_that_is_left_out_changes_neither_weights_nor_statistics(workdir, monkeypatch, capsys):
+def test_a_skipped_step_changes_neither_weights_nor_statistics(workdir, monkeypatch, capsys):
     poison(monkeypatch, {(1, 3): float("nan"), (1, 7): float("inf")})
     seen: dict[int, dict[str, torch.Tensor]] = {}
     real = ImageClassifier.on_train_batch_end
@@ -99,7 +99,7 @@ def test_more_such_steps_than_allowed_stop_the_run(workdir, monkeypatch, fails):
     assert "not finite in 2 steps, the last in epoch 2, step 18" in fails(*WORDS, "--skip_nonfinite_steps=1")
 
 
-def test_the_count_of_steps_left_out_goes_on_after_a_stop_and_the_bits_are_the_same(workdir, monkeypatch):
+def test_the_count_of_skipped_steps_is_resumed_and_the_bits_are_the_same(workdir, monkeypatch):
     words = [*WORDS[:-1], "--skip_nonfinite_steps=2", "--trainer.accumulate_grad_batches=2"]
     poison(monkeypatch, {(0, 2): float("nan"), (2, 4): float("nan")})
     main([*words, "--trainer.default_root_dir=straight"])

@@ -1,4 +1,4 @@
-"""The progress display: what it says, when it looks at the device, and that it gives the terminal back."""
+"""The progress bar: what it prints, when it waits for the device, and that it restores the terminal."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_device_is_not_waited_for_between_refreshes(monkeypatch: pytest.Monk
     assert reads  # so the watch does see reads
 
 
-def test_a_run_resumed_within_an_epoch_goes_on_at_the_right_batch(tmp_path: Path) -> None:
+def test_a_run_resumed_within_an_epoch_continues_at_the_right_batch(tmp_path: Path) -> None:
     class Stateful(TinyData):
         def train_dataloader(self) -> Any:
             loader = super().train_dataloader()
@@ -220,7 +220,7 @@ def test_a_bar_of_unknown_length_is_drawn() -> None:
     assert "3/?" in out.getvalue()
 
 
-def test_the_meter_leaves_out_pauses_and_the_first_batch() -> None:
+def test_the_meter_excludes_pauses_and_the_first_batch() -> None:
     meter = Meter()
     meter.resume(0.0)
     assert meter.seconds_per_batch is None

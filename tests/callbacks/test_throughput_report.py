@@ -36,7 +36,7 @@ def told(capsys, **settings):
 @pytest.mark.parametrize(
     ("steps", "measured"), [(5, 5), (20, 13 - throughput_report.WARM_UP)]
 )  # 13 batches of 100 in an epoch
-def test_it_is_told_once_and_of_the_first_epoch_if_that_is_shorter(steps, measured, capsys):
+def test_it_is_printed_once_and_covers_the_first_epoch_if_that_is_shorter(steps, measured, capsys):
     (line,) = told(capsys, steps=steps)
     assert int(line[1]) == measured
     assert line[5] == ""  # nothing feeds arrays faster
@@ -73,7 +73,7 @@ def test_advice_names_what_can_still_be_done(monkeypatch):
     assert throughput_report._advice(Fit()) == ""
 
 
-def test_a_run_of_few_steps_tells_what_there_is(capsys):
+def test_a_run_of_few_steps_reports_those(capsys):
     said = told_text(capsys, max_steps=throughput_report.WARM_UP + 2)
     assert said.count("first 2 steps: ") == 1
     assert "to go" not in said

@@ -1,4 +1,4 @@
-"""A model, data and trainer small enough to run whole fits in a blink. As a script: a two-process test run."""
+"""A model, data and trainer small enough to run a complete fit in a moment. As a script: a two-process test run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resuming with another order of the samples: refused with a diff, or inexact and said so."""
+"""Resuming with another order of the samples: refused with a diff, or inexact with a note."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_a_change_of_what_decides_the_order_is_refused_with_a_diff_and_nothing_i
 
 
 @pytest.mark.parametrize("flag", ["--batch-size=64", "--batch-size=300", "--batch-size=1259", "--seed=7"])
-def test_with_resume_anyway_it_goes_on_near_the_same_place_and_says_that_exactness_is_off(flag, root, capsys) -> None:
+def test_with_resume_anyway_the_run_continues_near_the_same_batch_and_says_that_it_is_inexact(
+    flag, root, capsys
+) -> None:
     main(["fit", "--resume", "--resume_anyway", flag, f"--trainer.default_root_dir={root}"])
     assert f"resume_anyway: from here on this run differs from one that was never stopped: {CHANGES.get(flag, '')}" in (
         capsys.readouterr().out
@@ -69,7 +71,7 @@ def test_with_resume_anyway_it_goes_on_near_the_same_place_and_says_that_exactne
     assert content["epoch"] == 2
 
 
-def test_the_schedule_goes_on_at_the_same_share_of_the_run_with_another_batch_size(root) -> None:
+def test_the_schedule_resumes_at_the_same_share_of_the_run_with_another_batch_size(root) -> None:
     main(["fit", "--resume", "--resume_anyway", "--batch-size=64", f"--trainer.default_root_dir={root}"])
     rates = [
         float(line.split(",")[-1]) for line in (root / "lightning_logs/version_0/metrics.csv").read_text().split()[1:]
@@ -99,7 +101,7 @@ def test_added_and_changed_images_are_refused_moved_ones_are_not(workdir, fails)
     assert "images (hash)" in error
 
 
-def test_resume_auto_starts_a_run_and_then_goes_on_with_it(workdir, capsys) -> None:
+def test_resume_auto_starts_a_run_and_then_resumes_it(workdir, capsys) -> None:
     main([*WORDS, "--epochs=1", "--resume", "auto"])
     assert "checkpoint:" not in capsys.readouterr().out
     main([*WORDS, "--epochs=2", "--resume", "auto"])

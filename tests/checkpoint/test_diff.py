@@ -62,7 +62,7 @@ def test_any_change_changes_the_hash_and_is_named(other: dict, line: str) -> Non
     assert any(found.startswith(line) for found in differences(STATE, other)), list(differences(STATE, other))
 
 
-def test_how_far_apart_two_tensors_are_is_told() -> None:
+def test_the_distance_of_two_tensors_is_reported() -> None:
     other = changed(weights={**STATE["weights"], "a": STATE["weights"]["a"] + torch.tensor([[0, 0, 0], [0, 0, 0.25]])})
     assert list(differences(STATE, other)) == ["weights/a differs in 1 of 6 values, by at most 0.25"]
 

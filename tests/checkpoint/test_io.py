@@ -27,7 +27,7 @@ def epoch(path: Path) -> int:
     return torch.load(path, weights_only=True)["epoch"]
 
 
-def test_a_checkpoint_is_replaced_whole_and_nothing_else_is_left(path):
+def test_a_checkpoint_is_replaced_completely_and_nothing_else_remains(path):
     AtomicCheckpointIO().save_checkpoint(NEW, path)
     assert epoch(path) == 2
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
@@ -35,7 +35,7 @@ def test_a_checkpoint_is_replaced_whole_and_nothing_else_is_left(path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failure_at_any_point_keeps_the_old_file_and_is_told_in_one_line(call, path, monkeypatch):
+def test_a_failure_at_any_point_keeps_the_old_file_and_is_one_line(call, path, monkeypatch):
     def fail(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -60,7 +60,7 @@ def test_a_full_disk_in_the_middle_of_a_write_keeps_the_old_file(path):
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_what_reads_back_damaged_never_takes_the_files_place(path, monkeypatch):
+def test_a_file_that_reads_back_damaged_never_replaces_the_old_one(path, monkeypatch):
     save = torch.save
 
     def damage(item: object, file: object) -> None:

@@ -44,7 +44,7 @@ def test_resume_takes_a_value_or_none(words, resume):
     assert parse(["fit", *words]).resume == resume
 
 
-def test_configs_checkpoint_pictures_and_bare_flags_are_told_apart():
+def test_configs_checkpoint_images_and_bare_flags_are_distinguished():
     parsed = parse(
         ["predict", "a b.jpg", "-c", "one.yaml", "--config=two.yaml", "--ckpt-path", "x.ckpt", "folder", "--help"]
     )
@@ -65,7 +65,7 @@ def test_names_leave_init_args_out():
         (["fit", "--lr", "--epochs", "3"], "--lr needs a value"),
         (["fit", "configs/a.yaml"], "did you mean --config configs/a.yaml"),
         (["test", "best.ckpt"], "did you mean --ckpt_path best.ckpt"),
-        (["fit", "photos"], "does not know what to do with 'photos'"),
+        (["fit", "photos"], "does not take the word 'photos'"),
         (["fit", "--device", "tpu9"], "use cpu, cuda"),
     ],
 )

@@ -30,7 +30,7 @@ def test_differences_name_the_flag_before_the_last_config_before_the_first():
     ]
 
 
-def test_who_named_a_setting_itself_comes_before_who_named_what_it_is_part_of():
+def test_a_source_that_sets_the_name_itself_wins_over_one_that_sets_its_parent():
     final = {"data": "Folder", "data.size": 32, "data.flip": 1, "data.new": 2}
     found = differences(final, {}, {"data", "data.flip"}, {"c.yaml": ["data", "data.size", "data.flip"]})
     assert {row.name: row.source for row in found} == {

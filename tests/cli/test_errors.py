@@ -95,7 +95,7 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(trained,
     write_pictures(workdir / "set" / "test" / "3", 3)
     checkpoint = str(trained / "checkpoints" / "best.ckpt")
     line = fails("test", "--ckpt_path", checkpoint, "--data=ImageFolder", "--data-dir=set")
-    assert "classes the model does not know: dog" in line
+    assert "classes that the model does not have: dog" in line
     assert "data: 3, dog" in line
     assert "model: 0, 1, 2" in line
 
@@ -123,7 +123,7 @@ def test_another_backbone_than_the_checkpoints_is_refused(trained, workdir, fail
     assert "holds a model with backbone lenet_maxpool, not resnet34" in line
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(workdir, fails):
+def test_a_nonfinite_loss_stops_the_run_and_keeps_the_checkpoints(workdir, fails):
     good = ["--epochs=1", "--trainer.default_root_dir=run"]
     main(["fit", *TINY, *good])
     checkpoints = workdir / "run" / "lightning_logs" / "version_0" / "checkpoints"

@@ -29,7 +29,7 @@ class Sings(Callback):
 
 @pytest.fixture
 def canary(workdir, monkeypatch):
-    """A module ``canary`` that can be imported, and tells when it is."""
+    """A module ``canary`` that can be imported, and records it."""
     (workdir / "site").mkdir()
     (workdir / "site" / "canary.py").write_text(CANARY)
     monkeypatch.syspath_prepend(str(workdir / "site"))
@@ -131,7 +131,7 @@ def test_a_config_inside_a_config_is_refused_too(path, canary, fails):
     assert not (canary / "lightning_logs").exists()
 
 
-def test_a_resumed_run_does_not_bring_its_own_permission(canary, fails, capsys):
+def test_a_checkpoint_cannot_allow_its_own_imports(canary, fails, capsys):
     run = [*TINY, "--epochs=1", "--trainer.callbacks+=canary.Sings"]
     main(["fit", *run, "--allow_import=torch.nn,canary"])
     assert "tweet" in capsys.readouterr().out

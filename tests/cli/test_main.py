@@ -1,4 +1,4 @@
-"""Whole commands, through the entry point a user calls."""
+"""Complete commands, through the entry point that a user calls."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_validate_gives_the_best_epochs_own_numbers(trained, workdir):
     assert found["val/loss"] == torch.tensor(float(best["val/loss"])).item()
 
 
-def test_predict_names_pictures_in_files_and_folders(trained, workdir):
+def test_predict_classifies_image_files_and_folders(trained, workdir):
     run = copy_of(trained, workdir)
     write_pictures(workdir / "my photos", 3)
     write_pictures(workdir / "more", 1)
@@ -108,7 +108,7 @@ def test_predict_names_pictures_in_files_and_folders(trained, workdir):
     assert {row["predicted"] for row in table} <= set("0123456789")
 
 
-def test_predict_without_pictures_takes_the_test_images(trained, workdir):
+def test_predict_without_image_files_takes_the_test_images(trained, workdir):
     run = copy_of(trained, workdir)
     main(["test", "--ckpt_path", "best", QUIET])
     main(["predict", "--ckpt_path", "best", QUIET])
@@ -170,7 +170,7 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits(workdir
         assert (run / "metrics.csv").read_bytes() == (straight / "metrics.csv").read_bytes()
 
 
-def test_resume_goes_on_in_its_own_folder_with_more_epochs_and_a_new_learning_rate(trained, workdir, capsys):
+def test_resume_continues_in_its_own_folder_with_more_epochs_and_a_new_learning_rate(trained, workdir, capsys):
     run = copy_of(trained, workdir)
     main(["fit", "--resume", "--epochs", "6", "--lr", "0.001"])
     shown = capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_the_history_of_the_best_survives_a_moved_run_folder(trained, workdir):
 
 
 @pytest.mark.slow
-def test_a_run_that_ended_inside_an_epoch_goes_on_to_the_same_bits(workdir):
+def test_a_run_that_ended_inside_an_epoch_resumes_to_the_same_bits(workdir):
     # 10 steps an epoch
     main(["fit", *TINY, "--epochs=3", "--model.lr_scheduler=constant", "--trainer.default_root_dir=straight"])
     cut = ["--trainer.max_steps=14", "--model.lr_scheduler=constant", "--trainer.default_root_dir=cut"]
@@ -216,7 +216,7 @@ def test_a_run_that_ended_inside_an_epoch_goes_on_to_the_same_bits(workdir):
     assert state_differences(*(run / "checkpoints" / "last.ckpt" for run in runs)) == []
 
 
-def test_a_number_of_steps_alone_is_not_cut_by_the_default_epochs(workdir):
+def test_a_number_of_steps_alone_is_not_limited_by_the_default_epochs(workdir):
     main(["fit", *TINY, "-b=1200", "--trainer.max_steps=13"])  # one step an epoch
     assert load(workdir / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")["global_step"] == 13
 
@@ -246,14 +246,14 @@ def test_a_trial_run_and_a_run_without_checkpoints_leave_none(workdir):
     assert not list(Path().rglob("*.ckpt"))
 
 
-def test_a_root_folder_named_in_a_config_is_where_runs_are_looked_for(workdir):
+def test_runs_are_searched_in_the_root_folder_that_a_config_names(workdir):
     Path("root.yaml").write_text("trainer: {default_root_dir: there}\n")
     main(["fit", *TINY, "--epochs=1", "--config=root.yaml"])
     main(["test", "--ckpt_path=best", "--config=root.yaml", QUIET])
     assert Path("there/lightning_logs/version_0/test/metrics.json").is_file()
 
 
-def test_a_changed_split_is_told(trained, workdir, capsys):
+def test_a_changed_split_is_reported(trained, workdir, capsys):
     copy_of(trained, workdir)
     main(["test", "--ckpt_path=best", "--data.split_seed=9", QUIET])
     shown = capsys.readouterr().out
@@ -261,7 +261,7 @@ def test_a_changed_split_is_told(trained, workdir, capsys):
     assert "have changed" not in shown
 
 
-def test_resuming_a_finished_run_says_how_to_go_on(trained, workdir, fails):
+def test_resuming_a_finished_run_says_how_to_extend_it(trained, workdir, fails):
     copy_of(trained, workdir)
     assert "has finished its 4 epochs: resume with a larger number, such as --epochs 14" in fails("fit", "--resume")
 
@@ -322,7 +322,7 @@ def test_classes_are_matched_by_name_when_the_test_folder_lacks_one(workdir):
     assert first == second
 
 
-def test_images_that_changed_since_training_are_told(workdir, capsys):
+def test_images_that_changed_since_training_are_reported(workdir, capsys):
     for seed, name in enumerate("ab"):
         write_pictures(workdir / "set" / name, 12, seed)
     folder = ["--data=ImageFolder", "--data-dir=set", "--img-size=32"]

@@ -23,7 +23,7 @@ def said(error, command="fit", resumes=False, batch=64, precision="32-true", acc
 def test_running_out_of_memory_is_one_line_with_what_to_try():
     gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total …\nmore")
     assert said(gpu) == (
-        "out of memory in fit with batches of 64 images (2.00 GiB more were wanted): try --batch-size 32 "
+        "out of memory in fit with batches of 64 images (2.00 GiB more were requested): try --batch-size 32 "
         "--trainer.accumulate_grad_batches 2 (as many images per optimizer step), or --data.batch_size auto "
         "(the largest that fits), or --amp (bfloat16: about half the memory)"
     )
@@ -31,7 +31,7 @@ def test_running_out_of_memory_is_one_line_with_what_to_try():
         "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3145728 bytes."
     )
     assert said(cpu, resumes=True, batch=96, accumulate=4) == (
-        "out of memory in fit with batches of 96 images (3 MiB more were wanted): try --batch-size 48 "
+        "out of memory in fit with batches of 96 images (3 MiB more were requested): try --batch-size 48 "
         "--trainer.accumulate_grad_batches 8 --resume_anyway (as many images per optimizer step)"
     )
     assert "--amp" not in said(MemoryError(), precision="bf16-mixed")

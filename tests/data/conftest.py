@@ -19,7 +19,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes ``{"train/cat": 3, ...}`` as pictures of differing sizes and returns the folder."""
+    """Return a function that writes ``{"train/cat": 3, ...}`` as images of differing sizes and returns the folder."""
 
     def make(counts: dict[str, int], suffix: str = ".png", root: Path = tmp_path / "set") -> Path:
         root.mkdir(exist_ok=True)

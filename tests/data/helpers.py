@@ -1,4 +1,4 @@
-"""A model that writes down what it is fed, a silent trainer, and pictures."""
+"""A model that records its inputs, a silent trainer, and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lit_cnn.data import Batch
 
 
 def pixels(seed: int, height: int = 20, width: int = 24, channels: int = 3) -> np.ndarray:
-    """Return a smooth random picture, uint8 (height, width[, 3])."""
+    """Return a smooth random image, uint8 (height, width[, 3])."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (4, 5, channels), dtype=np.uint8)
     image = Image.fromarray(coarse if channels == 3 else coarse[:, :, 0])

@@ -111,7 +111,7 @@ def test_idx_files_that_are_altered_or_damaged_are_refused_by_name(
         mnist_cifar_files.read_idx(path, hashlib.sha256(short).hexdigest(), dims=3)
 
 
-def test_missing_files_say_where_they_were_looked_for_and_what_works_offline(tmp_path: Path) -> None:
+def test_missing_files_are_refused_with_their_paths_and_what_works_offline(tmp_path: Path) -> None:
     for kind in (MNIST, CIFAR10):
         with pytest.raises(UserError) as caught:
             kind(data_dir=str(tmp_path)).setup("fit")
@@ -121,7 +121,7 @@ def test_missing_files_say_where_they_were_looked_for_and_what_works_offline(tmp
             assert part in message
 
 
-def test_fashion_mnist_is_also_looked_for_where_debian_puts_it() -> None:
+def test_fashion_mnist_is_also_found_where_debian_installs_it() -> None:
     assert Path("/usr/share/datasets/fashion-mnist") in FashionMNIST(data_dir="x")._folders()
 
 
@@ -248,7 +248,7 @@ def test_digits_are_scikit_learns_scaled_to_bytes_and_enlarged() -> None:
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
-def test_digit_classes_are_cut_alike(part: str) -> None:
+def test_digit_classes_are_split_alike(part: str) -> None:
     data = Digits()
     data.setup("fit")
     source = data._split(part).source
@@ -323,11 +323,11 @@ def test_class_names_given_fix_the_indices_by_name() -> None:
     batch = next(iter(data.test_dataloader()))
     assert data.class_names == names
     assert batch.target.tolist() == [9 - i for i in load_digits().target[batch.index].tolist()]
-    with pytest.raises(UserError, match=r"does not know: 3, 4, 5, 6, 7, 8, 9; data: 0, 1, .*; model: cat, 0, 1, 2"):
+    with pytest.raises(UserError, match=r"does not have: 3, 4, 5, 6, 7, 8, 9; data: 0, 1, .*; model: cat, 0, 1, 2"):
         Digits(class_names=["cat", *"012"]).setup("fit")
 
 
-def test_fingerprints_tell_sets_apart_and_do_not_change() -> None:
+def test_fingerprints_distinguish_data_sets_and_do_not_change() -> None:
     prints = [data.fingerprint() for data in (Digits(), MNIST(), FashionMNIST(), CIFAR10())]
     assert len(set(prints)) == 4
     assert prints == [data.fingerprint() for data in (Digits(split_seed=1), MNIST(), FashionMNIST(), CIFAR10())]
@@ -347,7 +347,7 @@ def test_fingerprints_tell_sets_apart_and_do_not_change() -> None:
         ({"class_names": ["a", "a"]}, "names a class twice"),
     ],
 )
-def test_senseless_settings_are_refused_by_name(settings: dict[str, object], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused_by_name(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Digits(**settings)
 

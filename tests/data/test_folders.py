@@ -1,4 +1,4 @@
-"""Your own pictures: layouts, splits, classes by name, broken files, and messages that say what to do."""
+"""A user's own images: layouts, splits, classes by name, broken files, and messages with the fix."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_split_folders_are_used_as_they_are(make_folder: Make, val: str) -> None
     assert batch.target.tolist() == [0, 1, 1]
 
 
-def test_without_a_val_folder_validation_is_cut_off_train_and_never_off_test(make_folder: Make) -> None:
+def test_without_a_val_folder_validation_is_split_off_train_and_never_off_test(make_folder: Make) -> None:
     root = make_folder({"train/cat": 20, "train/dog": 10, "test/cat": 5, "test/dog": 5})
     data = _folder(root, val_fraction=0.2)
     data.setup("fit")
@@ -78,7 +78,7 @@ def test_class_folders_alone_are_split_by_ratio_or_by_tail(make_folder: Make) ->
     ]
 
 
-def test_adding_a_picture_hardly_moves_the_others(make_folder: Make) -> None:
+def test_adding_an_image_hardly_moves_the_others(make_folder: Make) -> None:
     root = make_folder({"cat": 40, "dog": 40})
     before = _folder(root)
     old = {name: part for part in ("train", "val", "test") for name in _names(before, part)}
@@ -118,7 +118,7 @@ def test_classes_are_matched_by_name_to_those_given(make_folder: Make) -> None:
     targets = {name: int(data._split("train").source.targets[row]) for row, name in enumerate(_all(data))}
     assert {target for name, target in targets.items() if name.startswith("bee")} == {2}
     assert {target for name, target in targets.items() if name.startswith("cow")} == {0}
-    with pytest.raises(UserError, match=r"does not know: cow; data: bee, cow; model: ant, bee"):
+    with pytest.raises(UserError, match=r"does not have: cow; data: bee, cow; model: ant, bee"):
         _folder(root, class_names=["ant", "bee"]).setup("test")
 
 
@@ -285,7 +285,7 @@ def test_a_cache_folder_that_cannot_be_written_does_no_harm(
     assert len(_all(data)) == 6
 
 
-def test_what_may_pass_is_asked_again(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_could_not_be_opened_is_checked_again(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder({"cat": 4, "dog": 4})
     real = decode._decode_fully
 
@@ -338,7 +338,7 @@ def test_a_long_scan_shows_a_bar_on_a_terminal_and_nothing_elsewhere(
         ({"cat": 5, "dog": 5}, {"on_bad_image": "ignore"}, "`data.on_bad_image` is 'ignore'"),
     ],
 )
-def test_what_cannot_be_trained_on_is_said_in_one_line(
+def test_what_cannot_be_trained_on_is_one_line(
     make_folder: Make, counts: dict[str, int], settings: dict[str, object], message: str
 ) -> None:
     root = make_folder(counts)
@@ -347,7 +347,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_folder_says_where_it_looked_and_what_works_offline(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_its_path_and_what_works_offline(tmp_path: Path) -> None:
     for kind in (ImageFolder, Flowers, Vehicles):
         with pytest.raises(UserError) as caught:
             kind(data_dir=str(tmp_path / "no such")).setup("fit")
@@ -375,7 +375,7 @@ def test_a_class_may_be_called_train(make_folder: Make) -> None:
     assert len(_names(data, "test")) == 3
 
 
-def test_broken_images_are_looked_for_before_other_processes_start(make_folder: Make) -> None:
+def test_broken_images_are_searched_before_other_ranks_start(make_folder: Make) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     _folder(root).prepare_data()
     assert not list(verify.cache_folder().rglob("*.json"))
@@ -383,7 +383,7 @@ def test_broken_images_are_looked_for_before_other_processes_start(make_folder: 
     assert len(list(verify.cache_folder().rglob("*.json"))) == 1
 
 
-def test_flowers_knows_its_classes_before_any_file_is_there_and_is_found_one_level_down(
+def test_flowers_has_its_classes_before_any_file_exists_and_is_found_one_level_down(
     make_folder: Make, tmp_path: Path
 ) -> None:
     assert Flowers(data_dir=str(tmp_path)).class_names == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]

@@ -66,7 +66,7 @@ def test_two_processes_share_the_batches_of_one_and_resume_where_they_stopped(
     for run in (alone, *ranks):
         assert run["resume"] == run["fit"][7:]
     assert sorted(ranks[0]["test"] + ranks[1]["test"]) == alone["test"]
-    assert [len(rank["test"]) for rank in ranks] == [209, 150]  # whole batches of 150, the last one of 59
+    assert [len(rank["test"]) for rank in ranks] == [209, 150]  # full batches of 150, the last one of 59
 
 
 @pytest.mark.slow

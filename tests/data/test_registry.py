@@ -120,7 +120,7 @@ def test_a_data_set_of_the_users_own_trains_tests_and_resumes(name: str, setting
     assert name in registry.datasets()
 
 
-def test_what_a_subclass_reads_wrongly_is_said_in_one_line() -> None:
+def test_wrong_data_of_a_subclass_is_one_line() -> None:
     class Own(ArrayDataModule):
         CLASSES = ("a", "b")
         returned = (torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))

@@ -36,6 +36,6 @@ def _child(rank: int, function: Callable[..., Any], folder: str, port: int, args
     rank_zero_only.rank = rank  # else set when Lightning is imported, which is before the environment is
     torch.set_num_threads(1)
     torch.save(function(*args), Path(folder, f"returned_{rank}.pt"))
-    # while Python is whole, as callbacks/peers.py does: gloo's threads may outlive it, and that aborts the process
+    # before Python shuts down, as distributed/watchdog.py does: gloo's threads may outlive it, which aborts the process
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

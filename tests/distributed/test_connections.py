@@ -30,7 +30,7 @@ def heard(link: PeerConnections, timeout: float = 5) -> list[tuple[int, str]]:
     return []
 
 
-def test_the_first_process_hears_a_last_word_and_a_death_without_one(first):
+def test_rank_zero_receives_last_messages_and_notices_deaths(first):
     leaving, dying = joined(first, 1), joined(first, 2)
     leaving.close("done")
     assert heard(first) == [(1, "done")]
@@ -39,13 +39,13 @@ def test_the_first_process_hears_a_last_word_and_a_death_without_one(first):
     assert heard(first) == [(2, DIED)]
 
 
-def test_the_others_hear_the_first_process(first):
+def test_the_other_ranks_receive_the_last_message_of_rank_zero(first):
     other = joined(first, 1)
     first.close("stop")
     assert heard(other) == [(0, "stop")]
 
 
-def test_a_stranger_who_connects_and_leaves_ends_nothing(first):
+def test_an_unknown_connection_that_closes_ends_nothing(first):
     host, port, _ = first.address
     with socket.create_connection((host, port)) as stranger:
         stranger.sendall(b"guess 1\n")

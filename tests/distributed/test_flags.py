@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other during training."""
+"""What the ranks of a run exchange during training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Messages(Callback):
 
 
 def train(strategy: str, accumulate: int) -> dict[str, int]:
-    messages = Messages(8, 16)  # after the first step, ddp once tells all which gradients came first
+    messages = Messages(8, 16)  # after the first step, ddp once broadcasts the order of the gradients
     words = [
         "fit", *TINY, "--batch-size=16", "--trainer.max_steps=8", f"--trainer.strategy={strategy}",
         "--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.accumulate_grad_batches={accumulate}",
@@ -43,6 +43,6 @@ def train(strategy: str, accumulate: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_accumulated_batches_exchange_gradients_once_a_step_and_every_step_votes_once(tmp_path: Path) -> None:
+def test_accumulated_batches_reduce_gradients_and_flags_once_per_step(tmp_path: Path) -> None:
     # 8 batches are 2 steps, each with the gradients (in one bucket) and whether to stop
     assert run_pair(train, tmp_path, "ddp", 4) == 2 * [{"c10d::allreduce_": 4}]

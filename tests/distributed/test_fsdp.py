@@ -139,7 +139,7 @@ def test_a_run_resumed_in_mid_epoch_ends_with_the_same_bits(runs):
         ("trainer.precision", "16-mixed"),
     ],
 )
-def test_what_needs_whole_weights_is_refused(setting, value, workdir, fails):
+def test_what_needs_full_weights_is_refused(setting, value, workdir, fails):
     line = fails("fit", *TINY, "--trainer.strategy=fsdp", f"--{setting}={value}")
     flag = as_flags(f"`{setting}={value}`")
     assert line.startswith(f"{flag} does not work with --strategy fsdp".replace("true", "True"))

@@ -26,7 +26,7 @@ def trainer(devices: int) -> Trainer:
     )
 
 
-def test_a_run_of_one_process_has_nobody_to_watch():
+def test_a_run_of_one_rank_watches_nothing():
     alone, watchdog = trainer(1), ProcessWatchdog()
     watchdog.watch(alone)
     assert "lit_cnn-watchdog" not in [thread.name for thread in threading.enumerate()]
@@ -84,5 +84,5 @@ def test_sigterm_outside_of_training_ends_the_process_without_a_collective():
         (UserError("cannot read photos/gloo/1.jpg"), False),
     ],
 )
-def test_errors_of_broken_connections_are_told_from_others(error, lost):
+def test_errors_of_broken_connections_are_recognized(error, lost):
     assert is_connection_error(error) is lost

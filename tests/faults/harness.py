@@ -54,7 +54,7 @@ class KillWithin(Callback):
 
 
 def run(*words: str, root: Path, callbacks: tuple[Callback, ...] = (), check: bool = True, draw: bool = False) -> int:
-    """Run ``lit-cnn words`` in a process of its own; returns its exit status, ``-9`` when it was killed.
+    """Run ``lit-cnn words`` in a separate process; returns its exit status, ``-9`` when it was killed.
 
     What it prints is added to ``root/terminal.txt``. Figures are blank if not ``draw``.
     """

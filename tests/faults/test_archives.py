@@ -1,4 +1,4 @@
-"""Archives and downloads that are evil, damaged, interrupted or wanted by two processes at once."""
+"""Archives and downloads that are malicious, damaged, interrupted or requested by two processes at once."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(members, 
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_an_absolute_path_lands_inside(tmp_path):
+def test_an_absolute_path_is_unpacked_inside(tmp_path):
     odd = archive(tmp_path / "a.tgz", member("/set/a.txt", b"x"))
     assert (extract(odd, "set", tmp_path / "out") / "a.txt").read_bytes() == b"x"
 

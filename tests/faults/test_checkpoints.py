@@ -87,7 +87,7 @@ def test_without_the_hash_a_change_that_fits_the_checksums_would_not_be_seen(sto
 @pytest.mark.parametrize(
     "damage", ["cut", "gone", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("flipped", "empty"))]
 )
-def test_resume_passes_over_a_damaged_newest_checkpoint_and_ends_with_the_same_bits(
+def test_resume_skips_a_damaged_newest_checkpoint_and_ends_with_the_same_bits(
     damage: str, stopped: Path, straight: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(stopped, tmp_path / "root"))
@@ -111,7 +111,7 @@ def test_resume_passes_over_a_damaged_newest_checkpoint_and_ends_with_the_same_b
     assert state_differences(last(straight), last(root)) == []
 
 
-def test_curves_and_the_best_of_a_resumed_run_are_those_of_a_straight_one_without_gaps_or_repeats(
+def test_curves_and_the_best_of_a_resumed_run_are_those_of_an_uninterrupted_one(
     stopped: Path, straight: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(stopped, tmp_path / "root"))
@@ -132,7 +132,7 @@ def test_curves_and_the_best_of_a_resumed_run_are_those_of_a_straight_one_withou
     assert len(states[1]["best_k_models"]) == 1
 
 
-def test_the_first_save_after_a_damaged_checkpoint_does_not_push_the_whole_one_out(stopped, tmp_path) -> None:
+def test_the_first_save_after_a_damaged_checkpoint_keeps_the_valid_one(stopped, tmp_path) -> None:
     root = Path(shutil.copytree(stopped, tmp_path / "root"))
     path = last(root)
     flip(path, path.stat().st_size // 2)
@@ -143,7 +143,7 @@ def test_the_first_save_after_a_damaged_checkpoint_does_not_push_the_whole_one_o
     assert read_record(path.with_name("previous.ckpt")).step == resumed_from
 
 
-def test_a_resume_from_the_best_goes_on_from_the_best(stopped, tmp_path) -> None:
+def test_a_resume_from_best_continues_from_best(stopped, tmp_path) -> None:
     root = Path(shutil.copytree(stopped, tmp_path / "root"))
     best = last(root).with_name("best.ckpt")
     assert read_record(best).step < read_record(last(root)).step
@@ -151,7 +151,7 @@ def test_a_resume_from_the_best_goes_on_from_the_best(stopped, tmp_path) -> None
     assert f"{best} (step {read_record(best).step})" in terminal(root) or "best.ckpt (step 10)" in terminal(root)
 
 
-def test_a_resume_with_no_whole_checkpoint_says_so_and_how_to_start_anew(stopped, tmp_path, fails) -> None:
+def test_a_resume_without_a_valid_checkpoint_is_refused_with_how_to_start_again(stopped, tmp_path, fails) -> None:
     root = Path(shutil.copytree(stopped, tmp_path / "root"))
     for path in last(root).parent.iterdir():
         os.truncate(path, 100)
@@ -205,7 +205,7 @@ class KillInSave(Callback):
 @pytest.mark.parametrize(
     "moment", ["save", "link", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsync", "chmod", "replace"))]
 )
-def test_a_kill_in_the_midst_of_a_save_leaves_a_whole_checkpoint_and_the_resume_is_exact(
+def test_a_kill_during_a_save_leaves_a_valid_checkpoint_and_the_resume_is_exact(
     moment: str, straight: Path, tmp_path: Path
 ) -> None:
     assert run("fit", *SHORT, root=tmp_path, callbacks=(KillInSave(moment, 5),), check=False) == -9
@@ -216,7 +216,7 @@ def test_a_kill_in_the_midst_of_a_save_leaves_a_whole_checkpoint_and_the_resume_
     assert not list(last(tmp_path).parent.glob(".*.partial")), "what the killed process left is cleaned up"
 
 
-def test_two_whole_checkpoints_have_names_at_every_moment_after_the_second_save(tmp_path, monkeypatch) -> None:
+def test_two_valid_checkpoints_exist_at_every_moment_after_the_second_save(tmp_path, monkeypatch) -> None:
     seen: list[int] = []
     replace = Path.replace
 
@@ -285,7 +285,7 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_in_one_line_too_when_a_table_or_a_picture_does_not_fit(tmp_path) -> None:
+def test_a_full_disk_is_one_line_when_a_table_or_figure_does_not_fit(tmp_path) -> None:
     limit = "import lit_cnn.cli.commands.run; resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))"
     words = ["--epochs=2", "--trainer.enable_checkpointing=false", f"--trainer.default_root_dir={tmp_path}"]
     done = limited(limit, "fit", *TINY, *words)
@@ -297,7 +297,7 @@ def test_a_full_disk_is_told_in_one_line_too_when_a_table_or_a_picture_does_not_
 
 @contextlib.contextmanager
 def disk(folder: Path, options: str) -> Iterator[Path]:
-    """A small filesystem of its own; skips the test where that is not allowed."""
+    """A small separate filesystem; skips the test where that is not allowed."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
@@ -309,7 +309,7 @@ def disk(folder: Path, options: str) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_small_disk_that_fills_up_is_told_in_one_line(tmp_path) -> None:
+def test_a_small_disk_that_fills_up_is_one_line(tmp_path) -> None:
     with disk(tmp_path / "disk", "size=1200k") as root:
         words = ["fit", *TINY, "--epochs=30", f"--trainer.default_root_dir={root}", "--checkpoint_every=1"]
         done = limited("import lit_cnn.callbacks.last_checkpoint as c; c.FILES = 0", *words)

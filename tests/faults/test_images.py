@@ -1,4 +1,4 @@
-"""Images of every kind through whole commands: what can be shown is, what cannot is named or skipped and counted."""
+"""Images of every kind through complete commands: read correctly, or named, or skipped and counted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ BOMBS = {
 
 
 def write_good(folder: Path) -> list[str]:
-    """One picture of each kind that must be shown as it is meant; returns their names."""
+    """One image of each kind that must be read correctly; returns their names."""
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 43, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -178,7 +178,7 @@ def test_losing_most_of_a_class_or_all_of_a_part_is_refused(broken, message, wor
     assert not list(Path("lightning_logs").glob("*"))
 
 
-def test_prepare_lists_the_broken_images_and_says_by_its_status_whether_a_run_would_stop(workdir, capsys):
+def test_prepare_lists_broken_images_and_exits_with_an_error_where_a_run_would(workdir, capsys):
     write_set({"train/cat": 4, "train/dog": 5, "test/cat": 1, "test/dog": 2})
     main(["prepare", *DATA])
     printed = capsys.readouterr().out
@@ -245,7 +245,7 @@ def test_bombs_are_refused_by_their_header_with_no_memory_to_decode_them(workdir
 
 @pytest.mark.parametrize("error", [RuntimeError("codec broke"), SystemError("tile"), MemoryError()], ids=repr)
 @pytest.mark.parametrize("policy", ["error", "skip"])
-def test_what_a_decoding_thread_raises_is_told_in_one_line_with_the_file(error, policy, workdir, fails, monkeypatch):
+def test_an_error_in_a_decoding_thread_is_one_line_with_the_file(error, policy, workdir, fails, monkeypatch):
     write_set({"train/cat": 4, "train/dog": 4, "val/cat": 1, "val/dog": 1})
     real = decode._decode
 

@@ -43,7 +43,7 @@ def settings(chance: random.Random) -> tuple[list[str], int]:
 
 
 @pytest.mark.slow
-def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_not(
+def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_an_uninterrupted_run(
     kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
@@ -63,7 +63,7 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_a_run_that_was_no
     assert died or kills[-1] >= steps - 2, terminal(killed)  # a kill in the last steps may come too late
     status = run("fit", *words, "--resume", "auto", root=killed, check=False, draw=True)
     assert status == 0 or "has finished its" in terminal(killed), terminal(killed)
-    # a run killed before its first checkpoint starts anew in a folder of its own
+    # a run killed before its first checkpoint starts again in a new folder
     version = len(list((killed / "lightning_logs").glob("version_*"))) - 1
     # killed between the last epoch's best.ckpt and last.ckpt, it has finished with the first
     furthest = newest_valid_first(last(killed, version).parent)[0]

@@ -78,7 +78,7 @@ def popen() -> Iterator[list[subprocess.Popen[str]]]:
         ("ctrl-c 0", 130, f"saved; {RESUME}"),
     ],
 )
-def test_what_ends_one_process_ends_all_within_30_seconds_told_once(fault, status, told, workdir, popen):
+def test_what_ends_one_rank_ends_all_within_30_seconds_with_one_line(fault, status, told, workdir, popen):
     Path("run.py").write_text(FAULTY_RUN)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "FAULT": fault}
     words = [sys.executable, "run.py", "fit", *TINY, "--epochs=400", *TWO, "--trainer.default_root_dir=out"]
@@ -153,7 +153,7 @@ def test_two_machines_stop_together_and_resume_to_the_bits_of_one(workdir, popen
     assert [path.name for path in Path("two/lightning_logs").iterdir()] == ["version_0"]
 
 
-def test_a_process_killed_on_one_of_two_machines_ends_both_within_30_seconds(workdir, popen):
+def test_a_rank_killed_on_one_of_two_machines_ends_both_within_30_seconds(workdir, popen):
     machines = start_machines("out", *TINY, "--epochs=400")
     popen += machines
     wait_for_epoch("out", 2)  # so that the first one is saved

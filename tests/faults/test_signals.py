@@ -49,7 +49,7 @@ SIGNALS = pytest.mark.parametrize(
 
 
 def assert_same_runs(first: Path, second: Path) -> None:
-    """The whole state and metrics.csv of two runs, given by their last.ckpt, are the same."""
+    """The complete state and metrics.csv of two runs, given by their last.ckpt, are the same."""
     assert state_differences(first, second) == []
     tables = [path.parent.parent / "metrics.csv" for path in (first, second)]
     assert tables[0].read_bytes() == tables[1].read_bytes()
@@ -119,7 +119,7 @@ def test_a_signal_from_outside_saves_and_the_resumed_run_ends_with_the_same_bits
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_of_two_processes_stops_both_and_the_resumed_run_ends_with_the_same_bits(workdir):
+def test_a_signal_to_one_of_two_ranks_stops_both_and_the_resumed_run_ends_with_the_same_bits(workdir):
     straight = start("straight", "fit", *RUN, *TWO)
     stopped = stop_and_resume(signal.SIGTERM, 143, *RUN, *TWO)
     assert straight.wait(120) == 0

@@ -18,7 +18,7 @@ WAYS = {
     "validate": ["validate", "--ckpt_path=bad.ckpt"],
     "predict": ["predict", "pictures", "--ckpt_path=bad.ckpt"],
     "resume": ["fit", "--resume", "bad.ckpt"],
-    "go on": ["fit", "--ckpt_path=bad.ckpt", "--epochs=9"],
+    "extend": ["fit", "--ckpt_path=bad.ckpt", "--epochs=9"],
     "weights": ["fit", *TINY, "--model.weights=bad.ckpt"],
 }
 
@@ -35,7 +35,7 @@ class Canary:
 
 @pytest.fixture
 def nest(workdir, monkeypatch):
-    """A folder with pictures, and a module ``canary`` that can be imported, and tells when it is."""
+    """A folder with images, and a module ``canary`` that can be imported, and records it."""
     (workdir / "site").mkdir()
     (workdir / "site" / "canary.py").write_text(CANARY)
     monkeypatch.syspath_prepend(str(workdir / "site"))
@@ -77,7 +77,7 @@ def test_a_stored_setting_that_names_what_is_not_allowed_is_refused(way, trained
     content = load(trained / "checkpoints" / "best.ckpt")
     own = content["lit_cnn"]
     own.pop("content_hash", None)  # whoever edits a file can leave that out
-    if way in ("resume", "go on"):
+    if way in ("resume", "extend"):
         own["config"]["trainer"]["callbacks"] = [{"class_path": "canary.Sings"}]
         setting = "trainer.callbacks"
     elif way == "predict":

@@ -77,12 +77,12 @@ def test_a_stride_along_one_axis_ends_the_stack_along_that_axis_only() -> None:
     assert (dilations(stack), stack.stride) == (([2, 1, 4], [4]), (1, 2))
 
 
-def test_behind_a_stride_the_places_missed_are_of_the_map_and_the_pixels_are_counted_too() -> None:
+def test_behind_a_stride_missed_positions_are_those_of_the_map_and_pixels_are_counted_too() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.Conv2d(3, 3, 3, dilation=2), nn.Conv2d(3, 3, 3, dilation=2))
     (stack,) = dilated_stacks(inspect_layers(model, 64))
     assert (stack.first, stack.stride, stack.window, stack.gaps) == ("1", (4, 4), (9, 9), 81 - 25)
-    assert stack.image_gaps == 36**2 - 20**2  # each place of the map is a patch of 4 x 4 pixels of its own
+    assert stack.image_gaps == 36**2 - 20**2  # each position of the map is a separate patch of 4 x 4 pixels
     model[0] = nn.Conv2d(3, 3, 5, 2, device="meta")
     (stack,) = dilated_stacks(inspect_layers(model, 64))
     assert (stack.stride, stack.gaps, stack.image_gaps) == ((2, 2), 81 - 25, 0)  # patches overlap
@@ -99,7 +99,7 @@ def test_the_summary_names_the_map_behind_a_stride_and_counts_pixels_as_well() -
     assert line.endswith("of the image's pixels in its receptive field 896 are never read")
 
 
-def test_the_summary_tells_rows_from_columns_where_they_differ() -> None:
+def test_the_summary_distinguishes_rows_from_columns() -> None:
     line = summary(nn.Conv2d(3, 3, (1, 3), dilation=(1, 2)), nn.Conv2d(3, 3, (1, 3), dilation=(1, 9)))
     assert "rows: no dilation; columns: dilations 2-9: M2 = 9 > 3" in line
     assert line.endswith("14 are never read (gridding): those in columns 1, 3, 5, 6, 7, 8, 10, 12, ... of 0 to 22")

@@ -184,7 +184,7 @@ def test_attention_is_counted_and_has_no_receptive_field() -> None:
     assert not by_name(layers)["encoder"].whole_image
 
 
-def test_squeeze_and_excitation_makes_every_unit_depend_on_the_whole_image() -> None:
+def test_squeeze_and_excitation_makes_every_unit_depend_on_the_full_image() -> None:
     with torch.device("meta"):
         model = torchvision.models.mobilenet_v3_small(weights=None)
     layers = by_name(inspect_layers(model, 224))

@@ -10,7 +10,7 @@ from lit_cnn.inspection.layers import inspect_layers
 
 
 @pytest.mark.parametrize("depth", [2, 30, 80])
-def test_the_legend_covers_no_line_and_lies_inside_the_picture(
+def test_the_legend_covers_no_line_and_is_inside_the_figure(
     depth: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     figures = []

@@ -32,7 +32,7 @@ def test_five_3x3_layers_see_11_pixels() -> None:
     assert field.gaps == 0
 
 
-def test_stride_and_centre_by_hand() -> None:
+def test_stride_and_centre_equal_a_hand_computation() -> None:
     field = conv(conv(image_field(), 3, stride=2, padding=1), 3, stride=2)
     # Units 0, 1, 2 of the first see pixels -1..1, 1..3, 3..5.
     assert (field.size, field.stride, field.centre) == ((7, 7), (4, 4), (2.0, 2.0))

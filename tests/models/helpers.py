@@ -13,7 +13,7 @@ from lit_cnn.models import MODELS, get_model
 CLASSES = 7
 
 # One entry per architecture and per switch that changes what is computed: arguments that keep it small, image side.
-# What follows a blank in a key only tells entries of one model apart.
+# What follows a blank in a key only distinguishes entries of one model.
 SMALL: dict[str, tuple[dict[str, object], int]] = {
     "lenet": ({}, 28),
     "lenet_color": ({}, 32),

@@ -103,7 +103,7 @@ def test_an_argument_that_would_do_nothing_is_refused_with_the_reason(
 ) -> None:
     with torch.device("meta"), pytest.raises(UserError) as error:
         get_model(name, **arguments)
-    assert str(error.value) == f"{name}: {idle} must be left out: {reason}, got {arguments[idle]!r}"
+    assert str(error.value) == f"{name}: {idle} must not be given: {reason}, got {arguments[idle]!r}"
 
 
 def test_arguments_that_do_something_or_are_not_given_are_not_refused() -> None:
@@ -119,7 +119,7 @@ def test_arguments_that_do_something_or_are_not_given_are_not_refused() -> None:
 @pytest.mark.parametrize("name", ["lenet", "torchvision/resnet18"])
 @pytest.mark.parametrize("argument", ["num_classes", "in_channels"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "10", None])
-def test_numbers_of_classes_and_channels_must_be_whole_and_positive(name: str, argument: str, value: object) -> None:
+def test_numbers_of_classes_and_channels_must_be_positive_integers(name: str, argument: str, value: object) -> None:
     with pytest.raises(UserError, match=f"{name}: {argument} must be a whole number from 1 up, got {value!r}"):
         get_model(name, **{argument: value})
 
@@ -131,7 +131,7 @@ def test_constructors_themselves_refuse_zero_classes_and_channels(name: str) -> 
             MODELS[name].factory(**{argument: 0})
 
 
-def test_architectures_given_by_hand_are_checked_too() -> None:
+def test_architectures_given_as_arguments_are_checked_too() -> None:
     with pytest.raises(ValueError, match=r"layers must be a list of whole numbers from 1 up, got \[2, 0\]"):
         ResNet(BasicBlock, [2, 0], widths=(8, 16))
     with pytest.raises(ValueError, match="stages must be a list of 1 to 5 whole numbers from 1 up"):

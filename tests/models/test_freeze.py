@@ -48,7 +48,7 @@ def test_a_network_without_head_says_so() -> None:
 @pytest.mark.parametrize(
     ("name", "num_classes", "heads"),
     [
-        # as many classes as filters in the layers before, so that widths do not tell the head
+        # as many classes as filters in the layers before, so that widths do not identify the head
         ("nin", 192, ["classifier.4"]),
         ("nin_imagenet", 7, ["classifier.0", "classifier.2", "classifier.4"]),
         ("nin_imagenet", 384, ["classifier.0", "classifier.2", "classifier.4"]),

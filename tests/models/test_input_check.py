@@ -38,7 +38,7 @@ def test_the_smallest_size_works_and_one_pixel_less_says_so(key: str) -> None:
         ("speednet", 9),  # 8, 4, 2, 1
     ],
 )
-def test_smallest_sizes_worked_out_by_hand(name: str, smallest: int) -> None:
+def test_smallest_sizes_equal_a_hand_computation(name: str, smallest: int) -> None:
     with torch.device("meta"):
         assert smallest_input(get_model(name, in_channels=MODELS[name].in_channels)) == smallest
 

@@ -76,7 +76,7 @@ def test_state_dict_keys_and_shapes_equal_torchvisions(name: str) -> None:
     assert {key: value.shape for key, value in build(name).state_dict().items()} == shapes
 
 
-def test_sums_by_hand_agree_with_torchvision_where_both_are_there() -> None:
+def test_hand_computed_sums_agree_with_torchvision_where_both_exist() -> None:
     stem, projection = parameter_sums.conv_bn(3, 64, 7), parameter_sums.conv_bn
     assert parameter_sums.densenet((6, 12, 24, 16), 32, 64, 1000, bottleneck=True, keep=0.5) + stem == count(
         torchvisions("densenet121")

@@ -82,7 +82,7 @@ def test_a_partial_is_registered_without_what_it_has_bound_by_position() -> None
     [
         ({"wdith": 3}, "MyNet has no argument 'wdith', did you mean 'width'? Its arguments are: width, norm"),
         ({"norm": "layer"}, "MyNet: norm must be batch or none, got 'layer'"),
-        ({"norm": "none", "width": 2}, "MyNet: width must be left out: of reasons of its own, got 2"),
+        ({"norm": "none", "width": 2}, "MyNet: width must not be given: of reasons of its own, got 2"),
         ({"num_classes": 0}, "MyNet: num_classes must be a whole number from 1 up, got 0"),
     ],
 )

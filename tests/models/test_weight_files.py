@@ -246,7 +246,7 @@ def test_a_file_that_holds_code_is_refused_and_nothing_of_it_runs(tmp_path: Path
     assert not canary.exists()
 
 
-def test_a_missing_a_cut_and_a_foreign_file_are_one_line_each(tmp_path: Path) -> None:
+def test_a_missing_a_truncated_and_a_foreign_file_are_one_line_each(tmp_path: Path) -> None:
     path = tmp_path / "whole.pth"
     torch.save(small().state_dict(), path)
     cases = {

@@ -116,7 +116,7 @@ def test_a_file_with_a_layer_more_at_its_end_is_refused(saved: tuple) -> None:
     assert report.skipped == ["out.weight", "out.bias"]
 
 
-def test_a_head_of_another_name_is_left_out_and_the_models_own_stays_fresh(saved: tuple) -> None:
+def test_a_head_of_another_name_is_skipped_and_the_models_own_stays_fresh(saved: tuple) -> None:
     path, state = saved
     torch.save({key.replace("fc.", "linear."): value for key, value in state.items()}, path)
     report = load_weights(resnet(10), "resnet20", path)

@@ -34,7 +34,7 @@ def test_spread_of_the_weights_is_that_of_the_scheme(scheme: str, conv: float, d
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_convolutions_by_hand_get_the_same_weights_as_torchs(scheme: str) -> None:
+def test_hand_written_convolutions_get_the_same_weights_as_torchs(scheme: str) -> None:
     torch.testing.assert_close(drawn(scheme, HandConv2d).state_dict(), drawn(scheme).state_dict(), rtol=0, atol=0)
 
 

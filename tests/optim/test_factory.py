@@ -35,7 +35,7 @@ def test_no_decay_on_norms_and_biases_splits_the_parameters_without_losing_any()
     assert len(decayed["params"]) + len(plain["params"]) == len(list(net.parameters()))
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_skipped():
     net = model()
     net[0].requires_grad_(False)
     held = [p for g in build(net=net).param_groups for p in g["params"]]

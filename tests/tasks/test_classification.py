@@ -178,7 +178,7 @@ def test_compiling_keeps_the_names_of_the_weights(workdir):
     assert set(names) == {f"backbone.{name}" for name in plain}
 
 
-def test_weights_and_images_are_channels_last_unless_told_otherwise():
+def test_weights_and_images_are_channels_last_by_default():
     image = torch.rand(2, 3, 32, 32)
     for wanted in (True, False):
         task = ImageClassifier(10, 3, "resnet18", {"stem": "cifar"}, channels_last=wanted)

@@ -42,7 +42,7 @@ def test_a_wrong_number_of_auxiliary_weights_is_refused():
         ClassificationLoss(aux_weights=[1.0, 2.0, 3.0])((LOGITS, AUX1, AUX2), TARGET)
 
 
-def test_named_tuple_fields_give_the_heads_their_numbers_and_absent_heads_are_left_out():
+def test_named_tuple_fields_number_the_heads_and_absent_heads_are_skipped():
     # torchvision's GoogLeNetOutputs has this order
     outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])
     logits, aux = split_outputs(outputs(LOGITS, AUX2, AUX1))

@@ -19,7 +19,7 @@ def test_mixup_blends_pixels_and_labels_by_the_same_share():
     torch.manual_seed(0)
     partner = torch.randperm(N)
     for i in range(N):
-        assert image[i].unique().numel() == 1  # one share for the whole sample
+        assert image[i].unique().numel() == 1  # one share for all of the sample
         if partner[i] != i and TARGET[i] != TARGET[partner[i]]:
             share = target[i, TARGET[i]]
             torch.testing.assert_close(image[i, 0, 0, 0], share * i + (1 - share) * partner[i].float())

@@ -30,7 +30,7 @@ def falling(at, seed=0):
 
 
 @pytest.mark.parametrize("at", [1e-4, 1e-3, 1e-2, 0.1])
-def test_the_number_lies_between_the_steepest_descent_and_the_lowest_loss_whatever_the_noise(at):
+def test_the_learning_rate_is_between_the_steepest_descent_and_the_lowest_loss_whatever_the_noise(at):
     for seed in range(20):
         assert 1 < suggest_lr(RATES, falling(at, seed)) / at < 6
 
@@ -41,7 +41,7 @@ def test_an_explosion_changes_nothing_before_it():
     assert suggest_lr(RATES, wild) == pytest.approx(suggest_lr(RATES, calm), rel=0.5)
 
 
-def test_a_loss_that_never_falls_gives_no_number():
+def test_a_loss_that_never_falls_gives_no_learning_rate():
     noise = np.random.default_rng(0).normal(0, 0.03, len(RATES))
     assert suggest_lr(RATES, 2.3 + noise) is None
     assert suggest_lr(RATES, 2.3 + noise + np.linspace(0, 1, len(RATES))) is None
@@ -76,7 +76,7 @@ def test_learning_rates_rise_in_equal_factors_and_little_data_is_repeated(workdi
     assert trainer.current_epoch == (len(test.rates) - 1) // 5
 
 
-def test_what_has_a_learning_rate_of_its_own_stands_still(workdir, monkeypatch):
+def test_parameters_with_their_own_learning_rate_do_not_change(workdir, monkeypatch):
     seen = []
 
     def look(self, trainer, module, optimizer):
@@ -103,7 +103,7 @@ def test_a_step_takes_as_many_images_as_one_of_the_run(workdir, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_run_has_the_bits_of_one_that_was_given_the_number(workdir, capsys, monkeypatch):
+def test_the_run_has_the_bits_of_one_with_that_learning_rate_set(workdir, capsys, monkeypatch):
     extra = [
         "--model.ema_decay=0.9",
         "--model.mixup_alpha=0.2",
@@ -127,7 +127,7 @@ def test_the_run_has_the_bits_of_one_that_was_given_the_number(workdir, capsys, 
     assert f"lr auto: {lr} (that of " in capsys.readouterr().out
 
 
-def test_a_loss_that_is_no_number_ends_the_test_before_it_counts(workdir, monkeypatch):
+def test_a_nonfinite_loss_ends_the_range_test_before_it_counts(workdir, monkeypatch):
     real = ImageClassifier.training_step
 
     def step(self, batch, batch_idx):
@@ -156,7 +156,7 @@ def test_what_cannot_work_is_one_line(workdir, fails, monkeypatch):
     assert not list(workdir.glob("lightning_logs/*"))
 
 
-def test_where_nothing_is_learned_a_number_is_asked_for(workdir, fails, monkeypatch):
+def test_where_nothing_is_learned_a_learning_rate_is_requested(workdir, fails, monkeypatch):
     monkeypatch.setattr(lr_finder, "HIGHEST", 2e-6)
     monkeypatch.setattr(lr_finder, "STEPS", 20)
     line = fails("fit", *RUN, "--lr=auto", "--trainer.limit_train_batches=4")
@@ -175,10 +175,10 @@ def test_interrupted_is_interrupted(workdir, monkeypatch):
     assert not list(workdir.glob("lightning_logs/*"))
 
 
-def test_a_rate_for_so_many_images_and_one_found_for_the_runs_own_exclude_each_other(workdir, fails):
+def test_lr_base_size_and_lr_auto_exclude_each_other(workdir, fails):
     assert "remove --model.lr_base_size" in fails("fit", *TINY, "--lr=auto", "--model.lr_base_size=256")
 
 
-def test_where_nothing_moves_by_the_rate_that_is_said_at_once(workdir, fails):
+def test_where_the_rate_changes_nothing_that_is_refused_at_once(workdir, fails):
     words = ["--model.optimizer=muon", "--model.freeze=backbone", "--lr=auto"]
     assert "no trainable parameter uses --lr" in fails("fit", *RUN, *words)

@@ -85,7 +85,7 @@ def test_processes_that_something_else_started_cannot_share_a_choice(workdir, mo
     assert "--precision auto cannot be shared" in fails("fit", *TINY, "--precision=auto")
 
 
-def test_a_wrong_precision_is_told_all_right_ones(workdir, fails):
+def test_a_wrong_precision_is_refused_with_the_valid_ones(workdir, fails):
     line = fails("fit", *TINY, "--precision=bf17")
     assert "'bf16-mixed'" in line
     assert "'auto'" in line

@@ -40,17 +40,17 @@ def test_a_freed_block_is_kept_until_what_is_used_is_asked_for():
     assert after < 100 * MIB
 
 
-def test_who_has_set_the_allocator_is_left_alone():
+def test_an_allocator_set_by_the_user_is_not_changed():
     set_, kept, _ = measured(MALLOC_TRIM_THRESHOLD_="131072")
     assert set_ == 0
     assert kept < 100 * MIB
 
 
-def test_what_is_used_does_not_count_what_is_kept():
+def test_used_memory_does_not_count_kept_blocks():
     assert memory.used() <= memory.peak()
 
 
-def test_under_a_limit_of_addresses_nothing_is_kept(monkeypatch):
+def test_under_an_address_space_limit_nothing_is_kept(monkeypatch):
     limits = {allocator.resource.RLIMIT_AS: 2**34}
     monkeypatch.setattr(allocator.resource, "getrlimit", lambda kind: (limits.get(kind, -1),) * 2)
     assert not allocator.keep_freed_memory()

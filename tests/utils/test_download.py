@@ -1,4 +1,4 @@
-"""Files arrive complete and verified or not at all, archives stay in their place, processes do not collide."""
+"""Files arrive complete and verified or not at all, archives stay inside their folder, processes do not collide."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ MEMINFO = {"proc/meminfo": "MemTotal: 8192 kB\nMemAvailable: 4096 kB\n"}
             },
             1024 + 512,
         ),
-        # version 1, in a container that sees its group as the root but is told the host's path
+        # version 1, in a container whose group is mounted as the root but named by the host's path
         (
             {
                 "proc/self/cgroup": "8:pids:/x\n4:memory:/docker/abc\n",

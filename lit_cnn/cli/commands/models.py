@@ -129,7 +129,7 @@ def _of_zoo(zoo: str, pattern: str) -> tuple[dict[str, Figures], list[str]]:
     tagged = bool(dot) and zoo == "timm" and name in stored.figures
     figures = _matching(stored.figures, name if tagged else pattern, f"{zoo}/")
     if installed not in (None, stored.version) and not figures:
-        # It may be new in the installed version, of which only the zoo's own list knows; that takes seconds to import.
+        # It may be new in the installed version, which only the zoo's own list has; it takes seconds to import.
         from lit_cnn.models import list_models
 
         figures = {name: Figures() for name in list_models(pattern)}

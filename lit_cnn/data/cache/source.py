@@ -30,7 +30,7 @@ class CachedSource:
     taken from these; otherwise the resized images, with the same bits that decoding the files gives.
 
     Args:
-        split: Name of the split; each has a cache of its own.
+        split: Name of the split; each has its own cache.
         files: The image files.
         indices: int64 (N,), which of them are cached; only these may be read.
         short: See above; 0: resized images.

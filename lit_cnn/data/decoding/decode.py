@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lit_cnn.data.decoding.crash_report import named_in_crashes
@@ -217,7 +217,7 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         words = {errno.ENOENT: "there is no such file", errno.EACCES: "no permission to read it"}
         return words.get(error.errno) or str(error.strerror).lower()
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "it is empty or no image of a known format"
     reason = " ".join(str(error).split()).lower() or type(error).__name__
     return f"its pixels are damaged ({reason})" if reason.startswith("decoder error") else reason

@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision import io
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-# The formats behind those names and no others: Pillow also knows formats that start other programs (EPS: Ghostscript).
+# The formats behind those names and no others: Pillow also has formats that start other programs (EPS: Ghostscript).
 # JPEG includes the two-image files of some cameras (MPO). Imported here, since Pillow imports plugins on demand, which
 # is not safe in several threads at once.
 _PLUGINS = (

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on its device; for the random numbers see ``rng``."""
+"""Augmentation of all samples of a batch at once, on its device; for the random numbers see ``rng``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image operations of augmentation on whole batches, on any device, and normalisation.
+"""Image operations of augmentation on batches, on any device, and normalisation.
 
 Random numbers come in as arguments, float32 in [0, 1); images are float32 or, where it says so, uint8.
 """
@@ -67,7 +67,7 @@ def flip(image: Tensor, chosen: Tensor, dim: int) -> Tensor:
     mirrored = image.flip(dim)
     if image.dtype != torch.uint8:
         return torch.where(chosen[:, None, None, None], mirrored, image)
-    # The same with bits, which the CPU does on whole registers: image ^ ((mirrored ^ image) & 255 or 0).
+    # The same with bits, which the CPU does on full registers: image ^ ((mirrored ^ image) & 255 or 0).
     mask = (chosen * 255).to(torch.uint8)[:, None, None, None]
     return mirrored.bitwise_xor_(image).bitwise_and_(mask).bitwise_xor_(image)
 

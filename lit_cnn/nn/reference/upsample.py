@@ -36,7 +36,7 @@ def _check(x: Tensor, size: Sequence[int]) -> None:
 
 def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     _check(x, size)
-    out = x.to(torch.promote_types(x.dtype, torch.float32))  # bfloat16 cannot tell positions beyond 256 apart
+    out = x.to(torch.promote_types(x.dtype, torch.float32))  # bfloat16 cannot represent all positions beyond 256
     for dim, length in enumerate(size, start=2):
         out = _linear(out, dim, length, align_corners)
     return out.to(x.dtype)

@@ -10,7 +10,7 @@ from lit_cnn.cli.main import main
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_knows_all_commands_and_the_usual_flags_and_its_shell_accepts_it(shell, tmp_path, capsys):
+def test_the_script_has_all_commands_and_the_usual_flags_and_its_shell_accepts_it(shell, tmp_path, capsys):
     main(["completion", shell])
     script = capsys.readouterr().out
     assert all(name in script for name in COMMANDS)

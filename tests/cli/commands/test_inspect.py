@@ -46,7 +46,7 @@ def test_depth_groups_layers(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert names == ["conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc"]
 
 
-def test_the_gridding_check_tells_good_dilations_from_bad_ones_and_draws_them(
+def test_the_gridding_check_distinguishes_good_dilations_from_bad_ones_and_draws_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = run(capsys, "dilated_convnet", "--out-dir", tmp_path)

@@ -108,7 +108,7 @@ def test_a_long_list_has_a_line_with_figures_for_each(capsys: pytest.CaptureFixt
     assert last.startswith(f"{len(rows)} models.")
 
 
-def test_a_zoo_that_is_not_installed_is_listed_and_how_to_get_it_is_said(
+def test_a_zoo_that_is_not_installed_is_listed_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(model_table, "installed_version", lambda zoo: None)

@@ -52,7 +52,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Callback]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_twice_is_identical_to_a_straight_one(workdir, capsys) -> None:
+def test_a_run_killed_twice_is_identical_to_an_uninterrupted_one(workdir, capsys) -> None:
     main([*WORDS, "9"])  # as a user does: four real processes
     out = capsys.readouterr().out
     assert "uninterrupted: 9 steps in epochs of 6 batches" in out
@@ -61,7 +61,7 @@ def test_a_run_killed_twice_is_identical_to_a_straight_one(workdir, capsys) -> N
     assert list(workdir.iterdir()) == [], "a trial leaves nothing behind"
 
 
-def test_a_model_with_a_memory_of_its_own_is_found_out_and_the_first_difference_named(workdir, quick, capsys) -> None:
+def test_a_model_with_hidden_state_is_detected_and_the_first_difference_named(workdir, quick, capsys) -> None:
     quick.append(Forgetful())
     with pytest.raises(SystemExit) as stop:
         main([*WORDS, "9"])
@@ -79,6 +79,6 @@ def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
     assert "expected a whole number of steps" in fails("fit", *TINY, "--verify_resume=many")
 
 
-def test_a_run_that_fails_is_told_in_its_own_words(workdir, quick, fails) -> None:
+def test_a_run_that_fails_is_reported_with_its_own_message(workdir, quick, fails) -> None:
     error = fails(*WORDS, "9", "--model.backbone=resnet1")
     assert "a run failed: unknown model 'resnet1', did you mean" in error

@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory or on disk: the same images, never half of them, never stale ones."""
+"""Decoded images cached in memory or on disk: the same pixels, complete, never stale."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _store_files() -> list[str]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the pictures that were decoded for a cache."""
+    """The names of the images that were decoded for a cache."""
     names: list[str] = []
     for function in ("read_bounded", "read_image"):
         real = getattr(source, function)
@@ -117,7 +117,7 @@ def test_batches_are_the_same_bits_with_any_workers_cache_and_number_of_ranks(
         assert _same(shared, [batch for batch in batches if part == "val" or len(batch.index) == 5])
 
 
-def test_pictures_are_decoded_once_and_again_only_where_they_change(
+def test_images_are_decoded_once_and_again_only_where_they_change(
     make_folder: Callable[..., Path], decoded: list[str]
 ) -> None:
     root = make_folder({"cat": 12, "dog": 12})
@@ -139,7 +139,7 @@ def test_pictures_are_decoded_once_and_again_only_where_they_change(
     assert len(_store_files()) == 6  # lock, manifest and pixels of two parts: nothing old is left
 
 
-def test_another_decoder_or_size_is_another_store(
+def test_another_decoder_or_size_is_another_cache(
     make_folder: Callable[..., Path], decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder({"cat": 6, "dog": 6})
@@ -154,7 +154,7 @@ def test_another_decoder_or_size_is_another_store(
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "manifest", "index"])
-def test_a_damaged_store_is_built_anew(make_folder: Callable[..., Path], damage: str) -> None:
+def test_a_damaged_cache_is_rebuilt(make_folder: Callable[..., Path], damage: str) -> None:
     root = make_folder({"cat": 6, "dog": 6})
     before = _fed(_data(root, "disk"))
     for path in cache_folder().glob("pictures/*/pixels-*.u8"):
@@ -184,7 +184,7 @@ def test_damaged_pixels_are_never_trained_on(make_folder: Callable[..., Path], c
         _fed(_data(root, "disk", **settings))
 
 
-def test_a_picture_changed_behind_its_time_of_change_is_decoded_again(
+def test_an_image_changed_without_its_modification_time_is_decoded_again(
     make_folder: Callable[..., Path], decoded: list[str]
 ) -> None:
     root = make_folder({"cat": 6, "dog": 6})
@@ -254,7 +254,7 @@ def test_processes_that_start_together_build_once_and_see_the_same(make_folder: 
     assert 0 in [output.count("decoding") for output in outputs]
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_kept(make_folder: Callable[..., Path]) -> None:
+def test_an_image_that_cannot_be_read_is_named_and_nothing_is_kept(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 6, "dog": 6})
     for path in root.glob("*/*.png"):
         path.write_bytes(b"")
@@ -263,7 +263,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_kept(make_folder:
     assert _store_files() == ["lock"]
 
 
-def test_too_little_room_is_said_in_one_line(
+def test_too_little_disk_space_is_one_line(
     make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = make_folder({"cat": 100, "dog": 100})
@@ -276,7 +276,7 @@ def test_too_little_room_is_said_in_one_line(
         _fed(_data(root, "disk"))
 
 
-def test_senseless_settings_are_refused(make_folder: Callable[..., Path]) -> None:
+def test_settings_that_make_no_sense_are_refused(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     with pytest.raises(UserError, match=r"`data.cache` is 'disc': choose none, ram or disk"):
         _data(root, "disc")
@@ -297,7 +297,7 @@ def test_a_resumed_run_must_cut_its_crops_from_the_same_images(make_folder: Call
     assert _data(root, "none", FLIPS).order() == _data(root, "disk", FLIPS).order() == {}
 
 
-def test_a_fit_trains_from_the_cache_and_statistics_come_from_whole_pictures(make_folder: Callable[..., Path]) -> None:
+def test_a_fit_trains_from_the_cache_and_statistics_come_from_full_images(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 10, "dog": 10})
     seen = []
     for cache in ("ram", "disk"):
@@ -312,7 +312,7 @@ def test_a_fit_trains_from_the_cache_and_statistics_come_from_whole_pictures(mak
     assert none.preprocessing() == seen[0][1]
 
 
-def test_many_threads_may_read_one_store(make_folder: Callable[..., Path]) -> None:
+def test_many_threads_may_read_one_cache(make_folder: Callable[..., Path]) -> None:
     data = _data(make_folder({"cat": 10, "dog": 10}), "ram")
     data.setup("fit")
     store = data.train_dataloader().source.cache  # type: ignore[attr-defined]

@@ -291,7 +291,7 @@ def test_bad_files_are_named_with_the_reason_in_one_line(tmp_path: Path) -> None
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:.*(Truncated File Read|EXIF):UserWarning")
-def test_a_file_cut_anywhere_is_refused_or_shows_every_pixel(tmp_path: Path, suffix: str, options: dict) -> None:
+def test_a_file_truncated_anywhere_is_refused_or_shows_every_pixel(tmp_path: Path, suffix: str, options: dict) -> None:
     path, cut = tmp_path / f"a{suffix}", tmp_path / f"cut{suffix}"
     _save(path, Image.effect_noise((40, 50), 60).convert("RGB"), **options)
     content, geometry = path.read_bytes(), Geometry(16, 3, "stretch")

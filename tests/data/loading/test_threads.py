@@ -34,7 +34,7 @@ def test_the_fewest_threads_that_are_nearly_the_fastest_are_chosen() -> None:
     assert threads.fewest_threads({1: 100.0, 2: 106.0}) == 2
 
 
-def test_speed_counts_the_images_of_all_threads_and_tells_a_threads_error() -> None:
+def test_speed_counts_the_images_of_all_threads_and_reports_a_threads_error() -> None:
     meeting = threading.Barrier(3, timeout=30)
     images = threads.speed(itertools.repeat((lambda: meeting.wait() and None, 2.5)), threads=3, seconds=0)
     assert images > 0  # each thread waited for the two others
@@ -98,7 +98,7 @@ def test_a_real_measurement_chooses_one_of_the_candidates(make_folder: Make, mon
     assert data.train_dataloader().workers in threads.candidates(num_cores(1))
 
 
-def test_runs_with_auto_are_those_with_any_number_and_go_on_as_such(
+def test_runs_with_auto_equal_those_with_any_number_and_resume_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -118,7 +118,7 @@ def test_runs_with_auto_are_those_with_any_number_and_go_on_as_such(
     assert first["lit_cnn"]["config"]["data"]["init_args"]["workers"] == "auto"
 
 
-def test_images_in_memory_need_no_threads_and_that_is_said_once(capsys):
+def test_images_in_memory_need_no_threads_and_that_is_printed_once(capsys):
     data = Digits(workers="auto")
     assert data.train_dataloader().workers == data.val_dataloader().workers == 0
     assert capsys.readouterr().out.count("workers auto: ") == 1

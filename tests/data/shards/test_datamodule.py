@@ -1,4 +1,4 @@
-"""A set of shards trains as the folder it was written from, resumes exactly, and is whole or refused."""
+"""A set of shards trains as the folder it was written from, resumes exactly, and is complete or refused."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_missing_or_truncated_shard_is_named_before_training(shards: Path) -> 
     assert f"{shard} is missing" in _error(shards)
 
 
-def test_a_shard_cut_off_or_removed_during_training_is_named(shards: Path) -> None:
+def test_a_shard_truncated_or_removed_during_training_is_named(shards: Path) -> None:
     shard = shards / "train-000002.tar"
     content = shard.read_bytes()
     data = Stream(data_dir=str(shards), **SETTINGS)
@@ -349,7 +349,7 @@ def test_a_damaged_copy_is_fetched_again(damage: bytes, served: tuple[str, list[
     assert {"index.npz", "train-000000.tar"} <= set(asked)
 
 
-def test_what_cannot_be_fetched_is_told_in_a_line(shards: Path, served: tuple[str, list[str]]) -> None:
+def test_what_cannot_be_fetched_is_one_line(shards: Path, served: tuple[str, list[str]]) -> None:
     address, _ = served
     shard = shards / "train-000002.tar"
     content = shard.read_bytes()

@@ -1,4 +1,4 @@
-"""Every operation against torchvision or a computation by hand, and one draw per sample."""
+"""Every operation against torchvision or a hand computation, and one draw per sample."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_erasing_blanks_one_box_of_the_stated_area_and_ratio_to_the_mean_in_the_
     assert len(ERASE_OPS) == len(set(ERASE_OPS))
 
 
-def test_cutout_blanks_a_square_centred_anywhere_cut_off_at_the_border() -> None:
+def test_cutout_blanks_a_square_centred_anywhere_and_clipped_at_the_border() -> None:
     images = torch.full((N, 1, SIZE, SIZE), 9, dtype=torch.uint8)
     blank = _run(Augment(cutout=8), images)[:, 0] == 0
     centre_y, centre_x = (_draw("cutout/y") * SIZE).long().tolist(), (_draw("cutout/x") * SIZE).long().tolist()
@@ -203,7 +203,7 @@ def test_cutout_blanks_a_square_centred_anywhere_cut_off_at_the_border() -> None
     "wrong",
     [{"flip": 1.5}, {"crop_padding": -1}, {"hue": 0.6}, {"padding_mode": "edge"}, {"crop_scale": (0.9, 0.1)}],
 )
-def test_senseless_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
+def test_settings_that_make_no_sense_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"`data.augment.{next(iter(wrong))}` is "):
         Augment(**wrong)
 

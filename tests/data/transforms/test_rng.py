@@ -101,7 +101,7 @@ def test_crop_that_never_fits_falls_back_to_the_largest_central_box() -> None:
     draws = counter_uniform(0, 0, torch.arange(3), CROP_OPS)
     assert crop_boxes(draws, 100, 1000, (1.0, 1.0), (3 / 4, 4 / 3)).tolist() == [[0, 433, 100, 133]] * 3
     assert crop_boxes(draws, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)).tolist() == [[433, 0, 133, 100]] * 3
-    # A picture of an allowed shape whose ten boxes all missed keeps its whole area.
+    # An image of an allowed shape whose ten boxes all missed keeps its full area.
     assert crop_boxes(draws, 100, 100, (1.0, 1.0), (1.2, 1.3)).tolist() == [[8, 0, 83, 100]] * 3
 
 

@@ -54,7 +54,7 @@ def test_trilinear_equals_torchs(align_corners: bool) -> None:
     )
 
 
-def test_bilinear_by_hand() -> None:
+def test_bilinear_equals_a_hand_computation() -> None:
     x = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
     assert bilinear(x, (3, 3), align_corners=True).tolist() == [[[[0, 1, 2], [2, 3, 4], [4, 5, 6]]]]
 
