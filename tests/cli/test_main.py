@@ -16,7 +16,7 @@ import yaml
 
 from lit_cnn import __version__
 from lit_cnn.cli.main import main
-from tests.conftest import EVERY_STEP, TINY, load, state_differences, write_pictures
+from tests.conftest import EVERY_STEP, LENET, TINY, load, state_differences, write_pictures
 
 QUIET = "--trainer.enable_progress_bar=false"
 
@@ -55,7 +55,7 @@ def test_python_dash_m_is_the_same_command():
 
 def test_print_config_prints_settings_that_can_be_run_again(workdir, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["fit", *TINY, "--print_config"])
+        main(["fit", *LENET, "--print_config"])
     assert stop.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["backbone"] == "lenet_maxpool"
@@ -223,7 +223,7 @@ def test_a_number_of_steps_alone_is_not_limited_by_the_default_epochs(workdir):
 
 def test_resuming_a_transfer_run_does_not_need_the_starting_weights(trained, workdir):
     shutil.copy(trained / "checkpoints" / "best.ckpt", "start.ckpt")
-    main(["fit", *TINY, "--epochs=1", "--model.weights=start.ckpt"])
+    main(["fit", *LENET, "--epochs=1", "--model.weights=start.ckpt"])
     Path("start.ckpt").unlink()
     main(["fit", "--resume", "--epochs=2"])
     main(["test", "--ckpt_path=last", QUIET])
