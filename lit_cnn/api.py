@@ -177,7 +177,7 @@ def load(
     *,
     accelerator: str = "auto",
     devices: Any = 1,
-    allow_import: Sequence[str] = (),
+    allow_import: str | Sequence[str] = (),
     root: PathLike = ".",
 ) -> Classifier:
     """Load a trained model.
@@ -192,9 +192,10 @@ def load(
     Raises:
         UserError: there is no such checkpoint, or it is damaged, or it needs code that is not allowed.
     """
-    plugins.import_plugins(allow_import)
+    allowed = [allow_import] if isinstance(allow_import, str) else list(allow_import)
+    plugins.import_plugins(allowed)
     record = read_record(run_folder.find_checkpoint(str(ckpt_path), Path(root), "best"))
-    check_plugins(record, Arguments("predict", allow_import=list(allow_import)))
+    check_plugins(record, Arguments("predict", allow_import=allowed))
     return Classifier(record, accelerator, devices)
 
 
@@ -227,7 +228,7 @@ def fit(
     config: PathLike | Mapping[str, Any] | None = None,
     *,
     resume: PathLike | None = None,
-    allow_import: Sequence[str] = (),
+    allow_import: str | Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     **overrides: Any,
 ) -> TrainedRun:
@@ -252,7 +253,8 @@ def fit(
         words.append(f"--config={config}")
     settings |= _flags(overrides)
     words += [f"--{name}={_text(value)}" for name, value in settings.items()]
-    words += [f"--allow_import={name}" for name in allow_import]
+    allowed = [allow_import] if isinstance(allow_import, str) else allow_import
+    words += [f"--allow_import={name}" for name in allowed]
     if resume is not None:
         words.append("--resume" if str(resume) in ("", "last") else f"--resume={resume}")
     cli = run(parse(words), callbacks=callbacks)

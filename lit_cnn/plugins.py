@@ -19,6 +19,8 @@ from pathlib import Path
 from lit_cnn.errors import UserError
 
 GROUP = "lit_cnn.plugins"
+_NO_PLUGINS = ("lit_cnn", "torch", "torchvision", "timm", "lightning", "functools", "builtins", "__main__")
+_LOADED_BY: dict[str, str] = {}  # modules that importing a plugin has loaded, and the plugin
 
 
 def announced() -> list[str]:
@@ -58,6 +60,7 @@ def _find(name: str) -> None:
 
 
 def _import(name: str, source: str) -> None:
+    before = set(sys.modules)
     try:
         importlib.import_module(name)
     except UserError:
@@ -65,16 +68,20 @@ def _import(name: str, source: str) -> None:
     except Exception as error:  # a user's module may raise anything
         line = (str(error).strip() or "no message").splitlines()[0]
         raise UserError(f"{source}: importing it failed with {type(error).__name__}: {line}") from error
+    for module in set(sys.modules) - before:
+        _LOADED_BY.setdefault(module, name)
 
 
-def provider(module: str, names: Sequence[str]) -> str | None:
-    """Which of the plugins a module belongs to: the name to import it by, ``None`` for lit_cnn's own and others.
+def provider(module: str) -> str | None:
+    """The plugin that a module belongs to, by its name for :func:`import_plugins`.
 
     Args:
-        module: ``__module__`` of what was registered.
-        names: those given by ``--allow_import``.
+        module: ``__module__`` of what was registered: the plugin itself, a module inside it, or one that it imports.
+
+    Returns:
+        ``None`` for modules of lit_cnn and other libraries, and for ``__main__``, which nobody could import.
     """
-    for name in (*names, *announced()):
-        if module == name or module.startswith(f"{name}."):
-            return name
-    return None
+    top = module.partition(".")[0]
+    if top in _NO_PLUGINS:
+        return None
+    return _LOADED_BY.get(module, top)  # a Python caller may have imported it

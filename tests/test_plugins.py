@@ -9,6 +9,7 @@ from lit_cnn import plugins
 from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.models import MODELS
+from tests.conftest import TINY
 
 CODE = """
 import lit_cnn
@@ -16,7 +17,7 @@ from torch import nn
 
 @lit_cnn.register_model
 def NAME(num_classes, in_channels):
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, num_classes))
 """
 
 
@@ -52,13 +53,30 @@ def test_an_installed_distribution_announces_itself_and_needs_no_flag(module, wo
     monkeypatch.syspath_prepend(str(workdir))
     main(["models", "net_of_mine*"])
     assert "net_of_mine_two" in capsys.readouterr().out
-    assert plugins.provider("mine_two", []) == "mine_two"
+    assert plugins.provider("mine_two") == "mine_two"
 
 
-def test_a_module_belongs_to_the_plugin_that_it_lies_in():
-    assert plugins.provider("pack.sub", ["pack"]) == "pack"
-    assert plugins.provider("package", ["pack"]) is None
-    assert plugins.provider("lit_cnn.models.resnet", ["pack"]) is None
+def test_a_plug_in_of_several_modules_is_what_a_checkpoint_requires(module, fails):
+    module("mine_nets")
+    module("mine_three", "import mine_nets")
+    main(["fit", *TINY, "--model.backbone=net_of_mine_nets", "--allow_import=mine_three", "--steps=1"])
+    assert "add --allow_import mine_three" in fails("test", "--ckpt_path=last")
+    main(["test", "--ckpt_path=last", "--allow_import=mine_three"])
+
+
+def test_a_data_set_in_another_module_of_a_plug_in_is_chosen_by_its_name(module):
+    module("mine_sets", "from lit_cnn.data import Digits\n\nclass MineOfAnotherModule(Digits):\n    pass\n")
+    module("mine_four", "import mine_sets")
+    words = [word for word in TINY if not word.startswith("--data=")]
+    main(["fit", *words, "--data=MineOfAnotherModule", "--allow_import=mine_four", "--steps=1"])
+    main(["test", "--ckpt_path=last", "--allow_import=mine_four"])
+
+
+def test_the_provider_of_a_module_is_the_plugin_that_loaded_it():
+    assert plugins.provider("lit_cnn.models.resnet") is None
+    assert plugins.provider("torchvision.transforms.v2") is None
+    assert plugins.provider("__main__") is None
+    assert plugins.provider("imported_by_hand.nets") == "imported_by_hand"
 
 
 @pytest.mark.parametrize(

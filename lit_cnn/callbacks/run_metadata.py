@@ -22,6 +22,7 @@ from lit_cnn.checkpoint.record import KEY, CheckpointRecord
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import datamodule
+from lit_cnn.utils.files import atomic_write
 
 
 class RunMetadata(Callback):
@@ -82,11 +83,13 @@ class RunMetadata(Callback):
         text = header + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
-            path.rename(self.run_dir / f"config.before_resume_{earlier}.yaml")
-        path.write_text(text, encoding="utf-8")
+            with atomic_write(self.run_dir / f"config.before_resume_{earlier}.yaml") as file:
+                file.write(path.read_text(encoding="utf-8"))
+        with atomic_write(path) as file:
+            file.write(text)
         indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
-        text = json.dumps(indices, indent=2, ensure_ascii=False) + "\n"
-        (self.run_dir / "class_indices.json").write_text(text, encoding="utf-8")
+        with atomic_write(self.run_dir / "class_indices.json") as file:
+            file.write(json.dumps(indices, indent=2, ensure_ascii=False) + "\n")
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the history of the best checkpoints when the run folder was moved or renamed."""

@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 from lit_cnn.errors import UserError
 
-ALIASES = {"train": "fit", "val": "validate"}
-
-ALIASES = {
+FLAG_ALIASES = {
     "--epochs": "--trainer.max_epochs",
     "--max_epochs": "--trainer.max_epochs",
     "--steps": "--trainer.max_steps",
@@ -186,7 +184,7 @@ def _canonical(flag: str) -> str:
     """``--batch-size`` is ``--batch_size`` is ``--data.batch_size``."""
     if flag.startswith("--"):
         flag = "--" + flag[2:].replace("-", "_")
-    return ALIASES.get(flag, flag)
+    return FLAG_ALIASES.get(flag, flag)
 
 
 def _is_flag(token: str) -> bool:

@@ -114,12 +114,11 @@ def data_settings(name: str) -> list[str]:
     return [a.dest for a in probe._actions if a.dest not in ("help", "data.seed")]
 
 
-def required_plugins(plain: Mapping[str, Any], allow_import: Iterable[str]) -> list[str]:
+def required_plugins(plain: Mapping[str, Any]) -> list[str]:
     """The user's packages that the model, the loss, the data set or the transform of a run come from.
 
     Args:
         plain: resolved settings, nested plain types.
-        allow_import: packages that the user allowed.
     """
     model, data = plain["model"], plain["data"]
     augment = data["init_args"].get("augment") or {}
@@ -130,7 +129,7 @@ def required_plugins(plain: Mapping[str, Any], allow_import: Iterable[str]) -> l
         TRANSFORMS.get(augment.get("transform")),
         find_dataset(data["class_path"]),
     ]
-    names = [plugins.provider(item.__module__, list(allow_import)) for item in used if item is not None]
+    names = [plugins.provider(item.__module__) for item in used if item is not None]
     return sorted({name for name in names if name is not None})
 
 

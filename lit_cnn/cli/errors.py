@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from lit_cnn.cli.argv import ALIASES
+from lit_cnn.cli.argv import FLAG_ALIASES
 from lit_cnn.errors import UserError
 
 EXIT_CRASH = 1
@@ -19,10 +19,12 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 # what a write fails with when the disk is full, a quota or a limit is reached, or the disk is read-only
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
-# A setting between backticks, alone or with a value: `data.batch_size`, `data.batch_size=32`.
-_SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)*)(?:=([^`]*))?`")
+# A setting between backticks, alone or with a value: `data.batch_size`, `data.batch_size=32`. Other words between
+# backticks, such as a user's own in a name of a class, are no settings.
+_TOP = "data|config|ckpt_path|resume|resume_anyway|allow_import|checkpoint_every|skip_nonfinite_steps|shards|out_dir"
+_SETTING = re.compile(rf"`((?:trainer|model|data|checkpoint)(?:\.\w+)+|{_TOP})(?:=([^`]*))?`")
 _SHORT = {
-    **{setting: alias.replace("_", "-") for alias, setting in reversed(ALIASES.items()) if alias.startswith("--")},
+    **{setting: alias.replace("_", "-") for alias, setting in reversed(FLAG_ALIASES.items()) if alias.startswith("--")},
     "--trainer.max_epochs": "--epochs",
     "--data.image_size": "--img-size",
 }

@@ -1,4 +1,4 @@
-"""The pages of ``lit-cnn --help`` and ``lit-cnn fit --help``. Standard library only."""
+"""The pages of ``lit-cnn --help`` and of the commands that run a trainer. Standard library only."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--model.freeze N|backbone", "model.freeze", "nothing", "blocks that do not train"),
         Setting("--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, mse_softmax, or one of your own"),
         Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
+        Setting("--model.tta NAME", "model.tta", "none", "average test predictions over flip or flip_shift"),
         Setting("--model.ema_decay X", "model.ema_decay", "off", "average the weights: 0.999 is usual"),
     ],
     "Optimization": [
@@ -107,6 +108,33 @@ GROUPS: dict[str, list[Setting]] = {
 }
 
 
+DEFAULTS = "Defaults are in brackets; - and _ are the same in flags."
+_EVALUATION = (
+    "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--device",
+    "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",
+    "--trainer.default_root_dir", "--print_config",
+)  # fmt: skip
+# Usage, description, and the flags on the page; none: all.
+PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "fit": ("[--config FILE] [--data NAME] [--SETTING VALUE ...]", "Train a model, or resume a run.", ()),
+    "validate": (
+        "--ckpt_path PATH [--SETTING VALUE ...]",
+        "Evaluate a checkpoint on the validation images. Model, data and preprocessing are the checkpoint's.",
+        _EVALUATION,
+    ),
+    "test": (
+        "--ckpt_path PATH [--SETTING VALUE ...]",
+        "Evaluate a checkpoint on the test images. Model, data and preprocessing are the checkpoint's.",
+        _EVALUATION,
+    ),
+    "predict": (
+        "--ckpt_path PATH [FILE|FOLDER ...] [--SETTING VALUE ...]",
+        "Classify image files and folders; without any, the test images of the checkpoint's data set.",
+        _EVALUATION,
+    ),
+}
+
+
 def main_help(commands: Mapping[str, str], aliases: Mapping[str, str]) -> str:
     """The page of ``lit-cnn --help``.
 
@@ -134,17 +162,19 @@ YAML (--config FILE). Precedence: flag, config, checkpoint, default.
 """
 
 
-def fit_help() -> str:
-    """The page of ``lit-cnn fit --help``."""
-    lines = [
-        "usage: lit-cnn fit [--config FILE] [--data NAME] [--SETTING VALUE ...]",
-        "",
-        "Train a model, or resume a run. The settings people change, with their defaults",
-        "in brackets (- and _ are the same in flags):",
-    ]
+def run_help(command: str) -> str:
+    """The page of ``lit-cnn COMMAND --help``.
+
+    Args:
+        command: fit, validate, test or predict.
+    """
+    usage, text, names = PAGES[command]
+    lines = [f"usage: lit-cnn {command} {usage}", "", *textwrap.wrap(f"{text} {DEFAULTS}", WIDTH)]
     for group, settings in GROUPS.items():
-        lines += ["", f"{group}:"]
-        for setting in settings:
+        shown = [setting for setting in settings if not names or setting.flag.split()[0].rstrip(",") in names]
+        if shown:
+            lines += ["", f"{group}:"]
+        for setting in shown:
             text = setting.help + (f" [{setting.default}]" if setting.default else "")
             first, *rest = textwrap.wrap(text, WIDTH - _FIRST)
             if len(setting.flag) + 4 > _FIRST:
@@ -153,10 +183,7 @@ def fit_help() -> str:
             else:
                 lines.append(f"  {setting.flag}".ljust(_FIRST) + first)
             lines += [" " * _FIRST + line for line in rest]
-    lines += [
-        "",
-        "lit-cnn fit --help all           every setting of trainer and model",
-        "lit-cnn fit --data.help NAME     every setting of a data set",
-        "lit-cnn configs                  the shipped configs and their results",
-    ]
+    lines += ["", f"lit-cnn {command} --help all".ljust(_FIRST) + "every setting of trainer and model"]
+    lines += ["lit-cnn fit --data.help NAME".ljust(_FIRST) + "every setting of a data set"]
+    lines += ["lit-cnn configs".ljust(_FIRST) + "the shipped configs and their results"] if command == "fit" else []
     return "\n".join(lines) + "\n"

@@ -18,8 +18,8 @@ from jsonargparse import set_parsing_settings
 
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import read_config
+from lit_cnn.data.registry import datasets
 from lit_cnn.errors import UserError
-from lit_cnn.plugins import announced
 
 # As narrow as what the Trainer takes needs: all of torch would include functions that run code from files.
 ALLOWED = (
@@ -35,7 +35,7 @@ ALLOWED = (
     "torchvision",
     "timm",
 )
-PLACES = "torch.optim, Lightning's callbacks, loggers and plugins, lit_cnn, torchvision and timm"  # of these, in words
+ALLOWED_IN_WORDS = "torch.optim, Lightning's callbacks, loggers and plugins, lit_cnn, torchvision and timm"
 # Functions from here are defaults of the classes beside them.
 DEFAULT_FUNCTIONS = "lightning.pytorch.callbacks"
 # Settings whose plain text may be a class path; everywhere else it is under the key class_path.
@@ -64,14 +64,23 @@ class Fault(NamedTuple):
 Sources = Mapping[str, Any]  # where settings come from, "a.yaml" or "--data": nested settings
 
 
+def with_plugins(allow_import: Sequence[str]) -> list[str]:
+    """What settings may name besides :data:`ALLOWED`: packages that the user allows, and registered data sets.
+
+    Args:
+        allow_import: values of the flag.
+    """
+    homes = {dataset.__module__ for dataset in datasets().values()}  # imported already, by a plugin or a Python caller
+    return [*allow_import, *sorted(home for home in homes if not _under(home, ALLOWED))]
+
+
 @contextlib.contextmanager
 def only_allowed(extra: Sequence[str]) -> Iterator[None]:
     """While this lasts the parser imports nothing but what ``ALLOWED`` and ``extra`` hold.
 
     Args:
-        extra: packages or modules that the user allows besides; installed plugins are allowed too.
+        extra: packages or modules that are allowed besides.
     """
-    extra = [*extra, *announced()]
     set_parsing_settings(
         # what the settings name by URL is a stranger's too
         config_read_mode_fsspec_enabled=False,
@@ -146,7 +155,7 @@ def _refusal(source: str, setting: str, fault: Fault) -> UserError:
 
 
 def _outside(path: str) -> Fault:
-    return Fault(f"{path}, which is outside of {PLACES}", path.rpartition(".")[0])
+    return Fault(f"{path}, which is outside of {ALLOWED_IN_WORDS}", path.rpartition(".")[0])
 
 
 def _fault(path: str, extra: Sequence[str]) -> Fault | None:
@@ -159,7 +168,7 @@ def _fault(path: str, extra: Sequence[str]) -> Fault | None:
     module = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None) or "builtins"
     if not _under(module, [*ALLOWED, *extra]):
         home = f"{module}.{found.__qualname__}" if hasattr(found, "__qualname__") else module
-        return Fault(f"{path}, which is {home}, outside of {PLACES}", module)
+        return Fault(f"{path}, which is {home}, outside of {ALLOWED_IN_WORDS}", module)
     return None if inspect.isclass(found) else Fault(f"{path}, which is no class", module)
 
 

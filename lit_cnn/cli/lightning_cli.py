@@ -141,7 +141,7 @@ class LitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; a parser's complaint becomes one line, and what settings may not name is never imported."""
-        extra = self.arguments.allow_import
+        extra = import_allowlist.with_plugins(self.arguments.allow_import)
         sources = import_allowlist.sources(self.arguments, self.base, self.record.path if self.record else None)
         import_allowlist.check(sources, extra)
         try:
@@ -193,7 +193,7 @@ class LitCLI(LightningCLI):
             plain,
             self.record,
             self.arguments.resume_anyway,
-            required_plugins(plain, self.arguments.allow_import),
+            required_plugins(plain),
         )
         if is_rank_zero():
             self._show_settings({name for name, value in asked.items() if value == AUTO})

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 
 from lit_cnn import __version__
 from lit_cnn.cli.argv import has_flag
-from lit_cnn.cli.commands import ALIASES, COMMANDS
+from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.errors import as_flags, report_errors
-from lit_cnn.cli.help import fit_help, main_help
+from lit_cnn.cli.help import main_help, run_help
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import spell_settings_by
 from lit_cnn.utils.signals import handle_sigterm
@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(main_help({name: command.help for name, command in COMMANDS.items()}, ALIASES), end="")
+        print(main_help({name: command.help for name, command in COMMANDS.items()}, COMMAND_ALIASES), end="")
         return
     if words[0] in ("--version", "-V"):
         print(f"lit-cnn {__version__}")
@@ -51,16 +51,19 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str], debug: bool) -> None:
-    name = ALIASES.get(words[0], words[0])
+    name = COMMAND_ALIASES.get(words[0], words[0])
     if name not in COMMANDS:
-        hint = nearest(name, [*COMMANDS, *ALIASES]) or ";"
+        hint = nearest(name, [*COMMANDS, *COMMAND_ALIASES]) or ";"
         raise UserError(f"unknown command {words[0]!r}{hint} commands: {', '.join(COMMANDS)}")
-    if name == "fit" and words[1:] in (["-h"], ["--help"]):
-        print(fit_help(), end="")
-        return
-    if name == "fit" and words[1:] == ["--help", "all"]:
-        words = [name, "--help"]
-    module = "verify_resume" if has_flag(words, "--verify_resume") else COMMANDS[name].module
+    module = COMMANDS[name].module
+    if module == "run":
+        if words[-2:] == ["--help", "all"]:
+            words = words[:-1]
+        elif "--help" in words or "-h" in words:
+            print(run_help(name), end="")
+            return
+        elif has_flag(words, "--verify_resume"):
+            module = "verify_resume"
     with _no_garbage_collection():
         command = importlib.import_module(f"lit_cnn.cli.commands.{module}")
     command.main([name, *words[1:]], debug)

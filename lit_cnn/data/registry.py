@@ -47,4 +47,6 @@ def datasets() -> dict[str, type]:
 
 def find_dataset(name: str) -> type | None:
     """Return the class of a data set by name or class path (internal ones too), or None."""
-    return _CLASSES.get(name.rpartition(".")[2])
+    found = _CLASSES.get(name.rpartition(".")[2])
+    same_package = found is not None and found.__module__.partition(".")[0] == name.partition(".")[0]
+    return found if "." not in name or same_package else None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lit_cnn.results.curves import save_figure
+from lit_cnn.utils.files import atomic_write
 
 # Families with Chinese, Japanese or Korean letters, which matplotlib's own DejaVu Sans lacks.
 CJK_FAMILIES: tuple[str, ...] = (
@@ -33,7 +34,7 @@ def confusion_counts(target: np.ndarray, predicted: np.ndarray, num_classes: int
 
 def write_confusion(counts: np.ndarray, names: list[str], path: str | os.PathLike[str]) -> None:
     """Write the counts (K, K) as a CSV table, true classes on rows, with the class names on both sides."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(Path(path), newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["true \\ predicted", *names])
         writer.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lit_cnn.results.confusion import plot_confusion, write_confusion
+from lit_cnn.utils.files import atomic_write
 
 
 def write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: dict[str, float], skipped: int) -> None:
@@ -53,7 +54,8 @@ def per_class_accuracy(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _plain(value: float) -> float | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_cnn.utils.files import atomic_write
+
 # Arrays by name: index (N,), target (N,), prob (N, top) and label (N, top), most probable first.
 Predictions = dict[str, np.ndarray]
 
@@ -22,7 +24,7 @@ def write_predictions(path: Path, files: list[str], names: list[str], found: Pre
         found: targets below 0 are unknown.
     """
     top = found["prob"].shape[1]
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with atomic_write(path, newline="", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         best = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in ("class", "probability")]
         writer.writerow(["file", "true", "predicted", "probability", *best])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -12,7 +12,7 @@ from types import FrameType
 
 def terminate(number: int, frame: FrameType | None) -> None:
     """Signal handler: exit with the shell's status for the signal, where there is nothing to save."""
-    print("\nstopped", file=sys.stderr)
+    os.write(2, b"\nstopped\n")  # print is not safe in a handler
     raise SystemExit(128 + number)
 
 

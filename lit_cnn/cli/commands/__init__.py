@@ -15,15 +15,17 @@ class Command(NamedTuple):
     Attributes:
         module: in :mod:`lit_cnn.cli.commands`, whose ``main(words, debug)`` runs it.
         help: one line.
+        alias: another name.
     """
 
     module: str
     help: str
+    alias: str = ""
 
 
 COMMANDS = {
-    "fit": Command("run", "train a model, or resume a run"),
-    "validate": Command("run", "evaluate a checkpoint on the validation images"),
+    "fit": Command("run", "train a model, or resume a run", alias="train"),
+    "validate": Command("run", "evaluate a checkpoint on the validation images", alias="val"),
     "test": Command("run", "evaluate a checkpoint on the test images"),
     "predict": Command("run", "classify image files and folders"),
     "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
@@ -32,4 +34,4 @@ COMMANDS = {
     "configs": Command("configs", "list the shipped configs, or print one"),
     "completion": Command("completion", "print the completion script for bash, zsh or fish"),
 }
-ALIASES = {"train": "fit", "val": "validate"}
+COMMAND_ALIASES = {command.alias: name for name, command in COMMANDS.items() if command.alias}

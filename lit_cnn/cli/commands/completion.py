@@ -6,9 +6,8 @@ import argparse
 
 import shtab
 
-from lit_cnn.cli.argv import ALIASES, BARE, OWN
-from lit_cnn.cli.commands import ALIASES as COMMAND_ALIASES
-from lit_cnn.cli.commands import COMMANDS
+from lit_cnn.cli.argv import BARE, FLAG_ALIASES, OWN
+from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.help import GROUPS
 from lit_cnn.cli.shipped_configs import shipped_configs
 
@@ -56,9 +55,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     for setting in (setting for group in GROUPS.values() for setting in group):
         for flag in setting.flag.split(", "):
             texts[flag.split()[0]] = setting.help
-    flags = {*ALIASES, *OWN, *BARE, *texts} - {"-h", "--help"}
+    flags = {*FLAG_ALIASES, *OWN, *BARE, *texts} - {"-h", "--help"}
     for flag in sorted(flags):
-        text = texts.get(flag) or texts.get(flag.replace("_", "-")) or ALIASES.get(flag, "").lstrip("-")
+        text = texts.get(flag) or texts.get(flag.replace("_", "-")) or FLAG_ALIASES.get(flag, "").lstrip("-")
         if flag in BARE:
             parser.add_argument(flag, action="store_true", help=text)
             continue

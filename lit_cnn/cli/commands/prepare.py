@@ -39,7 +39,7 @@ def main(words: list[str], debug: bool = False) -> None:
     """
     arguments = parse(words)
     plugins.import_plugins(arguments.allow_import)
-    with import_allowlist.only_allowed(arguments.allow_import):
+    with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
         data = _data_module(arguments)
     if arguments.shards is not None:
         webdataset()  # not after minutes of decoding

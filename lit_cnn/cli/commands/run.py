@@ -70,9 +70,11 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
     for config in arguments.configs:
         read_config(config)  # for its error messages
         words += ["--config", config]
-    words += [word for flag in arguments.flags for word in flag]
+    # the data set before its settings, in whatever order they were typed
+    flags = sorted(arguments.flags, key=lambda flag: flag[0] != "--data")
+    words += [word for flag in flags for word in flag]
     words += arguments.bare
-    with import_allowlist.only_allowed(arguments.allow_import):
+    with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
         cli = LitCLI(arguments, record, base, words, callbacks)
         oom = report_out_of_memory(arguments.command, cli.run.config, record is not None)
         with cli.watchdog.guard(), report_interrupt(cli.trainer, arguments.allow_import), oom:
@@ -87,7 +89,7 @@ def _execute(cli: LitCLI) -> None:
     try:
         if run.command == "fit":
             trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
-            print_result(trainer, run.requires)
+            print_result(trainer, [name for name in run.requires if name in cli.arguments.allow_import])
             return
         assert run.record is not None
         assert cli.report is not None
