@@ -11,7 +11,7 @@ from PIL import Image
 import lit_cnn
 from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
-from tests.conftest import TINY, write_pictures
+from tests.conftest import LENET, write_pictures
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ SETTINGS = {
 
 
 def test_fit_is_the_run_of_the_command_line(workdir):
-    main(["fit", *TINY, "--epochs=1"])
+    main(["fit", *LENET, "--epochs=1"])
     run = lit_cnn.fit(**SETTINGS, epochs=1)
     assert run.folder == workdir / "lightning_logs" / "version_1"
     weights = [

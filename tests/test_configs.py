@@ -58,6 +58,8 @@ def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Monk
 class OneConvolution(nn.Module):
     """As little of a network as can stand in for those of the configs: one convolution and one dense layer."""
 
+    __module__ = "lit_cnn.models"  # else it would be a plug-in, which --allow_import must name
+
     def __init__(
         self, num_classes: int = 10, in_channels: int = 3, stem: str = "", scale: float = 1, head_std: int = 1
     ):

@@ -44,6 +44,9 @@ from lit_cnn.utils.rank import is_rank_zero
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
 
+# the same in C, ten times as fast, where PyYAML was built with it
+LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class LitCLI(LightningCLI):
     """LightningCLI with one model class, data sets by name, and the settings of a checkpoint as defaults.
@@ -167,7 +170,8 @@ class LitCLI(LightningCLI):
         command, config = self.arguments.command, self._settings
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
-        asked = flatten({part: self._plain(config)[part] for part in ("trainer", "model", "data")})
+        plain = self._plain(config)
+        asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
             self._drop_default_epochs(config.trainer)
             validation.check_training(config, self.record)
@@ -212,7 +216,7 @@ class LitCLI(LightningCLI):
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
         text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
-        plain = yaml.safe_load(text)
+        plain = yaml.load(text, LOADER)
         if plain.get("data"):
             plain["data"]["class_path"] = canonical_path(plain["data"]["class_path"])
         return {k: plain[k] for k in SETTINGS if k in plain}

@@ -15,7 +15,7 @@ import yaml
 
 from lit_cnn import __version__
 from lit_cnn.cli.main import main
-from tests.conftest import TINY, load, state_differences, write_pictures
+from tests.conftest import LENET, TINY, load, state_differences, write_pictures
 
 from .helpers import QUIET, copy_of, rows
 
@@ -43,7 +43,7 @@ def test_python_dash_m_is_the_same_command():
 
 def test_print_config_prints_settings_that_can_be_run_again(workdir, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["fit", *TINY, "--print_config"])
+        main(["fit", *LENET, "--print_config"])
     assert stop.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["backbone"] == "lenet_maxpool"

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from lit_cnn.cli.main import main
-from tests.conftest import EVERY_STEP, TINY, load, state_differences
+from tests.conftest import EVERY_STEP, LENET, TINY, load, state_differences
 
 from .helpers import QUIET, copy_of, rows
 
@@ -98,7 +98,7 @@ def test_a_run_that_ended_inside_an_epoch_resumes_to_the_same_bits(workdir):
 
 def test_resuming_a_transfer_run_does_not_need_the_starting_weights(trained, workdir):
     shutil.copy(trained / "checkpoints" / "best.ckpt", "start.ckpt")
-    main(["fit", *TINY, "--epochs=1", "--model.weights=start.ckpt"])
+    main(["fit", *LENET, "--epochs=1", "--model.weights=start.ckpt"])
     Path("start.ckpt").unlink()
     main(["fit", "--resume", "--epochs=2"])
     main(["test", "--ckpt_path=last", QUIET])

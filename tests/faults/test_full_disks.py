@@ -16,7 +16,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from lit_cnn.checkpoint.record import load_verified
-from tests.conftest import TINY
+from tests.conftest import LENET, TINY
 
 from .harness import SHORT, last, run, terminal
 
@@ -63,7 +63,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_leaves_the_earlier_checkpoi
 def test_a_disk_without_room_for_the_checkpoints_is_refused_before_training(tmp_path, monkeypatch, fails) -> None:
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10**5, 10**5))
-    error = fails("fit", *TINY, f"--trainer.default_root_dir={tmp_path}")
+    error = fails("fit", *LENET, f"--trainer.default_root_dir={tmp_path}")
     assert "has 0 MB free, and this run keeps 4 checkpoints" in error
     assert not (tmp_path / "lightning_logs" / "version_0").exists()
 

@@ -157,6 +157,7 @@ def test_multiplications_are_half_of_torchs_flops_and_parameters_are_counted(key
     assert whole.parameters == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.torchvision])
 def test_multiplications_of_twins_are_those_torchvision_publishes(name: str) -> None:
     published = torchvision.models.get_model_weights(MODELS[name].torchvision).DEFAULT.meta["_ops"]

@@ -38,6 +38,7 @@ def test_model_arguments_leave_out_what_the_data_decides() -> None:
     assert not {"num_classes", "in_channels"} & set(model_arguments("torchvision/resnet18"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_model_maps_images_to_logits_for_its_classes_and_channels(name: str) -> None:
     row = MODELS[name]

@@ -10,7 +10,7 @@ from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
 from lit_cnn.optim.factory import build_optimizer
 from lit_cnn.optim.muon import Muon, orthogonalize
-from tests.conftest import EVERY_STEP, TINY, load, state_differences
+from tests.conftest import EVERY_STEP, LENET, load, state_differences
 
 
 def model():
@@ -53,7 +53,7 @@ def test_filters_are_scaled_and_moved_and_the_rest_is_torchs_nesterov_sgd():
 
 def test_a_resumed_run_with_parts_that_stop_early_ends_with_the_same_bits(workdir):
     words = [
-        *TINY, "--epochs=2", "--model.optimizer=muon", "--lr=0.1", "--model.lr_scheduler=linear",
+        *LENET, "--epochs=2", "--model.optimizer=muon", "--lr=0.1", "--model.lr_scheduler=linear",
         "--model.optimizer_args={momentum: 0.6, head_lr: 0.05, bias_lr: 0.05}", "--model.lr_stop={features.0.bias: 1}",
         "--data.augment.flip=0.5", "--data.augment.alternate_flip=true", *EVERY_STEP,
     ]  # fmt: skip

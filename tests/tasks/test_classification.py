@@ -14,13 +14,13 @@ from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.random import step_seed
-from tests.conftest import EVERY_STEP, TINY, load
+from tests.conftest import EVERY_STEP, LENET, load
 
 CHECKPOINTS = Path("lightning_logs") / "version_0" / "checkpoints"
 
 
 def test_averaged_weights_follow_the_recursion_and_are_what_a_checkpoint_evaluates(workdir):
-    main(["fit", *TINY, "--epochs=1", "--model.ema_decay=0.8", *EVERY_STEP])
+    main(["fit", *LENET, "--epochs=1", "--model.ema_decay=0.8", *EVERY_STEP])
     files = sorted(CHECKPOINTS.glob("step*.ckpt"), key=lambda p: int(p.stem[4:]))
     assert len(files) == 10
     expected: dict[str, torch.Tensor] = {}
@@ -37,7 +37,7 @@ def test_frozen_layers_keep_weights_and_statistics_and_stay_out_of_the_optimizer
     torch.manual_seed(0)
     torch.save(get_model("resnet18", num_classes=10, in_channels=1, stem="cifar").state_dict(), "start.pth")
     limits = ["--epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "-b=16"]
-    main(["fit", *TINY, *words, "--model.weights=start.pth", *limits])
+    main(["fit", *LENET, *words, "--model.weights=start.pth", *limits])
     before, content = torch.load("start.pth", weights_only=True), load(CHECKPOINTS / "last.ckpt")
     after = {name.removeprefix("backbone."): value for name, value in content["state_dict"].items()}
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -99,7 +99,7 @@ def test_outputs_that_are_no_logits_for_the_classes_are_one_line(shapes, line):
 
 
 def test_the_learning_rate_moves_at_every_optimizer_step(workdir):
-    main(["fit", *TINY, "--epochs=1", "--model.lr_scheduler=linear", "--lr=0.01", *EVERY_STEP])
+    main(["fit", *LENET, "--epochs=1", "--model.lr_scheduler=linear", "--lr=0.01", *EVERY_STEP])
     # 10 steps: after step k the next one's rate is set
     rates = [load(CHECKPOINTS / f"step{k}.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"] for k in range(1, 11)]
     assert rates == pytest.approx([0.01 * (1 - k / 10) for k in range(1, 11)])
@@ -107,13 +107,13 @@ def test_the_learning_rate_moves_at_every_optimizer_step(workdir):
 
 def test_the_learning_rate_grows_with_the_images_of_a_step_where_it_is_given_for_so_many(workdir):
     words = ["--model.lr_base_size=64", "--trainer.accumulate_grad_batches=2", "--model.lr_scheduler=constant"]
-    main(["fit", *TINY, *words, "--epochs=1", "--lr=0.01"])  # 128 images a batch
+    main(["fit", *LENET, *words, "--epochs=1", "--lr=0.01"])  # 128 images a batch
     (group,) = load(CHECKPOINTS / "last.ckpt")["optimizer_states"][0]["param_groups"]
     assert group["lr"] == pytest.approx(0.01 * 128 * 2 / 64)
 
 
 def test_the_rate_shown_is_that_of_most_parameters(workdir):
-    main(["fit", *TINY, "--epochs=2", "--lr=0.01", "--model.lr_stop={features.0.bias: 1}"])
+    main(["fit", *LENET, "--epochs=2", "--lr=0.01", "--model.lr_stop={features.0.bias: 1}"])
     with Path("lightning_logs/version_0/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert float(rows[0]["train/lr"]) > 0.001
@@ -121,7 +121,7 @@ def test_the_rate_shown_is_that_of_most_parameters(workdir):
 
 def test_warm_up_counts_in_epochs_of_optimizer_steps(workdir):
     words = ["--epochs=2", "--trainer.accumulate_grad_batches=2", "--model.lr_warmup_epochs=1"]
-    main(["fit", *TINY, *words, "--model.lr_scheduler=constant", "--lr=0.01", *EVERY_STEP])
+    main(["fit", *LENET, *words, "--model.lr_scheduler=constant", "--lr=0.01", *EVERY_STEP])
     # 5 steps an epoch with accumulation
     rates = [load(CHECKPOINTS / f"step{k}.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"] for k in range(1, 11)]
     assert rates == pytest.approx([0.004, 0.006, 0.008, *[0.01] * 7])
@@ -141,7 +141,7 @@ def test_warm_up_counts_in_epochs_of_optimizer_steps(workdir):
     ids=lambda words: words[0].partition("=")[0].removeprefix("--"),
 )
 def test_every_kind_of_training_learns(words, workdir):
-    main(["fit", *TINY, "--epochs=3", "--model.lr_warmup_epochs=0.2", *words])
+    main(["fit", *LENET, "--epochs=3", "--model.lr_warmup_epochs=0.2", *words])
     with (workdir / "lightning_logs" / "version_0" / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert float(table[-1]["val/loss"]) < float(table[0]["val/loss"])
@@ -150,7 +150,7 @@ def test_every_kind_of_training_learns(words, workdir):
 
 def test_a_first_layer_that_comes_from_the_data_is_computed_from_training_images(workdir):
     words = ["--model.backbone=speednet", "--img-size=32", "--trainer.limit_train_batches=1", "--data.val_fraction=0.5"]
-    main(["fit", *TINY, *words, "--epochs=1", "--data.augment.crop_padding=0", "--data.augment.rotation=0"])
+    main(["fit", *LENET, *words, "--epochs=1", "--data.augment.crop_padding=0", "--data.augment.rotation=0"])
     weight = load(CHECKPOINTS / "last.ckpt")["state_dict"]["backbone.whiten.weight"]
     data = Digits(image_size=32, batch_size=2000, val_fraction=0.5)
     data.setup("fit")
@@ -166,13 +166,13 @@ def test_a_first_layer_that_comes_from_the_data_is_computed_from_training_images
 
 
 def test_a_size_that_another_zoos_model_cannot_take_is_one_line(workdir, fails):
-    line = fails("fit", *TINY, "--model.backbone=torchvision/alexnet", "--trainer.limit_train_batches=1")
+    line = fails("fit", *LENET, "--model.backbone=torchvision/alexnet", "--trainer.limit_train_batches=1")
     assert "AlexNet cannot take 28x28 images; the smallest size that works is 63x63" in line
 
 
 def test_compiling_keeps_the_names_of_the_weights(workdir):
     with torch.compiler.set_stance("force_eager"):  # the compiler itself is tested with the models
-        main(["fit", *TINY, "--epochs=1", "--model.compile=true"])
+        main(["fit", *LENET, "--epochs=1", "--model.compile=true"])
     names = load(CHECKPOINTS / "last.ckpt")["state_dict"].keys()
     plain = get_model("lenet_maxpool", num_classes=10, in_channels=1).state_dict().keys()
     assert set(names) == {f"backbone.{name}" for name in plain}
