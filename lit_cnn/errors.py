@@ -27,6 +27,20 @@ class CheckpointWriteError(UserError):
     """A checkpoint could not be written; existing ones are unchanged."""
 
 
+class UnreadableImageError(UserError):
+    """An image file cannot be decoded.
+
+    Args:
+        image: its path or name.
+        reason: why not.
+        advice: what to do.
+    """
+
+    def __init__(self, image: str, reason: str, advice: str) -> None:
+        super().__init__(f"cannot read image {image}: {reason}; {advice}")
+        self.image, self.reason = image, reason
+
+
 class Stopped(SystemExit):
     """The run was stopped by a signal, after saving. The exit status is 128 + the signal's number, as shells expect."""
 

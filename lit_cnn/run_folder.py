@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def lock(run: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write the run folder {run}: {error.strerror}") from error
     _LOCKS[run.resolve()] = held
+
+
+def discard(run: Path) -> None:
+    """Delete the folder of a run that did not start, with its lock."""
+    held = _LOCKS.pop(run.resolve(), None)
+    if held is not None:
+        held.release()
+    shutil.rmtree(run, ignore_errors=True)
 
 
 def new_subfolder(run: Path, name: str) -> Path:

@@ -37,11 +37,11 @@ FLAG_ALIASES = {
     "--seed": "--seed_everything",
     "-c": "--config",
 }
-# Flags that other tools have without a value.
+# Flags that other tools have without a value: a setting and its values for true (or none) and false.
 SWITCHES = {
-    "--pretrained": ["--model.weights", "imagenet"],
-    "--amp": ["--trainer.precision", "bf16-mixed"],
-    "--deterministic": ["--trainer.deterministic", "true"],
+    "--pretrained": ("--model.weights", "imagenet", "null"),
+    "--amp": ("--trainer.precision", "bf16-mixed", "null"),
+    "--deterministic": ("--trainer.deterministic", "true", "false"),
 }
 # Flags without a value; all others take one.
 BARE = {"--help", "-h", "--print_config", *SWITCHES}
@@ -74,11 +74,22 @@ def _count(flag: str, unit: str, least: int = 1) -> Callable[[str], int]:
     return read
 
 
+def _truth(flag: str) -> Callable[[str], bool]:
+    def read(text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{flag} {text}: expected true or false, or no value, which means true")
+        return text.lower() == "true"
+
+    return read
+
+
 OWN = {
     "--config": _Own("configs", lambda text: [text], many=True),
     "--ckpt_path": _Own("ckpt_path"),
     "--resume": _Own("resume", bare=""),
-    "--resume_anyway": _Own("resume_anyway", bare=True, takes=lambda word: False),
+    "--resume_anyway": _Own(
+        "resume_anyway", _truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
+    ),
     "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", lambda text: [name.strip() for name in text.split(",")], many=True),
     "--shards": _Own("shards"),
@@ -160,8 +171,8 @@ def parse(args: list[str]) -> Arguments:
         if own is not None:
             _set_own(parsed, own, value if equals else None)
         elif flag in SWITCHES:
-            setting, default = SWITCHES[flag]
-            parsed.flags.append((setting, value or default))
+            setting, on, off = SWITCHES[flag]
+            parsed.flags.append((setting, {"": on, "true": on, "false": off}.get(value.lower(), value)))
         elif flag in BARE:
             parsed.bare.append(f"{flag}={value}" if equals else flag)
         elif flag in ("--device", "--devices"):

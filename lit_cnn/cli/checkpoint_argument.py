@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +69,24 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
     return record
 
 
-def check_plugins(record: CheckpointRecord, arguments: Arguments) -> None:
+def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: bool = False) -> None:
     """Refuse a checkpoint whose model, loss, data set or transform a missing package defines.
 
+    Args:
+        record: of the checkpoint.
+        allowed: packages that the user allows, besides those that installed distributions announce.
+        python: for a Python caller: what is imported already is allowed, and the message names Python's argument.
+
     Raises:
-        UserError: naming the flag.
+        UserError: naming the packages and how to allow them.
     """
-    missing = [name for name in record.requires if name not in (*arguments.allow_import, *announced())]
-    if missing:
-        raise UserError(
-            f"{record.path} was trained with code of {', '.join(missing)}: add "
-            f"{' '.join(f'--allow_import {name}' for name in missing)} if you trust it"
-        )
+    known = {*allowed, *announced(), *(sys.modules if python else ())}
+    missing = [name for name in record.requires if name not in known]
+    if not missing:
+        return
+    flags = f"add {' '.join(f'--allow_import {name}' for name in missing)}"
+    how = f"import it, or give allow_import={json.dumps(missing)}," if python else flags
+    raise UserError(f"{record.path} was trained with code of {', '.join(missing)}: {how} if you trust it")
 
 
 def root_folder(arguments: Arguments) -> Path:

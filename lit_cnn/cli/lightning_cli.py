@@ -11,6 +11,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
@@ -264,7 +265,12 @@ class LitCLI(LightningCLI):
         kwargs["plugins"] = plugins(built.get("plugins"))
         if built.get("profiler") is None:
             kwargs["profiler"] = NullProfiler()
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except BaseException:
+            if run.folder is not None and self.record is None and is_rank_zero():
+                run_folder.discard(run.folder)  # made above, and nothing is in it
+            raise
         count_epochs_with_max_steps(trainer)
         self.watchdog.watch(trainer)
         return trainer

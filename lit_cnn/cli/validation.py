@@ -41,7 +41,7 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
             raise UserError(f"--{name} cannot be set: {LINKED[name]}")
         if name == "weights_only":
             raise UserError("--weights_only cannot be set: checkpoints never load code here")
-        if record is not None and name == "model.weights":
+        if record is not None and name == "model.weights" and dict(arguments.flags).get("--model.weights") != "null":
             raise UserError(f"--model.weights and {record.path} both bring weights: give one of them")
         # check_model refuses another backbone, and says what the checkpoint holds
         no_effect = name.startswith("model.") and not name.startswith((*HARMLESS, "model.backbone"))

@@ -83,12 +83,11 @@ class ImageDataModule(LightningDataModule, ABC):
         class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir, self.workers = data_dir, workers
+        self.data_dir, self.workers, self._given_classes = data_dir, workers, class_names
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
         self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
         self._benchmarked_threads: int | None = None
-        self._given_classes = class_names
         self._splits: dict[str, Split] = {}
         self._statistics: normalization.Statistics | None = None
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -104,6 +103,11 @@ class ImageDataModule(LightningDataModule, ABC):
         """Register the class under its name; ``listed=False`` for one that users do not choose."""
         super().__init_subclass__(**kwargs)
         registry.register(cls, listed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(data_dir={self.data_dir!r}, batch_size={self.batch_size!r})"
+
+    __str__ = __repr__  # Lightning's fails before setup
 
     # Hooks for subclasses ----
 
@@ -157,8 +161,7 @@ class ImageDataModule(LightningDataModule, ABC):
         own = self.data_classes()
         if self._given_classes is None:
             return own
-        unknown = [name for name in own if name not in self._given_classes]
-        if unknown:
+        if unknown := [name for name in own if name not in self._given_classes]:
             raise UserError(
                 f"the data have classes that the model does not have: {', '.join(unknown)}; "
                 f"data: {', '.join(own)}; model: {', '.join(self._given_classes)}"
@@ -220,8 +223,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._normalization()
 
     def _require(self, *names: str) -> None:
-        missing = [name for name in names if name not in self._splits]
-        if missing:
+        if missing := [name for name in names if name not in self._splits]:
             self._splits.update(self.build_splits(missing))
 
     def _split(self, name: str) -> Split:
@@ -293,10 +295,8 @@ class ImageDataModule(LightningDataModule, ABC):
             )
         if self._statistics is None:
             split, workers = self._split("train"), self._num_threads()
-            indices = self._reading_order(split.indices)
-            self._statistics = normalization.compute(
-                BatchLoader(split.source, indices, batch_size=256, workers=workers)
-            )
+            loader = BatchLoader(split.source, self._reading_order(split.indices), batch_size=256, workers=workers)
+            self._statistics = normalization.compute(loader)
         return self._statistics
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

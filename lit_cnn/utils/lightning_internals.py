@@ -6,8 +6,10 @@ way.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -19,6 +21,14 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 PARENT = "LIT_CNN_PARENT"  # environment variable: process id of the rank that launched this one
 PRECISION_INPUT = _PRECISION_INPUT  # type of Trainer(precision=…)
 BATCHES_THAT_STEPPED = "_batches_that_stepped"  # key of the epoch loop's state in checkpoints
+
+
+def silence_lightning() -> None:
+    """Turn off Lightning's advertising, and its advice about its own DataLoader."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", module=r"torchmetrics\..*")
 
 
 def log_epoch_before_saving(trainer: Trainer) -> None:

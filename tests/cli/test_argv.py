@@ -22,6 +22,10 @@ from lit_cnn.errors import UserError
         (["--devices", "2"], [("--trainer.devices", "2")]),
         (["--device", "0,1"], [("--trainer.devices", "[0,1]")]),
         (["--amp"], [("--trainer.precision", "bf16-mixed")]),
+        (["--amp=16-mixed"], [("--trainer.precision", "16-mixed")]),
+        (["--amp=false"], [("--trainer.precision", "null")]),
+        (["--deterministic=false"], [("--trainer.deterministic", "false")]),
+        (["--pretrained=true"], [("--model.weights", "imagenet")]),
         (["--pretrained"], [("--model.weights", "imagenet")]),
         (["--model.backbone_args.stem", "cifar"], [("--model.backbone_args.stem", "cifar")]),
     ],
@@ -44,6 +48,20 @@ def test_resume_takes_a_value_or_none(words, resume):
     assert parse(["fit", *words]).resume == resume
 
 
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--resume_anyway"], True),
+        (["--resume-anyway=true"], True),
+        (["--resume_anyway=false"], False),
+        (["--resume_anyway", "False"], False),
+        ([], False),
+    ],
+)
+def test_resume_anyway_is_read_as_true_or_false(words, value):
+    assert parse(["fit", "--resume", *words]).resume_anyway is value
+
+
 def test_configs_checkpoint_images_and_bare_flags_are_distinguished():
     parsed = parse(
         ["predict", "a b.jpg", "-c", "one.yaml", "--config=two.yaml", "--ckpt-path", "x.ckpt", "folder", "--help"]
@@ -61,6 +79,7 @@ def test_names_leave_init_args_out():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["fit", "--resume_anyway=2"], "--resume_anyway 2: expected true or false"),
         (["fit", "--lr"], "--lr needs a value"),
         (["fit", "--lr", "--epochs", "3"], "--lr needs a value"),
         (["fit", "configs/a.yaml"], "did you mean --config configs/a.yaml"),

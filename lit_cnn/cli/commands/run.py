@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
 from lit_cnn.utils import allocator
+from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
 
 
@@ -31,13 +29,16 @@ def main(words: list[str], debug: bool = False) -> None:
     run(parse(words), debug)
 
 
-def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = ()) -> LitCLI:
+def run(
+    arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback] = (), *, python: bool = False
+) -> LitCLI:
     """Run fit, validate, test or predict.
 
     Args:
         arguments: the command line.
         debug: leave Lightning's own messages on.
         callbacks: further ones, after the user's.
+        python: for a Python caller, see ``check_plugins``.
 
     Returns:
         What was built and has been run.
@@ -47,13 +48,13 @@ def run(arguments: Arguments, debug: bool = False, callbacks: Sequence[Callback]
         SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
     """
     if not debug:
-        _silence_lightning()
+        silence_lightning()
     allocator.keep_freed_memory()
     plugins.import_plugins(arguments.allow_import)
     arguments.configs = [find_config(config) for config in arguments.configs]
     record = find_record(arguments, root_folder(arguments))
     if record is not None:
-        check_plugins(record, arguments)
+        check_plugins(record, arguments.allow_import, python=python)
     validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
@@ -115,12 +116,4 @@ def _remove_empty_folder(cli: LitCLI) -> None:
         with contextlib.suppress(OSError):  # not made yet, or it holds results
             Path(cli.report.out_dir).rmdir()
     elif run.folder is not None and run.record is None and cli.trainer.global_step == 0:
-        shutil.rmtree(run.folder, ignore_errors=True)
-
-
-def _silence_lightning() -> None:
-    """Turn off Lightning's advertising, and its advice about its own DataLoader."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.filterwarnings("ignore", module=r"torchmetrics\..*")
+        run_folder.discard(run.folder)

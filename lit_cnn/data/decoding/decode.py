@@ -30,7 +30,7 @@ from lit_cnn.data.decoding.formats import (
     upright_image,
 )
 from lit_cnn.data.transforms.rng import crop_box
-from lit_cnn.errors import UserError
+from lit_cnn.errors import UnreadableImageError, UserError
 
 # Failures of this process and not of a file.
 _PROCESS_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -197,7 +197,7 @@ def _read(path: ImageFile, function: Callable[..., np.ndarray], *args: Any) -> n
         advice = "fix or remove it, or start again with `data.on_bad_image=skip`"
         if isinstance(path, EncodedImage):
             advice = "write the shards again from good files"
-        raise UserError(f"cannot read image {path}: {failure_reason(error)}; {advice}") from error
+        raise UnreadableImageError(str(path), failure_reason(error), advice) from error
 
 
 def _is_process_error(error: BaseException) -> bool:
