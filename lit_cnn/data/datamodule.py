@@ -154,6 +154,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def class_names(self) -> list[str]:
         """Class names by index; known before setup."""
+        validation.check_initialized(self)
         own = self.data_classes()
         if self._given_classes is None:
             return own
@@ -220,8 +221,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self._normalization()
 
     def _require(self, *names: str) -> None:
-        missing = [name for name in names if name not in self._splits]
-        if missing:
+        validation.check_initialized(self)
+        if missing := [name for name in names if name not in self._splits]:
             self._splits.update(self.build_splits(missing))
 
     def _split(self, name: str) -> Split:
@@ -294,9 +295,8 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._statistics is None:
             split, workers = self._split("train"), self._num_threads()
             indices = self._reading_order(split.indices)
-            self._statistics = normalization.compute(
-                BatchLoader(split.source, indices, batch_size=256, workers=workers)
-            )
+            loader = BatchLoader(split.source, indices, batch_size=256, workers=workers)
+            self._statistics = normalization.compute(loader)
         return self._statistics
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
