@@ -268,7 +268,7 @@ def test_fit_takes_configs_nested_settings_callbacks_and_resumes(workdir):
         ({"lr": {1, 2}}, "`lr` is an object of the class set"),
         ({"callbacks": 3}, "callbacks holds an object of the class int"),
         ({"callbacks": EarlyStopping}, "callbacks holds the class EarlyStopping: give objects"),
-        ({"verify_resume": 4}, "fit does not take verify_resume: it is for the command line"),
+        ({"verify_resume": 8}, "fit does not take verify_resume: it is for the command line"),
         ({"print_config": True}, "fit does not take print_config"),
         ({"h": True}, "fit does not take h"),
         ({"config": 3}, "config is an object of the class int: give a path or a name"),

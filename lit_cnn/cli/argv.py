@@ -83,6 +83,18 @@ def _truth(flag: str) -> Callable[[str], bool]:
     return read
 
 
+def import_names(text: str) -> list[str]:
+    """Names in a value of ``--allow_import``.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("--allow_import needs the name of a package or module: --allow_import mypackage")
+    return names
+
+
 OWN = {
     "--config": _Own("configs", lambda text: [text], many=True),
     "--ckpt_path": _Own("ckpt_path"),
@@ -91,7 +103,7 @@ OWN = {
         "resume_anyway", _truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
     ),
     "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
-    "--allow_import": _Own("allow_import", lambda text: [name.strip() for name in text.split(",")], many=True),
+    "--allow_import": _Own("allow_import", import_names, many=True),
     "--shards": _Own("shards"),
     "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),
 }

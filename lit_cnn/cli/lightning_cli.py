@@ -152,6 +152,9 @@ class LitCLI(LightningCLI):
                 raise denied from error
             raise UserError(humanize_parser_error(str(error), self._known_settings(), datasets())) from error
         import_allowlist.check_parsed(self._settings.as_dict(), sources, extra)
+        if "init_args" not in self._settings.data:
+            name = self._settings.data.class_path.rpartition(".")[2]
+            raise UserError(f"{name}.__init__ must take **kwargs and pass them on: super().__init__(**kwargs)")
 
     @property
     def _settings(self) -> Namespace:

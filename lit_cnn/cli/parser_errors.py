@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from inspect import signature
 
 from lit_cnn.cli.validation import LINKED
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.registry import find_dataset
 from lit_cnn.errors import UserError, nearest
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"}
@@ -27,8 +30,14 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
     if found := re.search(r"does not accept (?:nested key|option) '([\w.]+)'", message):
         return _unknown(found[1].replace(".init_args", ""), known)
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
-        part = "data" if found[1].rpartition(".")[2] in datasets else _part(message)
-        return _unknown(f"{part}.{found[2]}", known, f" of {found[1].rpartition('.')[2]}")
+        short = found[1].rpartition(".")[2]
+        part = "data" if short in datasets else _part(message)
+        if part == "data" and found[2] in signature(ImageDataModule).parameters:
+            return (
+                f"{short} does not take --data.{found[2]}: let its __init__ take **kwargs and pass them on, "
+                "super().__init__(**kwargs)"
+            )
+        return _unknown(f"{part}.{found[2]}", known, f" of {short}")
     if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or re.search(r"required: (\w+\.)?data\b", message):
         return f"choose the images with --data NAME (and --data.data_dir DIR): {', '.join(datasets)}"
     if found := re.search(
@@ -40,7 +49,24 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
             known_sets = f"known: {', '.join(datasets)}; one of your own needs --allow_import PACKAGE"
             return f"unknown data set {found[1]!r}{nearest(found[1], datasets) or ';'} {known_sets}"
         return f"--{_key(message)}: unknown class {found[1]!r}"
+    if found := re.search(r"class_path '([\w.]+)':\s+the following arguments are required: ([\w, ]+)", message):
+        required = [f"--{_key(message)}.{name.strip()}" for name in found[2].split(",")]
+        verb = "are" if len(required) > 1 else "is"
+        return f"{' and '.join(required)} {verb} required by {found[1].rpartition('.')[2]}"
+    if "is abstract" in message and (found := re.search(r"Given value: (?:.*?class_path=')?([\w.]+)", message)):
+        return _abstract(found[1], datasets)
     return _bad_value(message)
+
+
+def _abstract(name: str, datasets: list[str]) -> str:
+    cls = find_dataset(name)
+    short = name.rpartition(".")[2]
+    if cls is None or cls.__module__.startswith("lit_cnn."):
+        return f"{short} is a base class: known data sets are {', '.join(datasets)}"
+    methods = sorted(getattr(cls, "__abstractmethods__", ()))
+    return (
+        f"{short} lacks the method{'s' if len(methods) > 1 else ''} {', '.join(methods)}, see {cls.__mro__[1].__name__}"
+    )
 
 
 def _unknown(name: str, known: list[str], where: str = "") -> str:

@@ -68,17 +68,28 @@ class ArrayDataModule(ImageDataModule):
     def fingerprint(self) -> str:
         """Return a hash of all images and targets; a subclass whose files have checksums returns one of these."""
         if self._fingerprint is None:
-            arrays = [array for split in ("train", "test") for array in self.read(split)]
+            arrays = [array for split in ("train", "test") for array in self._read(split)]
             self._fingerprint = digest(*(hashlib.sha256(array.numpy().tobytes()).hexdigest() for array in arrays))
         return self._fingerprint
 
     def _source(self, split: str) -> ArraySource:
         if split not in self._sources:
-            images, targets = self.read(split)
+            images, targets = self._read(split)
             self._check_arrays(split, images, targets)
             targets = self.remap_targets(targets)
             self._sources[split] = ArraySource(images, targets, split, self.channels, self.image_size)
         return self._sources[split]
+
+    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+        pair: Any = self.read(split)
+        several = isinstance(pair, (tuple, list))
+        if several and len(pair) == 2 and all(isinstance(part, Tensor) for part in pair):
+            return pair[0], pair[1]
+        types = f" of ({', '.join(type(part).__name__ for part in pair)})" if several else ""
+        raise UserError(
+            f"{type(self).__name__}.read({split!r}) returned a {type(pair).__name__}{types}, not two tensors: images, "
+            "uint8 (N, C, H, W), and targets, int64 (N,)"
+        )
 
     def _check_arrays(self, split: str, images: Tensor, targets: Tensor) -> None:
         """Refuse what a subclass read where training would fail later with a puzzling error."""

@@ -158,6 +158,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def class_names(self) -> list[str]:
         """Class names by index; known before setup."""
+        validation.check_initialized(self)
         own = self.data_classes()
         if self._given_classes is None:
             return own
@@ -223,6 +224,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._normalization()
 
     def _require(self, *names: str) -> None:
+        validation.check_initialized(self)
         if missing := [name for name in names if name not in self._splits]:
             self._splits.update(self.build_splits(missing))
 
@@ -295,7 +297,8 @@ class ImageDataModule(LightningDataModule, ABC):
             )
         if self._statistics is None:
             split, workers = self._split("train"), self._num_threads()
-            loader = BatchLoader(split.source, self._reading_order(split.indices), batch_size=256, workers=workers)
+            indices = self._reading_order(split.indices)
+            loader = BatchLoader(split.source, indices, batch_size=256, workers=workers)
             self._statistics = normalization.compute(loader)
         return self._statistics
 

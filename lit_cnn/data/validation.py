@@ -55,3 +55,12 @@ def check_class_names(class_names: Sequence[str] | None) -> None:
     """Refuse a class name that occurs twice."""
     if class_names is not None and len(set(class_names)) != len(class_names):
         raise UserError(f"`data.class_names` names a class twice: {', '.join(class_names)}")
+
+
+def check_initialized(data: object) -> None:
+    """Refuse an instance of a data set class whose ``__init__`` does not call that of its base class."""
+    if "_given_classes" not in vars(data):
+        raise UserError(
+            f"{type(data).__name__}.__init__ does not call super().__init__(**kwargs): it must, with the settings that "
+            "it does not use itself"
+        )

@@ -108,7 +108,7 @@ def _calls(model: nn.Module, trace: Trace) -> Iterator[list[Layer]]:
             # Slices and matrix products, from which no receptive field can be derived.
             trace.track(output, _of_hand_conv(module, field, layer.name))
             trace.undefined_because = ""
-        first = output if isinstance(output, Tensor) else next((o for o in output if isinstance(o, Tensor)), None)
+        first = output if isinstance(output, Tensor) else _first_tensor(output)
         if first is not None:
             layer.output = tuple(first.shape[1:])
             layer.receptive_field = trace.receptive_field(first)
@@ -123,6 +123,11 @@ def _calls(model: nn.Module, trace: Trace) -> Iterator[list[Layer]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _first_tensor(outputs: Any) -> Tensor | None:
+    several = outputs if isinstance(outputs, (tuple, list)) else ()
+    return next((output for output in several if isinstance(output, Tensor)), None)
 
 
 def _of_hand_conv(conv: HandConv2d, field: ReceptiveField, layer: str) -> ReceptiveField:

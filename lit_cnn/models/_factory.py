@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from lit_cnn import plugins
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.models import _external
 from lit_cnn.models._argument_check import check_int
 from lit_cnn.models._input_check import report_input_errors_of
-from lit_cnn.models._registry import MODELS, ModelInfo, arguments_of, takes_any_argument
+from lit_cnn.models._registry import MODELS, ModelInfo, arguments_of, is_built_in, takes_any_argument
+from lit_cnn.utils.oom import is_out_of_memory
 
 _FROM_DATA = ("num_classes", "in_channels")
 # What constructors, above all those of other zoos, have been seen to raise for a bad argument.
@@ -86,12 +89,19 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
         raise UserError(f"{name}: {error}") from None
     try:
         model = _build(name, num_classes, in_channels, kwargs)
-    except _REFUSALS as error:
+    except Exception as error:
+        own = not external and not is_built_in(name)
+        # on the meta device this asks the caller to build it on another one
+        on_meta = isinstance(error, NotImplementedError) and torch.get_default_device().type == "meta"
+        if is_out_of_memory(error) or on_meta or isinstance(error, UserError):
+            raise
+        if not own and not isinstance(error, _REFUSALS):
+            raise
         if external:
             _refuse_unknown(name, kwargs)
         elif isinstance(error, ValueError) and _names_argument(name, str(error)):
             raise UserError(f"{name}: {error}") from error
-        if not kwargs and not isinstance(error, TypeError | ValueError):
+        if not own and not kwargs and not isinstance(error, TypeError | ValueError):
             raise
         raise UserError(_blame(name, num_classes, in_channels, kwargs, error)) from error
     if not isinstance(model, nn.Module):
@@ -99,10 +109,16 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
     for argument, reason in ({} if external else getattr(model, "unused_arguments", {})).items():
         if argument in kwargs:
             raise UserError(f"{name}: {argument} must not be given: {reason}, got {kwargs[argument]!r}")
+    for path, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            layer = path.rpartition(".")[0] or type(model).__name__
+            raise UserError(f"{name}: the layer {layer} is lazy: give it fixed sizes, such as nn.Linear(64, 10)")
     return report_input_errors_of(model)
 
 
 def _info(name: str) -> ModelInfo:
+    if name not in MODELS:
+        plugins.import_plugins()  # a Python caller may not have
     if name not in MODELS:
         raise UserError(
             f"unknown model {name!r}{nearest(name, MODELS) or ';'} lit-cnn models lists them, besides torchvision/NAME "
@@ -137,8 +153,9 @@ def _names_argument(name: str, message: str) -> bool:
 def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any], error: Exception) -> str:
     """One line naming the argument without which the model can be built."""
     reason = " ".join(str(error).split())
-    if isinstance(error, LookupError | ArithmeticError):  # their texts say little by themselves
-        reason = f"{type(error).__name__}: {reason}"
+    if isinstance(error, LookupError | ArithmeticError) or not isinstance(error, _REFUSALS) or not reason:
+        # their texts say little by themselves
+        reason = f"{type(error).__name__}: {reason}".removesuffix(": ")
     for key, value in kwargs.items():
         others = {k: v for k, v in kwargs.items() if k != key}
         try:

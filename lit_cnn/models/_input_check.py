@@ -19,6 +19,10 @@ from lit_cnn.errors import UserError
 _SIZES = (*(2**i for i in range(11)), 224, 227, 240, 256, 288, 299, 320, 336, 384, 448, 480, 512, 518, 600)
 
 
+class WrongOutputError(UserError):
+    """A model does not return tensors, whatever the size of its input."""
+
+
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """Build a model on the meta device: shapes only, no memory for its weights."""
     try:
@@ -35,6 +39,7 @@ def output_shape(model: nn.Module, *shape: int) -> torch.Size:
     device.
 
     Raises:
+        WrongOutputError: the output has no tensor first.
         Exception: whatever the forward pass raises for this shape.
     """
     stand_ins = {name: t.to("meta") for name, t in model.named_parameters()}
@@ -45,7 +50,13 @@ def output_shape(model: nn.Module, *shape: int) -> torch.Size:
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     with torch.no_grad(), eager:
         out = functional_call(model, stand_ins, (torch.empty(shape, device="meta", dtype=dtype),))
-    return (out if isinstance(out, Tensor) else out[0]).shape
+    first = out[0] if isinstance(out, (tuple, list)) and out else out
+    if not isinstance(first, Tensor):
+        raise WrongOutputError(
+            f"{type(model).__name__} returns a {type(out).__name__}, but logits, a tensor (N, K), or a tuple "
+            "(logits, *aux_logits) are expected"
+        )
+    return first.shape
 
 
 @contextmanager
@@ -94,6 +105,8 @@ def _fits(model: nn.Module, channels: int) -> Callable[[int], bool]:
         def fits(size: int) -> bool:
             try:
                 output_shape(model, 2, channels, size, size)
+            except WrongOutputError:
+                raise
             except Exception:
                 return False
             return True

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 from torch import nn
 
 from lit_cnn.errors import UserError
+from lit_cnn.models._argument_check import check_int
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
@@ -55,7 +56,10 @@ def add_models(models: Mapping[str, ModelInfo]) -> None:
     for name, info in models.items():
         before = MODELS.get(name)
         if before is not None and _origin(before.factory) != _origin(info.factory):
-            raise UserError(f"there is a model {name!r} already: register yours under another name")
+            raise UserError(
+                f"there is a model {name!r} already, in {_origin(before.factory)[0]}: register yours, in "
+                f"{_origin(info.factory)[0]}, under another name"
+            )
         MODELS[name] = info
 
 
@@ -85,8 +89,8 @@ def register_model(
         **info: ``paper``, ``year``, ``in_channels``, ``num_classes`` and ``torchvision``, see ``ModelInfo``.
 
     Raises:
-        UserError: the name is taken or is not of letters, digits and ``_.-``, or the factory has no parameters
-            ``num_classes`` and ``in_channels``.
+        UserError: the name is taken or is not of letters, digits and ``_.-``, a number is not one from 1 up, or the
+            factory has no parameters ``num_classes`` and ``in_channels``.
     """
 
     def add(factory: Factory) -> Factory:
@@ -95,7 +99,13 @@ def register_model(
             raise UserError(f"register_model: {key!r} cannot be a model's name: give name= with letters, digits, _.-")
         missing = [p for p in ("num_classes", "in_channels") if not _accepts(factory, p)]
         if missing:
-            raise UserError(f"register_model: {key} must have the parameter {' and '.join(missing)}, as keywords")
+            parameters = "parameters" if len(missing) > 1 else "parameter"
+            raise UserError(f"register_model: {key} must have the {parameters} {' and '.join(missing)}")
+        numbers = {"image_size": image_size, **{k: v for k, v in info.items() if k in ("in_channels", "num_classes")}}
+        try:
+            check_int(**{k: v for k, v in numbers.items() if v is not None})
+        except ValueError as error:
+            raise UserError(f"register_model: {key}: {error}") from None
         add_models({key: ModelInfo(factory, image_size=image_size, **info)})
         return factory
 
@@ -122,3 +132,8 @@ def _origin(factory: Callable[..., nn.Module]) -> tuple[str, str]:
     while isinstance(factory, partial):
         factory = factory.func
     return factory.__module__, getattr(factory, "__qualname__", type(factory).__qualname__)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether the registered model of that name is this package's."""
+    return _origin(MODELS[name].factory)[0].startswith("lit_cnn.")

@@ -83,7 +83,10 @@ def build_optimizer(
         raise UserError(f"optimizer {cls.__name__} has no weight decay: set `model.weight_decay=0`")
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
-        raise UserError("nothing to train: `model.freeze` froze every parameter of the backbone")
+        why = "`model.freeze`, or its own code (requires_grad=False), froze every parameter of the backbone"
+        if next(model.parameters(), None) is None:
+            why = "the backbone has no parameters"
+        raise UserError(f"nothing to train: {why}, {type(model).__name__}")
     if fused and "fused" in accepted and not args.keys() & {"fused", "foreach", "differentiable", "capturable"}:
         options["fused"] = all(
             # sharded weights (fsdp) have no fused update on the CPU (torch 2.14)

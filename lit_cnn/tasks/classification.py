@@ -117,7 +117,7 @@ class ImageClassifier(BaseTask):
             UserError: its logits, or auxiliary ones, are not (N, K).
         """
         name, expected = self.hparams["backbone"], (count, self.hparams["num_classes"])
-        logits, aux = split_outputs(outputs)
+        logits, aux = split_outputs(outputs, name)
         for head, output in {"": logits, **aux}.items():
             if output.shape == expected:
                 continue

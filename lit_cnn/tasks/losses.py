@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_cnn import plugins
 from lit_cnn.errors import UserError
+from lit_cnn.utils.oom import is_out_of_memory
 from lit_cnn.utils.registry import Registry
 
 Outputs = Tensor | tuple[Tensor, ...]
 
-LOSSES = Registry("loss", "model.loss", built_in=("cross_entropy", "mse_softmax"))
+
+def _check_loss(name: str, loss: Callable[..., Any]) -> None:
+    if inspect.isclass(loss):
+        raise UserError(f"register_loss: {name} is a class: register a function of (logits, target), or an instance")
+    try:
+        inspect.signature(loss).bind(None, None)
+    except TypeError:
+        raise UserError(f"register_loss: {name} must take two arguments, (logits, target)") from None
+    except ValueError:  # a built-in function without a signature
+        pass
+
+
+LOSSES = Registry(
+    "loss",
+    "model.loss",
+    built_in=("cross_entropy", "mse_softmax"),
+    check=_check_loss,
+    load_more=plugins.import_plugins,
+)
 register_loss = LOSSES.register
 """Decorator that makes a function a value of ``model.loss``, under its own name or ``name=``.
 
@@ -25,21 +47,38 @@ probabilities float (N, K), to the loss of each sample, float (N,)::
 """
 
 
-def split_outputs(outputs: Outputs) -> tuple[Tensor, dict[str, Tensor]]:
+def split_outputs(outputs: Outputs, backbone: str = "the backbone") -> tuple[Tensor, dict[str, Tensor]]:
     """Separate main logits from auxiliary ones.
 
     Args:
         outputs: logits (N, K), or ``(logits, *aux_logits)`` as a tuple or namedtuple; absent heads may be ``None``.
+        backbone: its name, for messages.
 
     Returns:
         Main logits and ``{"aux1": logits, ...}``. A namedtuple's fields give the numbers (torchvision's GoogLeNet
         returns ``aux_logits2`` before ``aux_logits1``), a plain tuple's positions do.
+
+    Raises:
+        UserError: outputs of other types.
     """
     if isinstance(outputs, Tensor):
         return outputs, {}
+    if not isinstance(outputs, (tuple, list)) or not outputs or not isinstance(outputs[0], Tensor):
+        raise _wrong_outputs(backbone, outputs)
+    if not all(output is None or isinstance(output, Tensor) for output in outputs):
+        raise _wrong_outputs(backbone, outputs)
     fields = getattr(outputs, "_fields", None)
     names = [f.replace("aux_logits", "aux") for f in fields] if fields else [f"aux{i}" for i in range(len(outputs))]
     return outputs[0], {n: o for n, o in zip(names[1:], outputs[1:], strict=True) if o is not None}
+
+
+def _wrong_outputs(backbone: str, outputs: Any) -> UserError:
+    got = type(outputs).__name__
+    if isinstance(outputs, (tuple, list)):
+        got += f" of ({', '.join(type(output).__name__ for output in outputs)})"
+    return UserError(
+        f"{backbone} returns a {got}, but logits, a tensor (N, K), or a tuple (logits, *aux_logits) are expected"
+    )
 
 
 class ClassificationLoss(nn.Module):
@@ -79,7 +118,7 @@ class ClassificationLoss(nn.Module):
             float32 (N,).
 
         Raises:
-            UserError: a registered loss does not return one value per sample.
+            UserError: a registered loss fails, or does not return one differentiable value per sample.
         """
         logits = logits.float()
         if self.name == "cross_entropy":
@@ -92,12 +131,28 @@ class ClassificationLoss(nn.Module):
 
     def _call_registered(self, logits: Tensor, target: Tensor) -> Tensor:
         assert self._registered is not None
-        losses = self._registered(logits, target)
+        try:
+            losses = self._registered(logits, target)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reason = (str(error).strip() or "no message").splitlines()[0]
+            raise UserError(
+                f"the loss {self.name!r} failed on logits {tuple(logits.shape)} and {target.dtype} targets "
+                f"{tuple(target.shape)}: {type(error).__name__}: {reason}"
+            ) from error
         if not isinstance(losses, Tensor) or losses.shape != logits.shape[:1]:
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise UserError(
                 f"the loss {self.name!r} returns {got}, but one value per sample, a tensor (N,) = ({len(logits)},), is "
                 "expected: do not average over the batch"
+            )
+        if not losses.is_floating_point():
+            raise UserError(f"the loss {self.name!r} returns {losses.dtype}, but a floating-point tensor is expected")
+        if torch.is_grad_enabled() and logits.requires_grad and not losses.requires_grad:
+            raise UserError(
+                f"the loss {self.name!r} returns values without a gradient: compute them from the logits by "
+                "differentiable operations, without detach, argmax or no_grad"
             )
         return losses.float()
 

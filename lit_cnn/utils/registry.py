@@ -17,10 +17,20 @@ class Registry:
         kind: what they are, for messages: ``loss``.
         setting: that names one: ``model.loss``.
         built_in: names that exist without an entry here.
+        check: called with a name and a callable before it is added; raises a ``UserError`` for one that cannot work.
+        load_more: called when a name is unknown, before it is looked up once more.
     """
 
-    def __init__(self, kind: str, setting: str, built_in: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        setting: str,
+        built_in: tuple[str, ...] = (),
+        check: Callable[[str, Callable[..., Any]], None] | None = None,
+        load_more: Callable[[], None] | None = None,
+    ) -> None:
         self.kind, self.setting, self.built_in = kind, setting, built_in
+        self._check, self._load_more = check, load_more
         self._items: dict[str, Callable[..., Any]] = {}
 
     @overload
@@ -31,19 +41,25 @@ class Registry:
         """Decorator: add a callable under its own name, or under ``name``.
 
         Raises:
-            UserError: the name is taken by something else.
+            UserError: the name is taken by something else, or what is given is not a callable with a name.
         """
 
         def add(item: Item) -> Item:
-            key = name or item.__name__
+            key = name or getattr(item, "__name__", None)
+            if not callable(item) or key is None:
+                raise UserError(
+                    f"register_{self.kind}: got {item!r}; give a function, under another name than its own with name="
+                )
             before = self._items.get(key)
-            same = before is not None and (before.__module__, before.__qualname__) == (
-                item.__module__,
-                item.__qualname__,
-            )
-            if key in self.built_in or (before is not None and not same):  # a reloaded module replaces its own
-                raise UserError(f"there is a {self.kind} {key!r} already: register yours under another name")
-            self._items[key] = item
+            home, qualname = _origin(item)
+            if key in self.built_in or (before is not None and _origin(before) != (home, qualname)):
+                owner = "lit_cnn" if before is None else _origin(before)[0]
+                raise UserError(
+                    f"there is a {self.kind} {key!r} already, in {owner}: register yours, in {home}, under another name"
+                )
+            if self._check is not None:
+                self._check(key, item)
+            self._items[key] = item  # a reloaded module replaces its own
             return item
 
         return add if item is None else add(item)
@@ -54,6 +70,8 @@ class Registry:
         Raises:
             UserError: there is none.
         """
+        if name not in self._items and self._load_more is not None:
+            self._load_more()
         if name not in self._items:
             known = [*self]
             takes = f" `{self.setting}` takes {', '.join(known)};" if known else ""
@@ -72,3 +90,8 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         yield from (*self.built_in, *self._items)
+
+
+def _origin(item: Callable[..., Any]) -> tuple[str, str]:
+    """Module and name of a callable's definition."""
+    return str(getattr(item, "__module__", "?")), getattr(item, "__qualname__", type(item).__qualname__)

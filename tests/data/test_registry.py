@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +137,72 @@ def test_wrong_data_of_a_subclass_is_one_line() -> None:
     Own.returned = (Own.returned[0], torch.full((4,), 2))
     with pytest.raises(UserError, match=r"returned targets outside of 0 to 1"):
         Own().setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        (torch.zeros(2), "a Tensor"),
+        ((torch.zeros(2),), r"a tuple of \(Tensor\)"),
+        ((torch.zeros(2), [1, 2]), r"a tuple of \(Tensor, list\)"),
+        (None, "a NoneType"),
+    ],
+)
+def test_anything_but_a_pair_of_tensors_is_one_line(returned: Any, got: str) -> None:
+    class Own(ArrayDataModule):
+        CLASSES = ("a", "b")
+
+        def read(self, split: str) -> Any:
+            return returned
+
+    for use in (lambda: Own().setup("fit"), lambda: Own().fingerprint()):
+        with pytest.raises(UserError, match=rf"Own\.read\('train'\) returned {got}, not two tensors"):
+            use()
+
+
+BROKEN = """
+from lit_cnn.data import ArrayDataModule, ImageDataModule
+
+
+class Unfinished(ImageDataModule):
+    def default_shape(self):
+        return 28, 1
+
+
+class Demanding(ArrayDataModule):
+    def __init__(self, foo: int, **kwargs):
+        super().__init__(**kwargs)
+
+    def read(self, split): ...
+
+
+class Cut(Demanding):
+    def __init__(self, foo: int = 1):
+        pass
+
+
+class CutAll(Demanding):
+    def __init__(self, **kwargs):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Unfinished", "Unfinished lacks the methods build_splits, data_classes, fingerprint, see ImageDataModule"),
+        ("own_sets.Unfinished", "Unfinished lacks the methods build_splits, data_classes, fingerprint, see"),
+        ("Demanding", "--data.foo is required by Demanding"),
+        ("Cut -b=8", "Cut does not take --data.batch_size: let its __init__ take **kwargs and pass them on"),
+        ("Cut", "Cut.__init__ does not call super().__init__(**kwargs)"),
+        ("CutAll", "CutAll.__init__ must take **kwargs and pass them on"),
+        ("ArrayDataModule", "ArrayDataModule is a base class: known data sets are CIFAR10, "),
+    ],
+)
+def test_a_subclass_that_cannot_be_made_is_one_line(name: str, line: str, own: Path, fails: Any) -> None:
+    (own / "own_sets.py").write_text(BROKEN)
+    words = [RUN[0], *RUN[2:], "--allow_import=own_sets"]
+    assert fails("fit", *f"--data={name}".split(), *words).startswith(line)
 
 
 def test_statistics_of_a_data_set_without_published_ones_are_computed() -> None:

@@ -162,7 +162,8 @@ def test_registering_the_same_definition_again_replaces_it_and_another_is_refuse
     register_model(reloaded)
     assert MODELS["MyNet"].factory is reloaded
     for name in ("MyNet", "resnet18"):
-        with pytest.raises(UserError, match=f"there is a model '{name}' already: register yours under another name"):
+        line = rf"there is a model '{name}' already, in [\w.]+: register yours, in {__name__}, under another name"
+        with pytest.raises(UserError, match=line):
 
             @register_model(name=name)
             def other(num_classes: int, in_channels: int) -> nn.Module:
@@ -183,8 +184,18 @@ def test_a_factory_that_cannot_take_the_classes_and_channels_of_the_data_is_refu
     def fixed(in_channels: int) -> nn.Module:
         return MyNet(10, in_channels)
 
-    with pytest.raises(UserError, match="fixed must have the parameter num_classes"):
+    with pytest.raises(UserError, match=r"fixed must have the parameter num_classes$"):
         register_model(fixed)
+    with pytest.raises(UserError, match=r"none must have the parameters num_classes and in_channels$"):
+        register_model(name="none")(lambda: MyNet(10, 3))
+
+
+@pytest.mark.parametrize("facts", [{"image_size": "32"}, {"image_size": 0}, {"in_channels": (3,)}])
+def test_facts_that_are_no_numbers_are_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises(
+        UserError, match=rf"register_model: MyNet: {next(iter(facts))} must be a whole number from 1 up"
+    ):
+        register_model(**facts)(MyNet)
 
 
 def test_an_unknown_model_says_how_ones_own_are_registered() -> None:

@@ -41,8 +41,10 @@ def test_frozen_parameters_are_skipped():
     held = [p for g in build(net=net).param_groups for p in g["params"]]
     assert all(p is not net[0].weight for p in held)
     net.requires_grad_(False)
-    with pytest.raises(UserError, match="nothing to train"):
+    with pytest.raises(UserError, match=r"nothing to train: `model.freeze`, or its own code .* froze .*, Sequential"):
         build(net=net)
+    with pytest.raises(UserError, match="nothing to train: the backbone has no parameters, Flatten"):
+        build(net=nn.Flatten())
 
 
 @pytest.mark.parametrize(

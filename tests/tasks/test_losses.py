@@ -95,6 +95,9 @@ def own_losses(monkeypatch):
         return F.cross_entropy(logits, target)
 
     register_loss(name="no_tensor")(lambda logits, target: 0.0)
+    register_loss(name="detached")(lambda logits, target: logits.detach().sum(1))
+    register_loss(name="whole")(lambda logits, target: logits.argmax(1))
+    register_loss(name="failing")(lambda logits, target: logits[:, 99])
 
 
 def expected(logits, probabilities):
@@ -122,6 +125,43 @@ def test_a_registered_loss_that_does_not_give_one_value_per_sample_is_refused(na
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("detached", "the loss 'detached' returns values without a gradient"),
+        ("whole", r"the loss 'whole' returns torch\.int64, but a floating-point"),
+        (
+            "failing",
+            r"the loss 'failing' failed on logits \(6, 4\) and torch.int64 targets \(6,\): IndexError: index 99",
+        ),
+    ],
+)
+def test_a_registered_loss_that_cannot_train_is_named(name, message, own_losses):
+    with pytest.raises(UserError, match=message) as error:
+        ClassificationLoss(name)(LOGITS.clone().requires_grad_(), TARGET)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (torch.nn.CrossEntropyLoss, "mine is a class: register a function of .logits, target., or an instance"),
+        (lambda logits: logits, "mine must take two arguments"),
+    ],
+)
+def test_what_cannot_be_a_loss_is_refused_when_it_is_registered(loss, message, own_losses):
+    with pytest.raises(UserError, match=message):
+        register_loss(name="mine")(loss)
+    register_loss(name="instance")(torch.nn.CrossEntropyLoss(reduction="none"))
+    torch.testing.assert_close(ClassificationLoss("instance")(LOGITS, TARGET)[0], F.cross_entropy(LOGITS, TARGET))
+
+
+@pytest.mark.parametrize("outputs", [{"logits": LOGITS}, None, (), (None, LOGITS), (LOGITS, "aux"), [[1.0]]])
+def test_outputs_that_are_no_tensors_are_refused(outputs):
+    with pytest.raises(UserError, match=r"mynet returns a .*, but logits, a tensor"):
+        split_outputs(outputs, "mynet")
+
+
 def test_an_unknown_loss_lists_built_in_and_registered_ones_with_the_nearest(own_losses):
     line = r"unknown loss 'one_minusp', did you mean 'one_minus_p'\? .*mse_softmax"
     with pytest.raises(UserError, match=line) as error:
@@ -133,8 +173,8 @@ def test_a_checkpoint_with_a_registered_loss_needs_it_to_be_imported(own_losses,
     main(["fit", *TINY, "--epochs=1", "--trainer.limit_train_batches=2", "--model.loss=one_minus_p"])
     checkpoint = Path("lightning_logs/version_0/checkpoints/last.ckpt")
     assert load(checkpoint)["lit_cnn"]["config"]["model"]["loss"] == "one_minus_p"
-    main(["test", "--ckpt_path=best", "--trainer.enable_progress_bar=false"])
+    assert "was trained with code of tests: add --allow_import tests" in fails("test", "--ckpt_path=best")
+    words = ["test", "--ckpt_path=best", "--trainer.enable_progress_bar=false", "--allow_import=tests"]
+    main(words)
     monkeypatch.setattr(LOSSES, "_items", {})
-    line = fails("test", "--ckpt_path=best")
-    assert line.startswith("unknown loss 'one_minus_p'")
-    assert "--allow_import" in line
+    assert fails(*words).startswith("unknown loss 'one_minus_p'")

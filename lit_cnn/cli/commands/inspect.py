@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lit_cnn import plugins
+from lit_cnn.cli.argv import import_names
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import console, say
 
@@ -40,7 +41,7 @@ def main(words: list[str], debug: bool = False) -> None:
     words, backbone_args = _split_backbone_args(words[1:])
     arguments = parser.parse_args([_with_hyphens(word, parser) for word in words])
     if arguments.allow_import or plugins.announced():
-        plugins.import_plugins([name.strip() for names in arguments.allow_import for name in names.split(",")])
+        plugins.import_plugins([name for names in arguments.allow_import for name in import_names(names)])
     for flag in ("image_size", "depth", "in_channels", "num_classes"):
         number = getattr(arguments, flag)
         if number is not None and number < 1:
@@ -141,9 +142,14 @@ def inspect_model(
     channels = in_channels or (info.in_channels if info else 3)
     classes = num_classes or (info.num_classes if info else 1000)
     model = on_meta(lambda: get_model(name, classes, channels, **arguments))
-    side = image_size or arguments.get("image_size") or (info.image_size if info else 224)
-    side = side or typical_input(model, channels)
-    layers = inspect_layers(model, side, channels)
+    given = image_size or arguments.get("image_size")
+    side = given or (info.image_size if info else 224) or typical_input(model, channels)
+    try:
+        layers = inspect_layers(model, side, channels)
+    except UserError as error:
+        if given or info is None:
+            raise
+        raise UserError(f"{name} is registered with image_size={side}, but {error}") from error
     rows, stacks = rows_at(layers, depth), dilated_stacks(layers)
     screen = console()
     screen.print(layer_table(rows, f"{name} on {channels}x{side}x{side}"))

@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 
 from lit_cnn import plugins
+from lit_cnn.cli.argv import import_names
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
@@ -54,7 +55,7 @@ def main(words: list[str], debug: bool = False) -> None:
     arguments = parser.parse_args(words[1:])
     own = bool(arguments.allow_import or plugins.announced())
     if own:
-        plugins.import_plugins([name.strip() for names in arguments.allow_import for name in names.split(",")])
+        plugins.import_plugins([name for names in arguments.allow_import for name in import_names(names)])
     print_models(arguments.pattern, reference=arguments.reference, registered=own)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor
 
+from lit_cnn import plugins
 from lit_cnn.data.transforms.rng import counter_bits
 from lit_cnn.errors import UserError
 from lit_cnn.utils.random import seed_generators
@@ -19,7 +20,7 @@ from lit_cnn.utils.registry import Registry
 Transform = Callable[[Tensor], Tensor]
 Factory = TypeVar("Factory", bound=Callable[..., Transform])
 
-TRANSFORMS = Registry("transform", "data.augment.transform")
+TRANSFORMS = Registry("transform", "data.augment.transform", load_more=plugins.import_plugins)
 
 
 @overload
