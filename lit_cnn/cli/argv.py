@@ -65,10 +65,10 @@ class _Own(NamedTuple):
     many: bool = False
 
 
-def _count(flag: str, unit: str) -> Callable[[str], int]:
+def _count(flag: str, unit: str, least: int = 1) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.isdigit() or int(text) < 1:
-            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least 1")
+        if not text.isdigit() or int(text) < least:
+            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least {least}")
         return int(text)
 
     return read
@@ -79,7 +79,7 @@ OWN = {
     "--ckpt_path": _Own("ckpt_path"),
     "--resume": _Own("resume", bare=""),
     "--resume_anyway": _Own("resume_anyway", bare=True, takes=lambda word: False),
-    "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps"), bare=24, takes=str.isdigit),
+    "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", lambda text: [name.strip() for name in text.split(",")], many=True),
     "--shards": _Own("shards"),
     "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),

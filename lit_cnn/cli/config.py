@@ -65,8 +65,8 @@ def find_config(name: str) -> str:
     file, shipped = Path(name), shipped_configs()
     if file.is_file():
         return name
-    if name in shipped:
-        return str(shipped[name])
+    if file.stem in shipped and file.name == name and file.suffix in ("", ".yaml"):
+        return str(shipped[file.stem])
     if file.suffix or file.parent != Path():
         near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         hint = f" there are: {', '.join(near)}" if near else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -61,12 +62,15 @@ def report_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # whoever reads the output has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        raise SystemExit(EXIT_CRASH) from None
     except Exception as error:
         if debug:
             raise
         if isinstance(error, OSError) and error.errno in NO_SPACE:
-            where = error.filename or "a file of the run"
-            _fail(f"cannot write {where}: {error.strerror}; checkpoints are unchanged", EXIT_USER_ERROR)
+            where = error.filename or "to a file or to the output"
+            _fail(f"cannot write {where}: {error.strerror}; existing checkpoints are unchanged", EXIT_USER_ERROR)
         first_line = (str(error).strip() or "no message").splitlines()[0]
         _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
 

@@ -30,7 +30,7 @@ from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
 from lit_cnn.cli.trainer import NullProfiler, Run, loggers, make_run_folder, ordered_callbacks, plugins
 from lit_cnn.data import ImageDataModule
-from lit_cnn.data.registry import datasets
+from lit_cnn.data.registry import canonical_path, datasets
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
@@ -217,6 +217,8 @@ class LitCLI(LightningCLI):
         """Resolved settings as plain nested types, without those that links fill in."""
         text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
         plain = yaml.load(text, LOADER)
+        if plain.get("data"):
+            plain["data"]["class_path"] = canonical_path(plain["data"]["class_path"])
         return {k: plain[k] for k in SETTINGS if k in plain}
 
     def _show_settings(self, resolved: set[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
+from lit_cnn.cli.validation import LINKED
 from lit_cnn.errors import UserError, nearest
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"}
@@ -36,17 +37,20 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
         return f"--{_key(message)}: there is no class {found[1]}: {found[2]}"
     if found := re.search(r"dot import path string: (\S+)", message):
         if _part(message) == "data":
-            return f"unknown data set {found[1]!r}{nearest(found[1], datasets) or ';'} known: {', '.join(datasets)}"
+            known_sets = f"known: {', '.join(datasets)}; one of your own needs --allow_import PACKAGE"
+            return f"unknown data set {found[1]!r}{nearest(found[1], datasets) or ';'} {known_sets}"
         return f"--{_key(message)}: unknown class {found[1]!r}"
     return _bad_value(message)
 
 
 def _unknown(name: str, known: list[str], where: str = "") -> str:
     part = name.partition(".")[0]
-    near = nearest(name, known) or nearest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
+    known = [setting for setting in known if setting not in LINKED]
+    by_tail = {setting.rpartition(".")[2]: setting for setting in reversed(known)}
+    near = nearest(name, known) or nearest(name.rpartition(".")[2], by_tail)
     siblings = [k for k in known if k.startswith(f"{part}.") and k.count(".") == 1]
     if near:
-        near = re.sub(r"'([\w.]+)'", r"--\1", near)
+        near = re.sub(r"'([\w.]+)'", lambda found: f"--{by_tail.get(found[1], found[1])}", near)
     elif siblings:
         near = f"; {part} has: {', '.join(k.partition('.')[2] for k in siblings)}"
     else:

@@ -118,11 +118,17 @@ def _refuse_finished(record: CheckpointRecord, trainer: Namespace) -> None:
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs is not None and 0 <= max_epochs <= record.epoch:
         raise UserError(
-            f"{record.path} has finished its {record.epoch} epochs: resume with a larger number, "
+            f"{record.path} has finished its {_count(record.epoch, 'epoch')}: resume with a larger number, "
             f"such as --epochs {record.epoch + DEFAULT_EPOCHS}"
         )
     if max_steps is not None and 0 <= max_steps <= record.step:
-        raise UserError(f"{record.path} has finished its {record.step} steps: resume with a larger --trainer.max_steps")
+        raise UserError(
+            f"{record.path} has finished its {_count(record.step, 'step')}: resume with a larger --trainer.max_steps"
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def check_strategy(trainer: Namespace) -> None:

@@ -50,3 +50,12 @@ def find_dataset(name: str) -> type | None:
     found = _CLASSES.get(name.rpartition(".")[2])
     same_package = found is not None and found.__module__.partition(".")[0] == name.partition(".")[0]
     return found if "." not in name or same_package else None
+
+
+def canonical_path(class_path: str) -> str:
+    """Return the class path that configs and checkpoints hold: ``lit_cnn.data.NAME`` for lit_cnn's own data sets.
+
+    The parser writes the shortest one, which is ``lit_cnn.NAME``.
+    """
+    top, _, name = class_path.rpartition(".")
+    return f"lit_cnn.data.{name}" if top == "lit_cnn" and name in _CLASSES else class_path

@@ -1,8 +1,9 @@
-"""A model that records its inputs, a silent trainer, and images."""
+"""A model that records its inputs, a silent trainer, images, and what a data module gives."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lit_cnn.data import Batch
+from lit_cnn.data import Batch, ImageDataModule, ImageFolder
 
 
 def pixels(seed: int, height: int = 20, width: int = 24, channels: int = 3) -> np.ndarray:
@@ -66,3 +67,25 @@ def make_trainer(**kwargs: Any) -> pl.Trainer:
             **kwargs,
         }
     )
+
+
+def sample_names(data: ImageDataModule, part: str) -> list[str]:
+    """Return the names of the images of a split."""
+    return [data.sample_name(part, row) for row in data._split(part).indices.tolist()]
+
+
+def image_folder(root: Path, **kwargs: object) -> ImageFolder:
+    """Return a data module of small images in small batches."""
+    return ImageFolder(data_dir=str(root), **{"image_size": 16, "workers": 2, "batch_size": 4, **kwargs})
+
+
+def all_names(data: ImageDataModule) -> list[str]:
+    """Return the names of all images that training's split is taken from."""
+    source = data._split("train").source
+    return [source.name(row) for row in range(len(source))]
+
+
+def concatenate_batches(loader: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the image, target and index of all batches."""
+    batches = list(loader)  # type: ignore[call-overload]
+    return tuple(torch.cat(column) for column in zip(*batches, strict=True))  # type: ignore[return-value]

@@ -19,12 +19,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lit_cnn.cli.commands.verify_resume import KillAt
 from tests import figures
+from tests.conftest import TINY
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # the last two are imported by a run, by the digits and by what a logger writes
 PRELOAD = ["tests.faults.harness", "lit_cnn.cli.commands.run", "sklearn.datasets", "torch.utils.tensorboard"]
 CONTEXT.set_forkserver_preload(PRELOAD)
 
+# Flags of a run of 30 steps that saves at every fourth.
+SHORT = [*TINY, "--epochs=3", "--checkpoint_every=4", "--model.ema_decay=0.9"]
 
 # How a run that was stopped says how to resume; the path of the checkpoint follows.
 RESUME = "resume with: lit-cnn fit --resume "
@@ -101,4 +104,4 @@ def _child(words: list[str], root: str, callbacks: list[Callback], draw: bool) -
         run_command(parse([*words, f"--trainer.default_root_dir={root}"]), callbacks=callbacks)
 
 
-__all__ = ["RESUME", "KillAt", "KillWithin", "SignalAt", "last", "run", "scalars", "terminal"]
+__all__ = ["RESUME", "SHORT", "KillAt", "KillWithin", "SignalAt", "last", "run", "scalars", "terminal"]

@@ -14,9 +14,10 @@ from lit_cnn.cli.shipped_configs import shipped_configs
 SHELLS = ("bash", "zsh", "fish")
 INSTALL = """\
 how to install it:
-  bash   lit-cnn completion bash > ~/.local/share/bash-completion/completions/lit-cnn
-  zsh    lit-cnn completion zsh > ~/.zfunc/_lit-cnn    (with fpath+=~/.zfunc before compinit)
-  fish   lit-cnn completion fish > ~/.config/fish/completions/lit-cnn.fish
+  bash  lit-cnn completion bash >> ~/.bash_completion
+  zsh   lit-cnn completion zsh > ~/.zfunc/_lit-cnn
+        (after fpath+=~/.zfunc and before compinit in ~/.zshrc)
+  fish  lit-cnn completion fish > ~/.config/fish/completions/lit-cnn.fish
 """
 FILES = {"--config", "-c", "--ckpt_path", "--resume", "--model.weights", "--weights"}
 FOLDERS = {"--data_dir", "--data.data_dir", "--trainer.default_root_dir", "--shards"}
@@ -43,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.help)
         if command.module in ("run", "prepare"):
             _add_flags(sub)
+        elif name in ("models", "inspect"):
+            for flag in ("--allow_import", "--reference" if name == "models" else "--backbone_args"):
+                sub.add_argument(flag)
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)
         elif name == "configs":
@@ -55,6 +59,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     for setting in (setting for group in GROUPS.values() for setting in group):
         for flag in setting.flag.split(", "):
             texts[flag.split()[0]] = setting.help
+    parser.add_argument("--debug", action="store_true", help="show the traceback behind an error")
     flags = {*FLAG_ALIASES, *OWN, *BARE, *texts} - {"-h", "--help"}
     for flag in sorted(flags):
         text = texts.get(flag) or texts.get(flag.replace("_", "-")) or FLAG_ALIASES.get(flag, "").lstrip("-")
@@ -62,7 +67,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, action="store_true", help=text)
             continue
         argument = parser.add_argument(flag, help=text)
-        if flag in FILES:
+        if flag == "--data":
+            argument.choices = text.split(", ")
+        elif flag in FILES:
             argument.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's way to say it
         elif flag in FOLDERS:
             argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

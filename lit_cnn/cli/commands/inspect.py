@@ -62,7 +62,7 @@ def main(words: list[str], debug: bool = False) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lit-cnn inspect",
-        description="Look inside a model. Layers that neither hold parameters nor change the map are not listed.",
+        description="Show the layers of a model that hold parameters or change the map.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

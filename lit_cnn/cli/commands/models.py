@@ -22,9 +22,10 @@ EXAMPLES = """\
 examples:
   lit-cnn models                        all models of this package
   lit-cnn models 'vgg*_bn'              those that match a shell pattern
-  lit-cnn models resnet --reference     those with resnet in their names, with the published parameter counts
-  lit-cnn models 'timm/*'               those of timm; 'torchvision/*' those of torchvision
-  lit-cnn models --allow_import mypkg   with those that your own package registers
+  lit-cnn models resnet --reference     those with resnet in their names, with
+                                        the published parameter counts
+  lit-cnn models 'timm/*'               those of timm, or of 'torchvision/*'
+  lit-cnn models --allow_import mypkg   and those that your package registers
 """
 
 

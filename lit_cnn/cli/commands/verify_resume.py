@@ -59,7 +59,8 @@ def verify_resume(arguments: Arguments, steps: int) -> None:
 
     Args:
         arguments: the command line.
-        steps: optimizer steps; epochs are limited to a third of them, so that the kills fall past the first.
+        steps: optimizer steps, at least 8 for three epochs and two kills. Epochs are limited to a third of them, so
+            that the kills fall past the first.
 
     Raises:
         UserError: when the command does not start a new training run, or one of the runs fails.
@@ -67,8 +68,6 @@ def verify_resume(arguments: Arguments, steps: int) -> None:
     """
     if arguments.command != "fit" or arguments.resume is not None or arguments.ckpt_path:
         raise UserError("--verify_resume tries a new training run: use it with fit, without --resume and --ckpt_path")
-    if steps < 8:
-        raise UserError(f"--verify_resume {steps}: give at least 8 steps, for three epochs and two kills")
     arguments.configs = [str(Path(find_config(config)).resolve()) for config in arguments.configs]
     kills = (steps // 2 - 1 | 1, steps * 3 // 4 | 1)  # odd, so that something is lost
     batches = _accumulation(arguments) * max(2, steps // 3)

@@ -37,6 +37,8 @@ def test_bash_completes_commands_flags_and_names_of_configs(tmp_path, capsys):
     assert complete("lit-cnn", "mod") == ["models"]
     assert "--batch_size" in complete("lit-cnn", "fit", "--batch")
     assert complete("lit-cnn", "configs", "lenet_d") == ["lenet_digits"]
+    assert complete("lit-cnn", "fit", "--data", "Digi") == ["Digits"]
+    assert "--reference" in complete("lit-cnn", "models", "--")
 
 
 def test_an_unknown_shell_is_refused_with_the_known_ones(capsys):

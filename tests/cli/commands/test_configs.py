@@ -59,3 +59,10 @@ def test_a_file_of_that_name_wins_over_the_shipped_config(workdir):
 )
 def test_an_unknown_name_is_one_line(words, message, workdir, fails):
     assert message in fails(*words)
+
+
+def test_the_name_of_a_shipped_config_may_have_its_ending(workdir):
+    main(["fit", "--config", "lenet_digits.yaml", *TINY, "--steps=1"])
+    config = yaml.safe_load(Path("lightning_logs/version_0/config.yaml").read_text())
+    assert config["model"]["weight_decay"] == 0.01
+    assert config["data"]["class_path"] == "lit_cnn.data.Digits"  # what older versions read too
