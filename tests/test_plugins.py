@@ -216,7 +216,7 @@ def small(num_classes, in_channels):
 def test_a_model_that_breaks_its_contract_is_one_line_with_its_name(name, line, inspected, module, fails):
     allowed = f"--allow_import={module('contract', CONTRACT)}"
     if line:
-        words = [*TINY, f"--backbone={name}", "--trainer.fast_dev_run=true"]
+        words = [*NO_BACKBONE, f"--backbone={name}", "--trainer.fast_dev_run=true"]
         assert line in fails("fit", *words, allowed)
     if inspected:
         assert inspected in fails("inspect", name, allowed)

@@ -209,11 +209,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def split_state(self) -> dict[str, Any]:
         """Return the indices of every split for the checkpoint: plain types and int64 tensors."""
-        return {
-            "fingerprint": self.fingerprint(),
-            "split_seed": self.split_seed,
-            **{name: split.indices for name, split in self._splits.items()},
-        }
+        indices = {name: split.indices for name, split in self._splits.items()}
+        return {"fingerprint": self.fingerprint(), "split_seed": self.split_seed, **indices}
 
     # Splits and loaders ----
 
