@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
-from tests.conftest import TINY
+from tests.conftest import LENET
 from tests.distributed.pair import run_pair
 
 
@@ -34,7 +34,7 @@ class Messages(Callback):
 def train(strategy: str, accumulate: int) -> dict[str, int]:
     messages = Messages(8, 16)  # after the first step, ddp once broadcasts the order of the gradients
     words = [
-        "fit", *TINY, "--batch-size=16", "--trainer.max_steps=8", f"--trainer.strategy={strategy}",
+        "fit", *LENET, "--batch-size=16", "--trainer.max_steps=8", f"--trainer.strategy={strategy}",
         "--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.accumulate_grad_batches={accumulate}",
         "--trainer.limit_val_batches=1",
     ]  # fmt: skip

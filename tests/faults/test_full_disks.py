@@ -95,7 +95,7 @@ def disk(folder: Path, options: str) -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_small_disk_that_fills_up_is_one_line(tmp_path) -> None:
     with disk(tmp_path / "disk", "size=1200k") as root:
-        words = ["fit", *TINY, "--epochs=30", f"--trainer.default_root_dir={root}", "--checkpoint_every=1"]
+        words = ["fit", *LENET, "--epochs=30", f"--trainer.default_root_dir={root}", "--checkpoint_every=1"]
         done = limited("import lit_cnn.callbacks.last_checkpoint as c; c.FILES = 0", *words)
         assert done.returncode == 2, done.stderr
         assert "No space left on device" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import TINY
+from tests.conftest import LENET
 
 from .children import Forked
 
@@ -30,7 +30,7 @@ main(["fit", *words, "--batch-size=auto"])
 @pytest.mark.slow
 def test_too_large_a_batch_is_one_line_and_auto_finds_one_that_trains(workdir):
     words = [
-        *TINY,
+        *LENET,
         "--model.backbone=resnet20",
         "--img-size=64",
         "--workers=0",
