@@ -16,7 +16,7 @@ from .helpers import QUIET, copy_of, rows
 
 # Everything on that could break exactness: shuffling, augmentation, mixing, accumulation, clipping, averaging.
 HARD = [
-    *TINY,
+    *LENET,
     "--epochs=3",
     "--trainer.accumulate_grad_batches=2",
     "--trainer.gradient_clip_val=1",

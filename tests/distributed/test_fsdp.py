@@ -56,7 +56,7 @@ def checkpoints(root: str | Path) -> Path:
     return Path(root) / "lightning_logs" / "version_0" / "checkpoints"
 
 
-@mock.patch.object(ProcessWatchdog, "_let_go")  # ends the group of processes, which further runs need
+@mock.patch.object(ProcessWatchdog, "_clean_up")  # ends the group of processes, which further runs need
 def train_and_resume(_: mock.Mock) -> dict[str, list[int]]:
     counts = {}
     for name in ("ddp", "fsdp"):
