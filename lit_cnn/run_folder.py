@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,17 +26,21 @@ def run_folders(root: Path) -> list[Path]:
 def new_run_folder(root: Path) -> Path:
     """Make the next ``version_N``; two runs that start together get one each."""
     folders = run_folders(root)
-    number = int(folders[-1].name[8:]) + 1 if folders else 0
-    while True:
-        folder = root / LOGS / f"version_{number}"
+    first = int(folders[-1].name[8:]) + 1 if folders else 0
+    return _make_first_free((root / LOGS / f"version_{n}" for n in itertools.count(first)), "the run folder")
+
+
+def _make_first_free(folders: Iterator[Path], what: str) -> Path:
+    """Make the first of the folders that does not exist; of two processes that start together each gets its own."""
+    for folder in folders:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            number += 1
+            continue
         except OSError as error:
-            raise UserError(f"cannot write the run folder {folder}: {error.strerror}") from error
-        else:
-            return folder
+            raise UserError(f"cannot write {what} {folder}: {error.strerror}") from error
+        return folder
+    raise AssertionError("the folders to try do not end")
 
 
 _LOCKS: dict[Path, FileLock] = {}  # of this process; the system frees them with it, however it ends
@@ -72,17 +78,8 @@ def discard(run: Path) -> None:
 
 def new_subfolder(run: Path, name: str) -> Path:
     """A fresh folder ``run/name``, or ``run/name_2`` and so on: an earlier evaluation is never overwritten."""
-    number = 1
-    while True:
-        folder = run / (name if number == 1 else f"{name}_{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise UserError(f"cannot write results to {folder}: {error.strerror}") from error
-        else:
-            return folder
+    numbered = (run / f"{name}_{number}" for number in itertools.count(2))
+    return _make_first_free(itertools.chain([run / name], numbered), "results to")
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

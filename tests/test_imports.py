@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "lit_cnn"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lit_cnn"
 # From the top floor down; a room imports rooms on lower floors, and on its own floor where no circle comes of it.
 FLOORS = (
     {"__init__", "__main__", "api"},
@@ -132,6 +133,11 @@ def test_files_and_functions_can_be_read_at_one_sitting(name):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno - node.lineno + 1 <= 80, node.name
+
+
+def test_no_other_file_is_longer_either():
+    files = [path for folder in ("tests", "benchmarks", "tools", "examples") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if path.read_text(encoding="utf-8").count("\n") > 320] == []
 
 
 LIBRARY = [name for name in MODULES if room(name) not in ("cli", "api", "plugins")]  # api calls the command line

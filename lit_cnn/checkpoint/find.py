@@ -18,7 +18,7 @@ def newest_valid_first(folder: Path) -> list[Path]:
     ranked = []
     for path in folder.glob("*.ckpt"):
         step, exact = float("inf"), True
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError):  # unreadable: its steps stay unknown
             step, exact = read_progress(path)
         # of two with equal steps, last.ckpt was written later
         name = ("last", "previous").index(path.stem) if path.stem in ("last", "previous") else 2

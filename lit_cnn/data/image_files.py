@@ -178,7 +178,7 @@ class Images(ImageFilesDataModule, listed=False):
                 inside = sorted(find_image_files(Path(path)))
                 if not inside:
                     raise UserError(f"no images ({KINDS}) in folder {path}")
-                found += [os.path.join(path, name) for name in inside]  # noqa: PTH118
+                found += [os.path.join(path, name) for name in inside]  # noqa: PTH118 (kept as given)
             elif os.path.exists(path):  # noqa: PTH110
                 found.append(path)
             else:

@@ -72,4 +72,4 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         elif flag in FILES:
             argument.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's way to say it
         elif flag in FOLDERS:
-            argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab's way to say it

@@ -77,7 +77,7 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image file and read only its header. Raises what Pillow raises, and ValueError for too many pixels."""
     # An open file, not a path: given a path, Pillow 13 maps uncompressed TIFFs with sides swapped when EXIF turns them.
     # Path.open is slower than open.
-    with BytesIO(path.content) if isinstance(path, EncodedImage) else open(path, "rb") as file:  # noqa: PTH123
+    with BytesIO(path.content) if isinstance(path, EncodedImage) else open(path, "rb") as file:  # noqa: PTH123 (faster)
         try:
             image = Image.open(file, formats=_FORMATS)
         except Image.DecompressionBombError:
