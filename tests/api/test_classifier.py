@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,13 +27,13 @@ def model(trained):
 
 
 @pytest.fixture
-def by_command(trained, workdir, monkeypatch):
+def by_command(trained, workdir):
     """Classify image files by ``lit-cnn predict``: {file: (class, {class: probability})}."""
 
     def predict(*files: str) -> dict[str, tuple[str, dict[str, float]]]:
-        main(["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", *files])
-        newest = sorted(trained.glob("predict*"), key=lambda p: p.stat().st_mtime_ns)[-1]
-        with (newest / "predictions.csv").open(newline="") as file:
+        run = shutil.copytree(trained, workdir / "run")  # results go to the run folder, which others share
+        main(["predict", f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}", *files])
+        with (run / "predict" / "predictions.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         found = {}
         for row in rows:
