@@ -34,7 +34,7 @@ from torchvision import datasets, transforms
 from benchmarks.turns import write
 from lit_cnn.data import Augment, BatchLoader, ImageFolder
 from lit_cnn.data.arrays import SHIFT_AND_FLIP, ArraySource
-from lit_cnn.data.decoding.source import find_image_files
+from lit_cnn.data.decoding.find import find_image_files
 from lit_cnn.data.transforms.augment import augment_batch
 from lit_cnn.utils import allocator
 

@@ -35,7 +35,8 @@ from torchvision import datasets, transforms
 from benchmarks.feed import MEAN, STD, Epoch, count, measure, ours, peer, table
 from benchmarks.turns import write
 from lit_cnn.data import Augment, ImageDataModule, ImageFolder, Stream
-from lit_cnn.data.decoding.source import FileSource, find_image_files
+from lit_cnn.data.decoding.find import find_image_files
+from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.shards.format import write_shards
 
 Sample = tuple[bytes, int]

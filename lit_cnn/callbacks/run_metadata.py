@@ -18,7 +18,7 @@ from lit_cnn import __version__
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.checkpoint.compatibility import incompatibilities, rescale_progress, resume_key
 from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
-from lit_cnn.checkpoint.record import KEY, CheckpointRecord
+from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import datamodule
@@ -46,6 +46,7 @@ class RunMetadata(Callback):
     ) -> None:
         self.config = config
         self.run_dir = run_dir
+        self._data_dir = absolute_data_dir(config)  # before anything changes the working folder
         self.record, self.anyway, self.requires = record, anyway, list(requires)
         self._key: dict[str, Any] = {}
         self._changed: list[str] = []
@@ -134,6 +135,7 @@ class RunMetadata(Callback):
         data = datamodule(trainer)
         checkpoint[KEY] = {
             "config": self.config,
+            "data_dir": self._data_dir,
             "class_names": list(data.class_names),
             "preprocessing": data.preprocessing(),
             "fingerprint": data.fingerprint(),

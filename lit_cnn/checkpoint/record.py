@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 import zlib
@@ -34,6 +35,7 @@ class CheckpointRecord:
         requires: packages of the user's that its model, loss, data set or transform come from.
         epoch: epochs completed.
         step: optimizer steps taken.
+        data_dir: absolute path of the data folder; empty for an address, and in checkpoints of earlier versions.
     """
 
     path: Path
@@ -47,6 +49,13 @@ class CheckpointRecord:
     requires: list[str]
     epoch: int
     step: int
+    data_dir: str = ""
+
+
+def absolute_data_dir(config: dict[str, Any]) -> str:
+    """The absolute path of ``data.data_dir``, or nothing for an address."""
+    given = config["data"].get("init_args", {}).get("data_dir")
+    return "" if not given or "://" in given else os.path.abspath(given)  # noqa: PTH100 (without "..")
 
 
 def load_verified(path: Path) -> dict[str, Any]:
@@ -133,6 +142,7 @@ def read_record(path: Path) -> CheckpointRecord:
         requires=own.get("requires", []),
         epoch=epoch,
         step=content["global_step"],
+        data_dir=own.get("data_dir", ""),
     )
 
 

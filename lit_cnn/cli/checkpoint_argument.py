@@ -94,6 +94,27 @@ def root_folder(arguments: Arguments) -> Path:
     return Path(last_value(arguments, "trainer.default_root_dir") or ".")
 
 
+def find_data_dir(record: CheckpointRecord, base: dict[str, Any]) -> None:
+    """Set a relative data folder of the checkpoint to where it is, for a command in another working folder.
+
+    It is looked for in the working folder, then where the run read it, then beside lightning_logs.
+
+    Args:
+        record: of the checkpoint.
+        base: settings that it brings; changed in place.
+    """
+    settings = base["data"]["init_args"]
+    given = settings.get("data_dir")
+    if not given or "://" in given or Path(given).is_absolute() or Path(given).exists():
+        return
+    run = run_folder.run_folder_of(record.path)
+    candidates = [record.data_dir, *([str(run.parent.parent.absolute() / given)] if run is not None else [])]
+    found = next((path for path in candidates if path and Path(path).exists()), None)
+    if found is not None:
+        settings["data_dir"] = found
+        say(f"data: {found} ({given} is relative to another working folder)")
+
+
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:
     """Settings of the data set for unlabelled images, preprocessed as those that the model was trained on."""
     stored = record.config["data"]["init_args"]

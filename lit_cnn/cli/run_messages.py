@@ -18,8 +18,9 @@ from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
 from lit_cnn.run_folder import format_path
 from lit_cnn.utils.console import say
-from lit_cnn.utils.datamodule import DataModule
+from lit_cnn.utils.datamodule import DataModule, datamodule
 
+EVALUATIONS = {"test": "test", "validate": "val"}  # command and its split, the better one first
 SPLIT_SETTINGS = ("split", "split_seed", "val_fraction", "test_fraction")
 
 
@@ -49,20 +50,24 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
         allowed = "".join(f" --allow_import {name}" for name in allow_import)
-        say(f"test it: lit-cnn test --ckpt_path {format_path(path)}{allowed}")
+        data = datamodule(trainer)
+        command = next((name for name, split in EVALUATIONS.items() if data.has_split(split)), "predict")
+        images = "" if command in EVALUATIONS else " IMAGES"
+        say(f"{command} it: lit-cnn {command} --ckpt_path {format_path(path)}{allowed}{images}")
 
 
-def note_changed_data(record: CheckpointRecord, data: dict[str, Any], datamodule: DataModule) -> None:
+def note_changed_data(record: CheckpointRecord, data: dict[str, Any], images: DataModule) -> None:
     """Before an evaluation: say when images that the run trained on may be among those evaluated.
 
     Args:
         record: the checkpoint.
         data: the settings of the data set now.
-        datamodule: the data set.
+        images: the data set.
     """
     before = record.config["data"]
-    where = [(settings["class_path"], settings["init_args"]["data_dir"]) for settings in (before, data)]
-    if where[0] != where[1]:  # other images, not the same ones changed
+    given = [settings["init_args"]["data_dir"] for settings in (before, data)]
+    same = given[0] == given[1] or Path(record.data_dir) == Path(given[1]).absolute()
+    if before["class_path"] != data["class_path"] or not same:  # other images, not the same ones changed
         return
     changed = [k for k in SPLIT_SETTINGS if before["init_args"].get(k) != data["init_args"].get(k)]
     if changed:
@@ -70,10 +75,10 @@ def note_changed_data(record: CheckpointRecord, data: dict[str, Any], datamodule
             f"note: {', '.join(f'data.{k}' for k in changed)} differ from the checkpoint's: images that it trained "
             "on may now count as validation or test images"
         )
-    if datamodule.fingerprint() != record.fingerprint:
+    if images.fingerprint() != record.fingerprint:
         say(
-            f"note: the images in {data['init_args']['data_dir']} have changed since this run was trained; some "
-            "that it trained on may now count as validation or test images"
+            f"note: the images read from {given[1]} have changed since this run was trained; some that it trained on "
+            "may now count as validation or test images"
         )
 
 

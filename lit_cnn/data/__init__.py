@@ -8,7 +8,8 @@ from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.arrays import CIFAR10, MNIST, ArrayDataModule, Digits, FashionMNIST
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.source import LabelledFile
-from lit_cnn.data.folders import Flowers, ImageFolder, Vehicles
+from lit_cnn.data.flowers_vehicles import Flowers, Vehicles
+from lit_cnn.data.folders import ImageFolder
 from lit_cnn.data.image_files import ImageFilesDataModule, Images
 from lit_cnn.data.loading.loader import Batch, BatchLoader
 from lit_cnn.data.registry import datasets

@@ -15,7 +15,7 @@ from torch import Tensor
 from lit_cnn.data import mnist_cifar_files
 from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.datamodule import ImageDataModule
-from lit_cnn.data.split import Split, stratified_split
+from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
 from lit_cnn.errors import UserError
@@ -30,12 +30,20 @@ SHIFT = Augment(crop_padding=2)  # digits must not be flipped
 class ArrayDataModule(ImageDataModule):
     """Base class of data sets in memory; validation is held out of the training images.
 
-    A subclass defines ``read`` and the constants; see ``ImageDataModule`` for an example.
+    A subclass defines ``read`` and the constants::
+
+        class Shapes(ArrayDataModule):
+            CLASSES = ("circle", "square")
+            SHAPE = (32, 1)  # image_size, channels
+
+            def read(self, split: str) -> tuple[Tensor, Tensor]:
+                content = torch.load(Path(self.data_dir, f"{split}.pt"))  # split: "train" or "test"
+                return content["images"], content["targets"]  # uint8 (N, C, H, W), int64 (N,)
 
     Args:
         data_dir: Folder of the data.
         download: Download the data from its official address if it is not found; otherwise the network is never used.
-        val_fraction: Share of the training images held out for validation, stratified by class.
+        val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
@@ -103,6 +111,10 @@ class ArrayDataModule(ImageDataModule):
         if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(self.data_classes()):
             raise UserError(f"{what} targets outside of 0 to {len(self.data_classes()) - 1}, the indices of CLASSES")
 
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name``."""
+        return name != "val" or self.val_fraction != 0
+
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return "test", and "train" with "val"."""
         splits: dict[str, Split] = {}
@@ -111,16 +123,21 @@ class ArrayDataModule(ImageDataModule):
             splits["test"] = Split(source, torch.arange(len(source)))
         if "train" in names or "val" in names:
             source = self._source("train")
-            train, val = stratified_split(
-                [str(i) for i in range(len(source))],
-                source.targets,
-                self.val_fraction,
-                seed=self.split_seed,
-                class_names=self.class_names,
-                split="val",
-            )
-            splits["train"], splits["val"] = Split(source, train), Split(source, val)
+            splits.update(self._hold_out(source, {"val": self.val_fraction}))
         return splits
+
+    def _hold_out(self, source: ArraySource, fractions: dict[str, float]) -> dict[str, Split]:
+        """Return the samples of ``source`` as "train" and the splits that are held out of it."""
+        names = [str(i) for i in range(len(source))]
+        indices = hold_out(
+            {"train": torch.arange(len(source))},
+            fractions,
+            names,
+            source.targets,
+            seed=self.split_seed,
+            class_names=self.class_names,
+        )
+        return {split: Split(source, members) for split, members in indices.items()}
 
     def _num_threads(self, split: Split | None = None, shuffle: bool = False) -> int:
         # Gathering from memory takes less time than a thread switch; resizing does not.
@@ -141,8 +158,8 @@ class Digits(ArrayDataModule):
     No files, no download. The train, validation and test splits are stratified, seeded by split_seed.
 
     Args:
-        test_fraction: Share of the images in the test split.
-        val_fraction: Share of the training images held out for validation, stratified by class.
+        test_fraction: Share of the images in the test split; 0: no test split.
+        val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
         augment: Random augmentation of training images.
     """
 
@@ -165,23 +182,12 @@ class Digits(ArrayDataModule):
         return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target.astype(np.int64))
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
-        """Return all three splits."""
-        source, classes = self._source("digits"), self.class_names
+        """Return all three splits, whatever is asked for."""
+        return self._hold_out(self._source("digits"), {"test": self.test_fraction, "val": self.val_fraction})
 
-        def hold_out(indices: Tensor, fraction: float, split: str) -> tuple[Tensor, Tensor]:
-            kept, held_out = stratified_split(
-                [str(i) for i in indices.tolist()],
-                source.targets[indices],
-                fraction,
-                seed=self.split_seed,
-                class_names=classes,
-                split=split,
-            )
-            return indices[kept], indices[held_out]
-
-        rest, test = hold_out(torch.arange(len(source)), self.test_fraction, "test")
-        train, val = hold_out(rest, self.val_fraction, "val")
-        return {"train": Split(source, train), "val": Split(source, val), "test": Split(source, test)}
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name``."""
+        return super().has_split(name) and (name != "test" or self.test_fraction != 0)
 
     def fingerprint(self) -> str:
         """Return a hash of the images and labels."""

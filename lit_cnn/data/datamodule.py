@@ -31,17 +31,8 @@ class ImageDataModule(LightningDataModule, ABC):
     """Base class of every data set: feeds labelled images to a task.
 
     Subclass it for a data set of your own: the subclass is registered under its class name when its module is imported,
-    and that name is what the setting ``data`` takes. For images that fit in memory the base is ``ArrayDataModule``::
-
-        class Shapes(ArrayDataModule):
-            CLASSES = ("circle", "square")
-            SHAPE = (32, 1)  # image_size, channels
-
-            def read(self, split: str) -> tuple[Tensor, Tensor]:
-                content = torch.load(Path(self.data_dir, f"{split}.pt"))  # split: "train" or "test"
-                return content["images"], content["targets"]  # uint8 (N, C, H, W), int64 (N,)
-
-    For image files it is ``ImageFolder``, see ``list_files`` there. For anything else define ``default_shape``,
+    and that name is what the setting ``data`` takes. For images that fit in memory the base is ``ArrayDataModule``; for
+    image files it is ``ImageFolder``, see ``list_files`` there. For anything else define ``default_shape``,
     ``data_classes``, ``build_splits`` and ``fingerprint``. Settings of your own are arguments of ``__init__``, which
     passes all others on as ``**kwargs``.
 
@@ -56,7 +47,7 @@ class ImageDataModule(LightningDataModule, ABC):
             the fastest, benchmarked for a second. Results do not depend on it.
         seed: The run's seed: decides the order of the training images and augmentation.
         split_seed: Seed of the split where the data set comes without a validation or test split.
-        val_fraction: Share of the training images held out for validation, stratified by class.
+        val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
         augment: Random augmentation of training images.
         normalize: Mean and standard deviation for normalisation: "dataset" (published ones of the data set,
             computed if there are none), "imagenet", or "computed" (over the training images).
@@ -130,6 +121,10 @@ class ImageDataModule(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """Return a hash of the data: of the sorted list of files with their sizes, or of the arrays."""
 
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name``."""
+        return True
+
     def published_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
         """Return published mean and std per channel, in units of [0, 1], or None."""
         return None
@@ -185,7 +180,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def splits(self) -> dict[str, Split]:
         """Build and return every split of the data set."""
-        self._require("train", "val", "test")
+        self._require(*(name for name in ("train", "val", "test") if self.has_split(name)))
         return self._splits
 
     def skipped(self, split: str | None = None) -> dict[str, str]:
@@ -216,14 +211,20 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Build the splits for ``stage`` ("fit", "validate", "test" or "predict")."""
-        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage]
-        self._require(*needed)
+        fit = ("train", "val") if self.has_split("val") else ("train",)
+        self._require(*{"fit": fit, "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage])
+        if stage == "fit" and "val" not in fit and self.trainer is not None:
+            say("no validation images: no best.ckpt is written; last.ckpt holds the trained model", error=True)
+            self.trainer.limit_val_batches = 0
         self._normalization()
 
     def _require(self, *names: str) -> None:
         validation.check_initialized(self)
         if missing := [name for name in names if name not in self._splits]:
             self._splits.update(self.build_splits(missing))
+        for name in names:
+            if name not in self._splits:
+                raise UserError(f"there are no {name} images: `data.{name}_fraction` is 0")
 
     def _split(self, name: str) -> Split:
         self._require(name)

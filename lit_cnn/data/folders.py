@@ -1,4 +1,4 @@
-"""Data sets of images in class folders: ImageFolder, and its subclasses Flowers and Vehicles."""
+"""ImageFolder: images in class folders."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lit_cnn.data.decoding.source import FileSource, LabelledFile, file_size, find_image_files, visible_folders
+from lit_cnn.data.decoding.find import count_files_beside, find_image_files, is_unicode, shown, visible_folders
+from lit_cnn.data.decoding.source import FileSource, LabelledFile, file_size
 from lit_cnn.data.image_files import KINDS, ImageFilesDataModule
-from lit_cnn.data.split import Split, stratified_split
+from lit_cnn.data.layout import Layout, explain_empty, explain_missing, find_layout, similar_names
+from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
-from lit_cnn.data.validation import OTHER_DATA_DIR
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
-from lit_cnn.utils.download import PublishedFile, extract, fetch, verify
 from lit_cnn.utils.files import digest
 
 CROP_AND_FLIP = Augment(crop_scale=(0.08, 1.0), flip=0.5)  # GoogLeNet's (Szegedy et al., 2015, section 6)
-FLIP = Augment(flip=0.5)
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class ImageFolder(ImageFilesDataModule):
     """Your own images, one folder per class.
 
-    ``data_dir/{train,val,test}/<class>/*`` (also valid, validation), or ``data_dir/<class>/*``, which is split here.
-    Without a val folder, validation is held out of train. Files are jpg, jpeg, png, bmp, webp, tif, tiff or gif, in any
-    letter case, also in subfolders of a class; hidden files and folders are skipped.
+    ``data_dir/{train,val,test}/<class>/*`` (also Training, seg_test, validation_set and the like), or
+    ``data_dir/<class>/*``, which is split here. Without a val folder, validation is held out of train. Classes are
+    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2 and others, in any letter case, also in
+    subfolders of a class; hidden files and folders are skipped, and a line counts what else is left out.
 
     Args:
         split: How test is held out where there are no split folders: "ratio" (seeded, stratified by class) or "tail"
             (the last test_fraction of each class in sorted order).
-        test_fraction: Share of the images in the test split where there are no split folders.
-        val_fraction: Share of the training images held out for validation where there is no val folder.
+        test_fraction: Share of the images in the test split where there are no split folders; 0: no test split.
+        val_fraction: Share of the training images held out for validation where there is no val folder; 0: none.
         augment: Random augmentation of training images.
     """
 
@@ -75,46 +74,73 @@ class ImageFolder(ImageFilesDataModule):
                         return {"all": [LabelledFile(path, label) for path, label in csv.reader(file)]}
         """
         root, found = self.root(), {}
-        for split, folder in self._layout.items():
+        known = set(self._classes)
+        for split, folder in self._layout.folders.items():
+            prefix = f"{folder.relative_to(root).as_posix()}/".removeprefix("./")
             found[split] = [
-                LabelledFile(f"{folder.relative_to(root).as_posix()}/{name}/{path}".removeprefix("./"), name)
-                for name in visible_folders(folder)
-                for path in sorted(find_image_files(folder / name))
+                LabelledFile(f"{prefix}{name}/{path}", name)
+                for name in self._class_folders[split]
+                if name in known
+                for path in sorted(find_image_files(folder / name, self.left_out, f"{prefix}{name}/"))
             ]
+        around = [part for folder in self._layout.folders.values() for part in (folder, *folder.parents)]
+        for folder in dict.fromkeys(part for part in around if part.is_relative_to(root)):
+            prefix = f"{folder.relative_to(root).as_posix()}/".removeprefix("./")
+            count_files_beside(folder, self.left_out, prefix)
+        self._tell_left_out(root)
         return found
 
     @cached_property
-    def _layout(self) -> dict[str, Path]:
+    def _layout(self) -> Layout:
         """Folders that hold class folders: by split, or all under "all"."""
         root = self.root()
         if not root.is_dir():
-            raise UserError(f"{type(self).__name__}: there is no folder {root}; {self.HINT}; offline: `data=Digits`")
-        folders = visible_folders(root)
-        # A folder of class folders; one that holds image files itself is a class called "train", which is a vehicle.
-        found = [name for name in folders if name.lower() in _SPLITS and visible_folders(root / name)]
-        splits = {_SPLITS[name.lower()]: root / name for name in found}
-        if "train" in splits and len(splits) < len(found):
-            raise UserError(f"{root} has several folders for the same split ({', '.join(found)}): keep one of each")
-        if "train" in splits or (splits and len(splits) == len(folders)):
-            others = [name for name in folders if name not in found]
-            if others:
-                say(f"{root}: only its train, val and test folders are used, not {', '.join(others)}", error=True)
-            return splits
-        return {"all": root}
+            raise UserError(f"{type(self).__name__}: {explain_missing(root, self.HINT)}; offline: `data=Digits`")
+        layout = find_layout(root, self._given_classes or ())
+        for note in layout.notes:
+            say(note, error=True)
+        return layout
 
     def data_classes(self) -> list[str]:
-        """Return the names of the class folders, sorted."""
-        return self._class_folders
+        """Return the names of the class folders, sorted: those of train where there is a train folder."""
+        return self._classes
 
     @cached_property
-    def _class_folders(self) -> list[str]:
-        names = sorted({name for folder in self._layout.values() for name in visible_folders(folder)})
-        where = self.root()
+    def _class_folders(self) -> dict[str, list[str]]:
+        """Names of the class folders of each split."""
+        return {split: visible_folders(folder) for split, folder in self._layout.folders.items()}
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        where, folders = self.root(), self._class_folders
+        names = folders["train"] if "train" in folders else sorted({name for part in folders.values() for name in part})
         if not names:
-            raise UserError(f"{where} has no class folders; {self.HINT}; images without labels: `data=Images`")
+            raise UserError(explain_empty(where, KINDS, self.HINT))
         if len(names) == 1 and self._given_classes is None:
             raise UserError(f"{where} has a single class folder, {names[0]!r}; {self.HINT}, at least two")
-        return names
+        if odd := next((name for name in names if not is_unicode(name)), None):
+            raise UserError(f"{where}: the name of class folder {shown(odd)} is not UTF-8: rename it")
+        if self._given_classes is None and (similar := similar_names(names)):
+            pairs = ", ".join(" and ".join(map(repr, group)) for group in similar[:3])
+            say(f"{where}: note: class names that differ only in case, spaces or accents: {pairs}", error=True)
+        return sorted({*names, *self._further_classes(names)})
+
+    def _further_classes(self, names: Sequence[str]) -> list[str]:
+        """Return classes without a train folder that the model has; print which others are left out."""
+        given, left_out, found = self._given_classes or (), {}, []
+        for split, folders in self._class_folders.items() if "train" in self._class_folders else ():
+            for name in (name for name in folders if name not in names):
+                if name in given:
+                    found.append(name)
+                elif count := sum(1 for _ in find_image_files(self._layout.folders[split] / name)):
+                    if similar := next((group[0] for group in similar_names([*names, name]) if name in group), None):
+                        raise UserError(
+                            f"{self.root()}: {split} has class {name!r}, train {similar!r}: give the folders one name"
+                        )
+                    left_out[f"{name} ({count:,} in {split})"] = count
+        if left_out:
+            say(f"{self.root()}: left out, no training images of class {', '.join(left_out)}", error=True)
+        return found
 
     @cached_property
     def _found(self) -> dict[str, list[LabelledFile]]:
@@ -206,28 +232,29 @@ class ImageFolder(ImageFilesDataModule):
             indices[split] = torch.arange(start, start + len(members))
             start += len(members)
 
-        def hold_out(source: Tensor, fraction: float, split: str, tail: bool = False) -> tuple[Tensor, Tensor]:
-            kept, held_out = stratified_split(
-                [files[i].path for i in source.tolist()],
-                targets[source],
-                fraction,
+        fractions = {"val": self.val_fraction} if "train" in indices and "val" not in indices else {}
+        if "all" in indices:
+            indices["train"] = indices.pop("all")
+            fractions = {"test": self.test_fraction, "val": self.val_fraction}
+        if fractions:
+            indices = hold_out(
+                indices,
+                fractions,
+                [file.path for file in files],
+                targets,
                 seed=self.split_seed,
                 class_names=names,
-                split=split,
-                tail=tail,
+                tail=self.split == "tail",
             )
-            return source[kept], source[held_out]
-
-        if "all" in indices:
-            tail = self.split == "tail"
-            indices["train"], indices["test"] = hold_out(indices.pop("all"), self.test_fraction, "test", tail)
-        if "train" in indices and "val" not in indices:
-            indices["train"], indices["val"] = hold_out(indices["train"], self.val_fraction, "val")
         unseen = set(targets.tolist()) - set(targets[indices["train"]].tolist()) if "train" in indices else set()
         if unseen:
             classes = ", ".join(names[i] for i in sorted(unseen))
             say(f"{self.root()} has no training images of class {classes}, which cannot be learned", error=True)
         return self._file_source(self.root(), [file.path for file in files], targets), indices
+
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name``; lists the files."""
+        return len(self._indices[1].get(name, ())) > 0
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return every split that has images."""
@@ -235,75 +262,15 @@ class ImageFolder(ImageFilesDataModule):
         splits = {name: Split(source, members) for name, members in indices.items() if len(members)}
         for name in names:
             if name not in splits:
-                have = ", ".join(splits)
-                raise UserError(f"{self.root()} has no {name} images, only {have}: add a folder {self.root() / name}")
+                raise UserError(f"{self.root()} has no {name} images, only {', '.join(splits)}: {self._remedy(name)}")
         return splits
 
-
-class Flowers(ImageFolder):
-    """TensorFlow's flower_photos: 3,670 photos in 5 classes, in data_dir/flower_photos or data_dir itself.
-
-    Args:
-        download: Download flower_photos.tgz (218 MiB) if the folder is missing; otherwise the network is never used.
-    """
-
-    CLASSES: ClassVar[tuple[str, ...]] = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
-    ARCHIVE: ClassVar[PublishedFile] = PublishedFile(
-        "flower_photos.tgz",
-        ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
-        # Published by TensorFlow Datasets, url_checksums/tf_flowers.txt (228,813,984 bytes).
-        sha256="4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
-    )
-    HINT = (
-        "point `data.data_dir` at it or the folder above it, put flower_photos.tgz in that folder, or add "
-        f"`data.download=true` to fetch it from {ARCHIVE.urls[0]}"
-    )
-
-    def __init__(self, download: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.download = download
-
-    def root(self) -> Path:
-        """Return data_dir, or flower_photos in it."""
-        root = Path(self.data_dir)
-        here = any((root / name).is_dir() for name in ("train", *self.CLASSES))
-        return root if here else root / "flower_photos"
-
-    def data_classes(self) -> list[str]:
-        """Return the class folders; before the download, the published ones."""
-        return self._class_folders if self.root().is_dir() else list(self.CLASSES)
-
-    def prepare_data(self) -> None:
-        """Unpack flower_photos.tgz if the folder is missing, and download it first if ``download`` is set."""
-        archive = Path(self.data_dir, self.ARCHIVE.name)
-        if not self.root().is_dir() and (self.download or archive.is_file()):
-            fetch(self.ARCHIVE, Path(self.data_dir), OTHER_DATA_DIR)
-            verify(archive, self.ARCHIVE)
-            extract(archive, "flower_photos", Path(self.data_dir), OTHER_DATA_DIR)
-        super().prepare_data()
-
-
-class Vehicles(ImageFolder):
-    """Grey photos of vehicles in class folders (car, bus, truck, or any other), resized to a square.
-
-    The test split is the tail: the last quarter of each class in sorted order.
-
-    Args:
-        channels: 1 (grey) or 3 (RGB); null: 1.
-    """
-
-    HINT = "give the folder that holds car, bus, truck or other class folders, `data.data_dir=DIR`"
-
-    def __init__(
-        self,
-        split: str = "tail",
-        test_fraction: float = 0.25,
-        eval_resize: str = "stretch",
-        augment: Augment = FLIP,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(split=split, test_fraction=test_fraction, eval_resize=eval_resize, augment=augment, **kwargs)
-
-    def default_shape(self) -> tuple[int, int]:
-        """Return 224 pixels, grey."""
-        return 224, 1
+    def _remedy(self, name: str) -> str:
+        """Return what gives the set a split."""
+        layout: Layout = vars(self).get("_layout", Layout({}))  # not for files that are not in class folders
+        if name in layout.flat:
+            return f"move those in {layout.flat[name]} to {layout.flat[name].name}/<class>"
+        fraction = getattr(self, f"{name}_fraction", None)
+        if fraction == 0 and (name == "val" or "all" in self._found):
+            return f"`data.{name}_fraction` is 0"
+        return f"add a folder {self.root() / name}"

@@ -16,8 +16,9 @@ from torch import Tensor
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.decode import Geometry
-from lit_cnn.data.decoding.formats import EXTENSIONS, MAX_PIXELS
-from lit_cnn.data.decoding.source import FileSource, file_size, find_image_files
+from lit_cnn.data.decoding.find import LeftOut, find_image_files
+from lit_cnn.data.decoding.formats import MAX_PIXELS
+from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
@@ -26,7 +27,7 @@ from lit_cnn.utils.console import Display, say
 from lit_cnn.utils.files import cache_folder, digest
 from lit_cnn.utils.rank import is_rank_zero
 
-KINDS = ", ".join(extension[1:] for extension in EXTENSIONS)
+KINDS = "jpg, png, webp, bmp, tif, gif, avif, ppm, jp2"  # the usual names, for messages
 
 
 class ImageFilesDataModule(ImageDataModule):
@@ -67,6 +68,7 @@ class ImageFilesDataModule(ImageDataModule):
             raise UserError(f"`data.eval_resize` is {eval_resize!r}: choose center_crop or stretch")
         if on_bad_image not in ("error", "skip"):
             raise UserError(f"`data.on_bad_image` is {on_bad_image!r}: choose error or skip")
+        self.left_out = LeftOut()  # files that are no images, of the folders searched
         self.cache = cache
         self.cache_size = (3 * self.image_size + 1) // 2 if cache_size is None else cache_size
         if cache not in ("none", "ram", "disk"):
@@ -92,7 +94,7 @@ class ImageFilesDataModule(ImageDataModule):
         if stage != "fit" or self.cache == "none":
             return
         folder = cache_folder() / "pictures" if self.cache == "disk" else None
-        for name in ("train", "val"):
+        for name in (name for name in ("train", "val") if name in self._splits):
             split = self._splits[name]
             if isinstance(split.source, FileSource):
                 short = self.cache_size if name == "train" and self.augment.crop_scale is not None else 0
@@ -126,6 +128,10 @@ class ImageFilesDataModule(ImageDataModule):
         """Unreadable files: path, as ``all_paths`` gives it, to reason. Decodes every file once."""
         root, paths = self.all_paths()
         return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display())
+
+    def _tell_left_out(self, where: object) -> None:
+        if self.left_out:
+            say(f"{where}: left out {self.left_out}", error=True)
 
     def _drop_broken(self, paths: Sequence[str]) -> list[str]:
         """Return ``paths`` without unreadable files, if these are to be skipped; print which."""
@@ -175,14 +181,16 @@ class Images(ImageFilesDataModule, listed=False):
         found: list[str] = []
         for path in self.paths:
             if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
-                inside = sorted(find_image_files(Path(path)))
+                inside = sorted(find_image_files(Path(path), self.left_out))
                 if not inside:
-                    raise UserError(f"no images ({KINDS}) in folder {path}")
+                    others = f", only {self.left_out}" if self.left_out else ""
+                    raise UserError(f"no images ({KINDS}) in folder {path}{others}")
                 found += [os.path.join(path, name) for name in inside]  # noqa: PTH118 (kept as given)
             elif os.path.exists(path):  # noqa: PTH110
                 found.append(path)
             else:
                 raise UserError(f"there is no file or folder {path}: give image files or folders")
+        self._tell_left_out(", ".join(self.paths))
         return found
 
     def all_paths(self) -> tuple[Path, list[str]]:

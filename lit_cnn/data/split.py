@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_cnn.data.loading.loader import Source
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 from lit_cnn.utils.files import digest
 
 
@@ -32,7 +33,6 @@ def stratified_split(
     fraction: float,
     *,
     seed: int,
-    class_names: Sequence[str],
     split: str,
     tail: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -41,10 +41,10 @@ def stratified_split(
     Args:
         names: One stable name per sample.
         targets: int64 (N,), the class of each sample.
-        fraction: Share of every class to hold out, in (0, 1); rounded half up, at least one sample per class.
+        fraction: Share of every class to hold out, in [0, 1); rounded half up, at least one sample per class unless the
+            fraction is 0. At least one is kept.
         seed: Selects the samples: per class, the first ones ordered by a hash of (seed, name), so that a new sample
             does not move the others.
-        class_names: For the messages.
         split: What is held out ("val", "test"), for the messages.
         tail: Hold out the last samples of each class in the given order instead.
 
@@ -52,28 +52,70 @@ def stratified_split(
         int64 indices kept and int64 indices held out, both ascending.
 
     Raises:
-        UserError: ``fraction`` is out of range, or a class has too few samples to hold one out and keep one.
+        UserError: ``fraction`` is out of range.
     """
-    if not 0 < fraction < 1:
-        raise UserError(f"`data.{split}_fraction` is {fraction}: it must lie between 0 and 1")
+    if not 0 <= fraction < 1:
+        raise UserError(f"`data.{split}_fraction` is {fraction}: it must be at least 0 and below 1")
     held_out: list[int] = []
     kept: list[int] = []
-    labels, counts = targets.unique(return_counts=True)  # sorted
+    _, counts = targets.unique(return_counts=True)  # sorted
     groups = targets.argsort(stable=True).split(counts.tolist())
-    for label, group in zip(labels.tolist(), groups, strict=True):
+    for group in groups:
         members = group.tolist()
-        count = split_size(len(members), fraction)
-        if count >= len(members):
-            smaller = f" or set a smaller `data.{split}_fraction`" if len(members) > 1 else " to it or remove it"
-            raise UserError(
-                f"class {class_names[label]!r} has {len(members)} left to hold {count} out for {split}, which leaves "
-                f"none to train on: add images{smaller}"
-            )
+        count = min(split_size(len(members), fraction), len(members) - 1) if fraction else 0
         if tail:
-            kept += members[:-count]
-            held_out += members[-count:]
+            kept += members[: len(members) - count]
+            held_out += members[len(members) - count :]
         else:
             members.sort(key=lambda i: (digest(seed, names[i]), names[i]))
             held_out += members[:count]
             kept += members[count:]
     return torch.tensor(sorted(kept), dtype=torch.int64), torch.tensor(sorted(held_out), dtype=torch.int64)
+
+
+def hold_out(
+    indices: Mapping[str, Tensor],
+    fractions: Mapping[str, float],
+    names: Sequence[str],
+    targets: Tensor,
+    *,
+    seed: int,
+    class_names: Sequence[str],
+    tail: bool = False,
+) -> dict[str, Tensor]:
+    """Hold splits out of the training split, and print which classes are too small for that.
+
+    Args:
+        indices: int64 indices of the splits there are, "train" among them.
+        fractions: Of the training samples left, by the split to hold out; 0: none.
+        names: One stable name per sample of the source.
+        targets: int64 (N,), the class of each.
+        seed: See ``stratified_split``.
+        class_names: By index.
+        tail: Whether test is the tail, see ``stratified_split``.
+
+    Returns:
+        int64 indices of all splits that have any.
+    """
+    found = dict(indices)
+    for split, fraction in fractions.items():
+        train = found["train"]
+        kept, held_out = stratified_split(
+            [names[i] for i in train.tolist()],
+            targets[train],
+            fraction,
+            seed=seed,
+            split=split,
+            tail=tail and split == "test",
+        )
+        found["train"], found[split] = train[kept], train[held_out]
+    count = {
+        split: torch.bincount(targets[found[split]], minlength=len(class_names)) for split in ("train", *fractions)
+    }
+    lacking = {split: (count["train"] > 0) & (count[split] == 0) for split in fractions if fractions[split] > 0}
+    if splits := [split for split, small in lacking.items() if small.any()]:
+        small = torch.stack([lacking[split] for split in splits]).any(0).nonzero().flatten().tolist()
+        listed = ", ".join(f"{class_names[i]} ({int(count['train'][i])} in train)" for i in small[:5])
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        say(f"too few images to hold one out for {' and '.join(splits)}: class {listed}{more}", error=True)
+    return {split: members for split, members in found.items() if len(members)}

@@ -68,6 +68,9 @@ class DataModule(Protocol):
     def sample_name(self, split: str, index: int) -> str:
         """File or name of sample ``index`` of ``split`` (train, val, test or predict)."""
 
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name`` (train, val or test)."""
+
     def skipped(self, split: str | None = None) -> dict[str, str]:
         """Unreadable images of ``split``, or of all splits, by name, with the reason."""
 

@@ -214,7 +214,7 @@ def test_images_that_changed_since_training_are_reported(workdir, capsys):
     assert "have changed" not in capsys.readouterr().out
     write_pictures(workdir / "set" / "a", 14)
     main(["test", "--ckpt_path=best", QUIET])
-    assert "note: the images in set have changed since this run was trained" in capsys.readouterr().out
+    assert "note: the images read from set have changed since this run was trained" in capsys.readouterr().out
 
 
 # -- several processes -----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ TARGETS = torch.arange(300) % 3
 
 def _cut(names: list[str], targets: Tensor, fraction: float = 0.2, seed: int = 0, tail: bool = False) -> set[str]:
     kept, off = stratified_split(
-        names, targets, fraction, seed=seed, class_names=["a", "b", "c"], split="val", tail=tail
+        names, targets, fraction, seed=seed, split="val", tail=tail
     )
     assert sorted(kept.tolist() + off.tolist()) == list(range(len(names)))
     assert kept.tolist() == sorted(kept.tolist())

@@ -6,6 +6,7 @@ With ``--shards DIR`` it then writes them as shards for ``--data Stream``.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -58,9 +59,16 @@ def main(words: list[str], debug: bool = False) -> None:
     found = f"{len(broken):,} of {len(paths):,} images cannot be read"
     if broken and data.on_bad_image == "error":
         raise UserError(f"{found}, listed above: fix or remove them, or skip them with --data.on_bad_image skip")
-    say(f"{found}, and are skipped" if broken else f"all {len(paths):,} images can be read")
+    say((f"{found}, and are skipped" if broken else f"all {len(paths):,} images can be read") + _kinds(data, paths))
     if arguments.shards is not None:
         _write_shards(data, Path(arguments.shards), (arguments.shard_mb or SHARD_MB) * 1_000_000)
+
+
+def _kinds(data: ImageFilesDataModule, paths: list[str]) -> str:
+    """Return the number of images by extension where there are several, and that of the files left out."""
+    kinds = Counter(Path(path).suffix.lower()[1:] for path in paths)
+    listed = f": {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common())}" if len(kinds) > 1 else ""
+    return f"{listed}; {data.left_out.count:,} other files are left out, see above" if data.left_out else listed
 
 
 def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:

@@ -14,8 +14,8 @@ from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, predict_data, root_folder
-from lit_cnn.cli.config import drop, find_config, read_config
+from lit_cnn.cli.checkpoint_argument import check_plugins, find_data_dir, find_record, predict_data, root_folder
+from lit_cnn.cli.config import drop, find_config, last_value, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
@@ -64,6 +64,8 @@ def run(
             base["data"]["init_args"].update(mean=None, std=None)
         if arguments.images:
             base["data"] = predict_data(record, arguments.images)
+        elif last_value(arguments, "data.data_dir") is None:
+            find_data_dir(record, base)
         for flag, _ in arguments.flags:
             if flag.endswith("+"):  # the same command given again appends to nothing
                 drop(base, flag.strip("-+"))

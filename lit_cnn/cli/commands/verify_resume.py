@@ -138,7 +138,7 @@ def _compare(first: Path, second: Path) -> list[str]:
 def state_of(checkpoint: Path) -> dict[str, Any]:
     """What two runs must have in common: a checkpoint's content without settings, folders and the like."""
     content = load_verified(checkpoint)
-    own = {name: value for name, value in content[KEY].items() if name not in ("config", HASH)}
+    own = {name: value for name, value in content[KEY].items() if name not in ("config", "data_dir", HASH)}
     callbacks: dict[str, Any] = {}
     for name, state in content["callbacks"].items():
         if isinstance(state, dict) and "best_k_models" in state:

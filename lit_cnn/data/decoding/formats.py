@@ -20,18 +20,35 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageOps,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    features,
 )
 from torch import Tensor
 from torchvision import io
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-# The formats behind those names and no others: Pillow also has formats that start other programs (EPS: Ghostscript).
-# JPEG includes the two-image files of some cameras (MPO). Imported here, since Pillow imports plugins on demand, which
-# is not safe in several threads at once.
+try:
+    from PIL import AvifImagePlugin  # since Pillow 11.3
+except ImportError:
+    _AVIF = False
+else:
+    _AVIF = bool(AvifImagePlugin.SUPPORTED)
+_JPEG_2000 = bool(features.check_codec("jpg_2000"))
+
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *((".avif",) if _AVIF else ()),
+    *((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc") if _JPEG_2000 else ()),
+)
+# The formats behind those names and no others: Pillow also has formats that start other programs (EPS: Ghostscript) or
+# that have no signature (TGA). JPEG includes the two-image files of some cameras (MPO). Imported here, since Pillow
+# imports plugins on demand, which is not safe in several threads at once.
 _PLUGINS = (
     BmpImagePlugin.BmpImageFile,
     GifImagePlugin.GifImageFile,
@@ -39,8 +56,12 @@ _PLUGINS = (
     PngImagePlugin.PngImageFile,
     TiffImagePlugin.TiffImageFile,
     WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.DibImageFile,
+    PpmImagePlugin.PpmImageFile,
+    *((AvifImagePlugin.AvifImageFile,) if _AVIF else ()),
+    *((Jpeg2KImagePlugin.Jpeg2KImageFile,) if _JPEG_2000 else ()),
 )
-_FORMATS = tuple(plugin.format for plugin in _PLUGINS)
+_FORMATS = tuple(str(plugin.format) for plugin in _PLUGINS)
 MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn: 256 MiB of RGB
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _TILE = (322, 323)  # TIFF tags: width and length
@@ -92,11 +113,20 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
         yield image
 
 
+def image_format(path: Path) -> str | None:
+    """Return the format of a file of any name by its content, such as "JPEG", or None if it is not read here."""
+    try:
+        with open_image(path, MAX_PIXELS) as image:
+            return image.format
+    except Exception:  # see decode.read_image
+        return None
+
+
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Return 16-bit grey as 8-bit grey. Pillow's own conversion clips at 255, which gives a white image."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise ValueError(f"its pixels are of type {image.mode!r} with no known range: save it with 8 or 16 bits")
-    wide = np.asarray(image).astype(np.int64)  # mode I is how some Pillow versions open a 16-bit PNG
+    wide = np.asarray(image).astype(np.int64)  # mode I is how Pillow opens 16-bit PGM, and in some versions PNG
     return Image.fromarray(((wide * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
 
 

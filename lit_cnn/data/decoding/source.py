@@ -1,17 +1,15 @@
-"""Find image files in folders, and decode them as a source for the loader."""
+"""Image files as a source for the loader, decoded on demand."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from torch import Tensor
 
 from lit_cnn.data.decoding.decode import Geometry, failure_reason, read_image
-from lit_cnn.data.decoding.formats import EXTENSIONS, ImageFile
+from lit_cnn.data.decoding.formats import ImageFile
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
@@ -25,26 +23,6 @@ class LabelledFile:
     label: str
 
 
-def visible_folders(folder: Path) -> list[str]:
-    """Return the names of the subfolders (or links to some), sorted, without hidden ones.
-
-    Raises:
-        UserError: A link points to ``folder`` or one above it, so that its files would be counted twice.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            visible = [e for e in entries if not e.name.startswith(".")]
-            # DirEntry.is_dir raises on a link to itself, Path.is_dir does not.
-            found = [e for e in visible if (Path(e.path).is_dir() if e.is_symlink() else e.is_dir())]
-    except OSError as error:
-        _unreadable(error)
-    here = folder.resolve() if any(e.is_symlink() for e in found) else folder
-    for entry in found:
-        if entry.is_symlink() and here.is_relative_to(target := Path(entry.path).resolve()):
-            raise UserError(f"{entry.path} is a link to {target}, the folder it is in or one above it: remove it")
-    return sorted(entry.name for entry in found)
-
-
 def file_size(path: Path) -> int:
     """Return a file's size in bytes.
 
@@ -55,22 +33,6 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise UserError(f"cannot read image {path}: {failure_reason(error)}; fix or remove it") from error
-
-
-def _unreadable(error: OSError) -> NoReturn:
-    raise UserError(f"cannot list folder {error.filename}: {error.strerror}") from error
-
-
-def find_image_files(folder: Path) -> Iterator[str]:
-    """Yield the image files below ``folder`` as relative paths with forward slashes, in no particular order.
-
-    Hidden files and folders are skipped. Links to folders inside are not followed: they may form a cycle.
-    """
-    for root, folders, files in os.walk(folder, onerror=_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
-                yield Path(root, name).relative_to(folder).as_posix()
 
 
 class FileSource:

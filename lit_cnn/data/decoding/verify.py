@@ -15,7 +15,7 @@ from lit_cnn.utils.files import atomic_write, cache_folder, digest
 
 log = logging.getLogger(__name__)
 
-_SCAN_VERSION = 2  # raise it when verdicts of check_image change
+_SCAN_VERSION = 3  # raise it when verdicts of check_image change
 _AT_ONCE = 1024  # files submitted to the threads; millions would take gigabytes of pending tasks
 _SAVE_SECONDS = 60.0  # the most that a killed scan loses
 # Size, modification time in ns, and the reason why a file is unreadable; a size of -1: check again next time.

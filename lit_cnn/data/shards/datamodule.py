@@ -21,7 +21,7 @@ from lit_cnn.data.folders import CROP_AND_FLIP
 from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.shards.format import INDEX, MANIFEST, SPLITS, Index, Manifest, Shard
 from lit_cnn.data.shards.storage import Storage, open_storage
-from lit_cnn.data.split import Split, stratified_split
+from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import shard_order, windowed_permutation
 from lit_cnn.errors import UserError
@@ -127,7 +127,7 @@ class Stream(ImageFilesDataModule):
 
     Args:
         data_dir: Folder of the shards, or an address (http://, https://, gs://), which needs the webdataset package.
-        val_fraction: Share of the training images held out for validation where there is no validation split.
+        val_fraction: Share of the training images held out for validation where there is no validation split; 0: none.
         augment: Random augmentation of training images.
         shard_window: Number of shards whose training images are shuffled together; the order of shards is random.
         shard_cache_gb: Size of the local cache of remote shards, in GB of 10^9 bytes, in $LIT_CNN_CACHE or
@@ -213,6 +213,10 @@ class Stream(ImageFilesDataModule):
 
     # Splits and order ----
 
+    def has_split(self, name: str) -> bool:
+        """Whether there are images of split ``name``; fetches the index."""
+        return name in self.splits()
+
     def splits(self) -> dict[str, Split]:
         """Build and return every split of the data set."""
         return self.build_splits([])
@@ -224,16 +228,14 @@ class Stream(ImageFilesDataModule):
         number = split_of_shard[source.index.shard]
         splits = {name: torch.from_numpy(np.flatnonzero(number == i)) for i, name in enumerate(SPLITS) if i in number}
         if "train" in splits and "val" not in splits:
-            train = splits["train"]
-            kept, held_out = stratified_split(
-                [source.paths[index] for index in train.tolist()],
-                source.targets[train],
-                self.val_fraction,
+            splits = hold_out(
+                splits,
+                {"val": self.val_fraction},
+                source.paths,
+                source.targets,
                 seed=self.split_seed,
                 class_names=self.class_names,
-                split="val",
             )
-            splits["train"], splits["val"] = train[kept], train[held_out]
         for name in names:
             if name not in splits:
                 raise UserError(f"the shards in {self._storage.label} have no {name} images, only {', '.join(splits)}")
