@@ -95,7 +95,8 @@ class ImageFolder(ImageFilesDataModule):
         """Folders that hold class folders: by split, or all under "all"."""
         root = self.root()
         if not root.is_dir():
-            raise UserError(f"{type(self).__name__}: {explain_missing(root, self.HINT)}; offline: `data=Digits`")
+            hint = f"{self.HINT}; offline: `data=Digits`"
+            raise UserError(f"{type(self).__name__}: {explain_missing(root, hint)}")
         layout = find_layout(root, self._given_classes or ())
         for note in layout.notes:
             say(note, error=True)

@@ -27,7 +27,7 @@ from lit_cnn.utils.console import Display, say
 from lit_cnn.utils.files import cache_folder, digest
 from lit_cnn.utils.rank import is_rank_zero
 
-KINDS = "jpg, png, webp, bmp, tif, gif, avif, ppm, jp2"  # the usual names, for messages
+KINDS = "jpg, png, webp and the like"  # in messages; see EXTENSIONS
 
 
 class ImageFilesDataModule(ImageDataModule):

@@ -83,7 +83,7 @@ def find_layout(root: Path, known: Collection[str] = ()) -> Layout:
     Raises:
         UserError: There are several folders for one split, or a train folder without class folders.
     """
-    inner = _unwrap(root, known)
+    inner = _unwrap(root, known, around_splits=True)
     notes = [f"{root}: using {inner.relative_to(root)}, the only folder in it with images"] if inner != root else []
     layout = _find_splits(inner, known)
     layout.notes = notes + layout.notes
@@ -102,6 +102,8 @@ def _find_splits(root: Path, known: Collection[str]) -> Layout:
         nested = list(named)
         splits.update(named)
     chosen = {splits[name]: root / name for name in nested}
+    if len(nested) > 1 and set(nested) <= set(known):  # an earlier version took them for classes
+        return Layout({"all": root})
     if "train" in chosen and len(chosen) < len(nested):
         raise UserError(f"{root} has several folders for the same split ({', '.join(nested)}): keep one of each")
     if "train" not in chosen and not set(splits) & set(known):
@@ -115,17 +117,20 @@ def _find_splits(root: Path, known: Collection[str]) -> Layout:
         chosen["train"] = _unwrap(train, keep)
         keep.update(visible_folders(chosen["train"]))
     layout.folders = {split: chosen[split] if split == "train" else _unwrap(chosen[split], keep) for split in chosen}
-    taken = {split: folder.relative_to(root).as_posix() for split, folder in layout.folders.items()}
+    taken = {
+        split: layout.folders[split].relative_to(root).as_posix()
+        for split in ("train", "val", "test")
+        if split in chosen
+    }
     if any(name.lower() not in _EXACT for name in taken.values()):
         layout.notes.append(f"{root}: using {', '.join(f'{name} as {split}' for split, name in taken.items())}")
     layout.notes += [
         f"{folder} holds {sum(1 for _ in image_names(folder)):,} images without class folders: not used; move them to "
-        f"{folder.name}/<class>"
+        f"{folder / '<class>'}"
         for folder in layout.flat.values()
     ]
     if others := [name for name in folders if name not in nested and root / name not in layout.flat.values()]:
-        used = ", ".join(taken.values())
-        layout.notes.append(f"{root}: only {used} are used, not {_some(others)}")
+        layout.notes.append(f"{root}: not used: {_some(others)}; used: {', '.join(taken.values())}")
     return layout
 
 
@@ -152,8 +157,8 @@ def no_classes(folder: Path) -> str:
     names = list(image_names(folder))
     prefixes = Counter(found[0].lower() for name in names if (found := re.match(r"[^\W\d_]{2,}(?=[\W_]*\d)", name)))
     usual = {"img", "image", "dsc", "photo", "pic", "picture", "frame", "im", "test", "train", "val", "screenshot"}
-    found = [prefix for prefix, count in prefixes.most_common(6) if prefix not in usual and count > 1]
-    text = f"{folder} holds {len(names):,} images but no class folders: move them to {folder.name}/<class>"
+    found = sorted(prefix for prefix, count in prefixes.most_common(6) if prefix not in usual and count > 1)
+    text = f"{folder} holds {len(names):,} images but no class folders: move them to {folder / '<class>'}"
     return f"{text}, such as {', '.join(found)}" if 2 <= len(found) <= 5 else text
 
 
@@ -173,19 +178,22 @@ def _by_content(root: Path, folders: Sequence[str]) -> dict[str, str]:
     return named if alike else {}
 
 
-def _unwrap(folder: Path, known: Collection[str]) -> Path:
+def _unwrap(folder: Path, known: Collection[str], around_splits: bool = False) -> Path:
     """Return the folder around splits or classes: ``folder``, or what is in it alone, as an unpacked archive has it.
 
     Args:
         folder: Where to start.
         known: Names that are classes.
+        around_splits: Whether to look for splits, too.
     """
     inner = folder
     for _ in range(_DEPTH):
         if holds_images(inner):
             return folder
         names = [name for name in visible_folders(inner) if name != _OF_SYSTEM]
-        if any(name in known or (split_of(name) and visible_folders(inner / name)) for name in names):
+        if set(names) & set(known):
+            return inner
+        if around_splits and any(split_of(name) and visible_folders(inner / name) for name in names):
             return inner
         classes = [name for name in names if name.lower() not in _BESIDE]
         if len(classes) > 1:
@@ -204,21 +212,23 @@ def _suspicions(root: Path, known: Collection[str]) -> list[str]:
     for name in names:
         if name not in known and not holds_images(root / name):
             inside[name] = visible_folders(root / name)
-    with_splits = [
-        name for name, folders in inside.items() if {"train", "test"} <= {split_of(each, folders) for each in folders}
-    ]
-    if with_splits:
-        return [
-            f"{root}: the splits inside of {_some(with_splits)} are not used; put them outside as in train/<class>, or "
-            f"give {root / with_splits[0]}"
-        ]
+    splits = {name: [each for each in folders if split_of(each, folders)] for name, folders in inside.items()}
+    around = [name for name in splits if {"train", "test"} <= {split_of(each, splits[name]) for each in splits[name]}]
+    if around:
+        first, split = around[0], splits[around[0]][0]
+        if visible_folders(root / first / split):
+            raise UserError(f"{root / first} holds splits ({_some(splits[first])}): give that folder")
+        return [f"{root}: the splits inside of {_some(around)} are not used; put them outside: {split}/{first}"]
     common = sorted(set.intersection(*map(set, inside.values()))) if len(inside) == len(names) > 1 else []
     if len(common) < 2:
         return []
-    return [
+    text = (
         f"{root}: {_some(names)} hold only folders, the same in each ({_some(common)}): if they are splits, not "
         "classes, rename them train, val, test"
-    ]
+    )
+    if any(word in name.lower() for name in names for word in ("train", "test", "valid")):
+        raise UserError(text)
+    return [text]
 
 
 def similar_names(names: Iterable[str]) -> list[tuple[str, ...]]:
@@ -238,17 +248,13 @@ def _some(names: Sequence[str], count: int = 4) -> str:
 def explain_missing(folder: Path, hint: str) -> str:
     """Return the message for a data folder that is none."""
     if folder.is_file():
-        if folder.name.lower().endswith(_ARCHIVES):
-            return f"{folder} is an archive: unpack it, and give the folder"
-        return f"{folder} is a file: {hint}"
+        archive = folder.name.lower().endswith(_ARCHIVES)
+        return f"{folder} is an archive: unpack it, and give the folder" if archive else f"{folder} is a file: {hint}"
     if "\\" in str(folder) and (other := Path(str(folder).replace("\\", "/"))).is_dir():
         return f"there is no folder {folder}, but {other}: use forward slashes"
-    parent = folder.parent
+    near = nearest(folder.name, visible_folders(folder.parent), 1) if folder.parent.is_dir() else ""
     where = "" if folder.is_absolute() else f" in {Path.cwd()}"
-    near = ""
-    if parent.is_dir():
-        near = nearest(folder.name, visible_folders(parent), 1)
-    return f"there is no folder {folder}{where}{near or ';'} {hint}"
+    return f"there is no folder {folder}{where}{near or f'; {hint}'}"
 
 
 def explain_empty(folder: Path, kinds: str, hint: str) -> str:
@@ -259,5 +265,5 @@ def explain_empty(folder: Path, kinds: str, hint: str) -> str:
     if archives := [name for name in names if name.lower().endswith(_ARCHIVES)]:
         return f"{folder} holds {archives[0]}: unpack it, and give the folder"
     if not names:
-        return f"{folder} is empty and has no class folders; {hint}"
+        return f"{folder} is empty: it has no class folders; {hint}"
     return f"{folder} has no class folders, and no images ({kinds}); {hint}"

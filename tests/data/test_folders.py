@@ -88,9 +88,19 @@ def test_a_class_absent_from_a_part_keeps_its_index(make_folder: Make, capsys: p
     assert next(iter(data.val_dataloader())).target.tolist() == [2, 2]
     assert next(iter(data.test_dataloader())).target.tolist() == [0, 2]
     assert not capsys.readouterr().err
-    unseen = image_folder(make_folder({"train/ant": 3, "train/bee": 3, "test/elk": 1}, root=root.parent / "b"))
-    unseen.setup("test")
-    assert "no training images of class elk" in capsys.readouterr().err
+
+
+def test_a_class_that_only_test_has_does_not_widen_the_model(
+    make_folder: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder({"train/ant": 9, "train/bee": 9, "test/ant": 2, "test/elk": 3, "test/fox": 0})
+    data = image_folder(root)
+    assert data.class_names == ["ant", "bee"]
+    assert sample_names(data, "test") == ["test/ant/000.png", "test/ant/001.png"]
+    assert capsys.readouterr().err == f"{root}: left out, no training images of class elk (3 in test)\n"
+    before = image_folder(root, class_names=["ant", "bee", "elk"])  # of a checkpoint of an earlier version
+    assert len(sample_names(before, "test")) == 5
+    assert "no training images of class elk, which cannot be learned" in capsys.readouterr().err
 
 
 def test_classes_are_matched_by_name_to_those_given(make_folder: Make) -> None:
@@ -162,9 +172,7 @@ def test_a_link_to_nowhere_is_named(make_folder: Make) -> None:
         ({"cat": 5}, {}, "single class folder, 'cat'"),
         ({}, {}, "has no class folders"),
         ({"cat": 5, "dog": 0, "emu": 0}, {}, r"no images \(jpg, .*\) for class dog, emu"),
-        ({"cat": 5, "dog": 1}, {}, "class 'dog' has 1 left to hold 1 out for test"),
-        ({"cat": 5, "dog": 2}, {}, "class 'dog' has 1 left to hold 1 out for val"),
-        ({"train/cat": 5, "train/dog": 1}, {}, "class 'dog' has 1 left to hold 1 out for val"),
+        ({"train/Cat": 5, "train/dog": 5, "val/cat": 1}, {}, "val has class 'cat', train 'Cat'"),
         ({"test/cat": 5, "test/dog": 5}, {}, "has no train images, only test"),
         ({"train/a": 2, "train/b": 2, "val/a": 1, "valid/b": 1}, {}, "several folders for the same split"),
         ({"cat": 5, "dog": 5}, {"test_fraction": 1.5}, "`data.test_fraction` is 1.5"),
@@ -196,6 +204,26 @@ def test_a_set_without_test_folder_trains_and_says_so_at_test_time(make_folder: 
     data.setup("fit")
     with pytest.raises(UserError, match=r"has no test images, only train, val: add a folder .*test"):
         data.setup("test")
+
+
+def test_a_test_fraction_of_0_trains_and_says_so_at_test_time(make_folder: Make) -> None:
+    data = image_folder(make_folder({"cat": 9, "dog": 9}), test_fraction=0)
+    data.setup("fit")
+    assert {name: len(split.indices) for name, split in data.splits().items()} == {"train": 16, "val": 2}
+    with pytest.raises(UserError, match=r"no test images, only train, val: `data.test_fraction` is 0"):
+        data.setup("test")
+
+
+def test_a_val_fraction_of_0_trains_without_validation_and_says_what_is_kept(
+    make_folder: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = image_folder(make_folder({"cat": 9, "dog": 9}), val_fraction=0)
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(Recorder(3 * 16 * 16, 2), datamodule=data)
+    assert trainer.global_step == 4
+    assert "no validation images: no best.ckpt is written; last.ckpt" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no val images, only train, test: `data.val_fraction` is 0"):
+        data.setup("validate")
 
 
 def test_a_set_with_only_a_test_folder_can_be_tested(make_folder: Make) -> None:

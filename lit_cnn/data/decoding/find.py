@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -37,7 +38,8 @@ _CONVERTIBLE = {
     *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npy", ".fits", ".mat"),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".pam", ".qoi", ".flif", ".djvu", ".wmf", ".emf"),
 }
-_SHOWN = 5  # kinds in a message
+_SHOWN = 8  # kinds in a message
+_OPENED = 100  # files of one extension that are opened to see what they are
 
 
 class LeftOut:
@@ -45,13 +47,14 @@ class LeftOut:
 
     def __init__(self) -> None:
         self._kinds: dict[str, tuple[int, str, str]] = {}  # count, example, advice
+        self._opened: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
     @property
     def count(self) -> int:
-        """Number of files and folders."""
+        """Number of files and links."""
         return sum(count for count, _, _ in self._kinds.values())
 
     def add(self, kind: str, example: str, advice: str = "") -> None:
@@ -68,24 +71,24 @@ class LeftOut:
         """
         suffix = path.suffix.lower()
         kind = suffix or "without extension"
-        if kind not in self._kinds and path.is_symlink() and not path.exists():
-            self.add("link that leads nowhere", name)
-        elif kind in self._kinds:
-            self.add(kind, name)
-        elif suffix in _CONVERTIBLE:
+        if suffix in _CONVERTIBLE:
             self.add(kind, name, "convert to jpg or png")
-        elif (found := image_format(path)) is not None:
-            self.add(kind, name, f"a {found} image, rename it")
+        elif path.is_symlink() and not path.exists():
+            self.add("dead link", name)
+        elif self._opened[suffix] < _OPENED and path.is_file() and (found := image_format(path)) is not None:
+            self.add(f"{found} {kind if suffix == '' else f'called {kind}'}", name, "rename it")
         else:
+            self._opened[suffix] += 1
             self.add(kind, name)
 
     def __str__(self) -> str:
         """For example ``40 .heic (cat/a.heic: convert to jpg or png), 1 .csv (labels.csv)``."""
         kinds = sorted(self._kinds.items(), key=lambda item: -item[1][0])
-        listed = [
-            f"{count:,} {kind} ({shown(example)}{f': {advice}' if advice else ''})"
-            for kind, (count, example, advice) in kinds[:_SHOWN]
-        ]
+        listed = []
+        for kind, (count, example, advice) in kinds[:_SHOWN]:
+            text = f"{count:,} {kind.replace('link', 'links') if count > 1 else kind}"
+            detail = f"{shown(example)}{f': {advice}' if advice else ''}"
+            listed.append(f"{text} ({detail})" if len(listed) < 3 or advice else text)
         if rest := sum(count for _, (count, _, _) in kinds[_SHOWN:]):
             listed.append(f"{rest:,} others")
         return ", ".join(listed)
@@ -137,7 +140,7 @@ def count_files_beside(folder: Path, left_out: LeftOut, prefix: str = "") -> Non
     """
     for name in sorted(file_names(folder)):
         if is_image_name(name):
-            left_out.add("image outside of class folders", prefix + name)
+            left_out.add(f"{Path(name).suffix.lower()} beside the class folders", prefix + name)
         else:
             left_out.add_file(folder / name, prefix + name)
 

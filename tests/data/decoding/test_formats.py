@@ -15,6 +15,12 @@ from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
 from tests.data.decoding.helpers import SMALL, expected_pixels, rgb_image, save_image
 
+KINDS = {
+    **dict.fromkeys((".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp"), "JPEG"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"), "JPEG2000"),
+    **{".apng": "PNG", ".ppm": "PPM", ".pnm": "PPM", ".dib": "DIB"},
+}
+
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".bmp", ".tif", ".TIFF", ".webp", ".gif", ".jpg", ".JPEG"])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -25,6 +31,23 @@ def test_every_format_is_read(tmp_path: Path, suffix: str, channels: int) -> Non
     assert out.shape == (channels, 16, 16)
     assert out.dtype == np.uint8
     assert np.array_equal(out, expected_pixels(Image.open(path), channels))
+
+
+@pytest.mark.parametrize("suffix", [s for s in formats.EXTENSIONS if s not in (".mpo", ".pbm", ".pgm")])
+def test_further_names_and_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    path = save_image(tmp_path / f"a{suffix}", rgb_image(), format=KINDS.get(suffix))
+    for channels in (1, 3):
+        out = read_image(path, Geometry(16, channels, "stretch"))
+        assert np.array_equal(out, expected_pixels(Image.open(path), channels))
+
+
+def test_grey_ppm_files_of_any_depth_are_scaled_to_8_bits(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 65535\n" + b"\x00\x00\x80\x80\xff\xff\x01\x01")
+    (tmp_path / "b.pgm").write_bytes(b"P5 2 2 255\n\x00\x80\xff\x01")
+    (tmp_path / "c.pbm").write_bytes(b"P4 2 2\n\x80\x40")
+    found = [read_image(tmp_path / name, Geometry(2, 1, "stretch")).flatten().tolist() for name in ("a.pgm", "b.pgm")]
+    assert found == [[0, 128, 255, 1]] * 2
+    assert read_image(tmp_path / "c.pbm", Geometry(2, 1, "stretch")).flatten().tolist() == [0, 255, 255, 0]
 
 
 def test_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
