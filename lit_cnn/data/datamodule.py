@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_cnn.data import normalization, registry, validation
 from lit_cnn.data.loading import threads
 from lit_cnn.data.loading.loader import Batch, BatchLoader, shuffled_order, trainer_position
-from lit_cnn.data.split import Split
+from lit_cnn.data.split import Split, not_held_out
 from lit_cnn.data.transforms import image_ops
 from lit_cnn.data.transforms.augment import Augment, augment_batch
 from lit_cnn.data.transforms.rng import permutation
@@ -43,8 +43,7 @@ class ImageDataModule(LightningDataModule, ABC):
             null: four times batch_size, but at most 1024 and no more than an eighth of the images.
         image_size: Height and width in pixels of the model's input; null: the data set's own.
         channels: 1 (grey) or 3 (RGB); null: the data set's own.
-        workers: Threads that decode files; null: the number of cores, at most 8; "auto": the fewest that are nearly
-            the fastest, benchmarked for a second. Results do not depend on it.
+        workers: Threads that decode files; null: as many as cores, at most 8; "auto": benchmarked. Results are the same.
         seed: The run's seed: decides the order of the training images and augmentation.
         split_seed: Seed of the split where the data set comes without a validation or test split.
         val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
@@ -186,7 +185,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def skipped(self, split: str | None = None) -> dict[str, str]:
         """Return the unreadable images that were skipped: name, as of ``sample_name``, to reason.
 
-        Of ``split`` ("train", "val", "test", "predict"), or of all. Without a folder per split it counts for each.
+        Of ``split`` (or "predict"), or of all. Without a folder per split it counts for each.
         """
         return {}
 
@@ -211,9 +210,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Build the splits for ``stage`` ("fit", "validate", "test" or "predict")."""
-        fit = ("train", "val") if self.has_split("val") else ("train",)
-        self._require(*{"fit": fit, "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage])
-        if stage == "fit" and "val" not in fit and self.trainer is not None:
+        self._require({"fit": "train", "validate": "val"}.get(stage, "test"))
+        if stage == "fit" and self.has_split("val"):
+            self._require("val")
+        elif stage == "fit" and self.trainer is not None:
             say("no validation images: no best.ckpt is written; last.ckpt holds the trained model", error=True)
             self.trainer.limit_val_batches = 0
         self._normalization()
@@ -224,7 +224,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self._splits.update(self.build_splits(missing))
         for name in names:
             if name not in self._splits:
-                raise UserError(f"there are no {name} images: `data.{name}_fraction` is 0")
+                raise UserError(f"there are no {name} images; {not_held_out(name, self.has_split('val'))}")
 
     def _split(self, name: str) -> Split:
         self._require(name)
@@ -310,9 +310,9 @@ class ImageDataModule(LightningDataModule, ABC):
             self._on_device[device] = torch.tensor(values[0], device=device), torch.tensor(values[1], device=device)
         mean, std = self._on_device[device]
         if trainer is not None and trainer.training:
-            augment, epoch = self._device_augment(), trainer.current_epoch
+            ops, epoch = self._device_augment(), trainer.current_epoch
             image = augment_batch(
-                batch.image, batch.index, augment=augment, seed=self.seed, epoch=epoch, mean=mean, std=std
+                batch.image, batch.index, augment=ops, seed=self.seed, epoch=epoch, mean=mean, std=std
             )
         else:
             image = image_ops.normalize(batch.image, mean, std)

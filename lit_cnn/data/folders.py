@@ -14,7 +14,7 @@ from lit_cnn.data.decoding.find import count_files_beside, find_image_files, is_
 from lit_cnn.data.decoding.source import FileSource, LabelledFile, file_size
 from lit_cnn.data.image_files import KINDS, ImageFilesDataModule
 from lit_cnn.data.layout import Layout, explain_empty, explain_missing, find_layout, similar_names
-from lit_cnn.data.split import Split, hold_out
+from lit_cnn.data.split import Split, hold_out, not_held_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
@@ -273,5 +273,5 @@ class ImageFolder(ImageFilesDataModule):
             return f"move those in {layout.flat[name]} to {layout.flat[name].name}/<class>"
         fraction = getattr(self, f"{name}_fraction", None)
         if fraction == 0 and (name == "val" or "all" in self._found):
-            return f"`data.{name}_fraction` is 0"
+            return not_held_out(name, self.has_split("val"))
         return f"add a folder {self.root() / name}"

@@ -22,6 +22,12 @@ class Split:
     indices: Tensor  # int64 (N,), ascending
 
 
+def not_held_out(split: str, validates: bool) -> str:
+    """Return the reason why there is no ``split`` for a fraction of 0, and what to do; ``validates``: there is val."""
+    other = ": use validate" if validates else ": predict needs none"
+    return f"`data.{split}_fraction` is 0{other if split == 'test' else ''}"
+
+
 def split_size(count: int, fraction: float) -> int:
     """Return how many of ``count`` samples a split of ``fraction`` gets: rounded half up, at least 1."""
     return max(1, int(count * fraction + 0.5))

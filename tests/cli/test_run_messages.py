@@ -13,9 +13,9 @@ from tests.conftest import TINY, write_pictures
 @pytest.mark.parametrize(
     ("fractions", "command"),
     [
-        ((), "test"),
+        pytest.param((), "test", marks=pytest.mark.slow),
         (("--data.test_fraction=0",), "validate"),
-        (("--data.val_fraction=0",), "test"),
+        pytest.param(("--data.val_fraction=0",), "test", marks=pytest.mark.slow),
         (("--data.test_fraction=0", "--data.val_fraction=0"), "predict"),
     ],
 )
@@ -31,6 +31,6 @@ def test_a_run_without_test_or_validation_images_advises_what_can_be_done(fracti
     words = advice[1].replace("IMAGES", "photos").split()
     main(words)
     if command != "test":
-        assert "there are no test images: --data.test_fraction is 0" in fails("test", *words[1:3])
+        assert "there are no test images; --data.test_fraction is 0: " in fails("test", *words[1:3])
     if not validates:
-        assert "there are no val images: --data.val_fraction is 0" in fails("validate", *words[1:3])
+        assert "there are no val images; --data.val_fraction is 0" in fails("validate", *words[1:3])

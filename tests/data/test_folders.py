@@ -210,7 +210,7 @@ def test_a_test_fraction_of_0_trains_and_says_so_at_test_time(make_folder: Make)
     data = image_folder(make_folder({"cat": 9, "dog": 9}), test_fraction=0)
     data.setup("fit")
     assert {name: len(split.indices) for name, split in data.splits().items()} == {"train": 16, "val": 2}
-    with pytest.raises(UserError, match=r"no test images, only train, val: `data.test_fraction` is 0"):
+    with pytest.raises(UserError, match=r"no test images, only train, val: `data.test_fraction` is 0: use validate$"):
         data.setup("test")
 
 
