@@ -31,26 +31,25 @@ class ImageDataModule(LightningDataModule, ABC):
     """Base class of every data set: feeds labelled images to a task.
 
     Subclass it for a data set of your own: the subclass is registered under its class name when its module is imported,
-    and that name is what the setting ``data`` takes. For images that fit in memory the base is ``ArrayDataModule``; for
-    image files it is ``ImageFolder``, see ``list_files`` there. For anything else define ``default_shape``,
-    ``data_classes``, ``build_splits`` and ``fingerprint``. Settings of your own are arguments of ``__init__``, which
-    passes all others on as ``**kwargs``.
+    and that name is what the setting ``data`` takes. For images in memory the base is ``ArrayDataModule``, for files
+    ``ImageFolder``, see ``list_files`` there. For anything else define ``default_shape``, ``data_classes``,
+    ``build_splits`` and ``fingerprint``. Settings of your own are arguments of ``__init__``, the rest ``**kwargs``.
 
     Args:
         data_dir: Folder of the data.
         batch_size: Images per batch and process; "auto": as many as fit into memory, for new training runs.
-        eval_batch_size: Images per batch and process in validation, test and prediction, which need less memory;
-            null: four times batch_size, but at most 1024 and no more than an eighth of the images.
+        eval_batch_size: The same in validation, test and prediction, which need less memory; null: four times
+            batch_size, but at most 1024 and no more than an eighth of the images.
         image_size: Height and width in pixels of the model's input; null: the data set's own.
         channels: 1 (grey) or 3 (RGB); null: the data set's own.
-        workers: Threads that decode files; null: as many as cores, at most 8; "auto": benchmarked. Results are the same.
+        workers: Threads that decode files; null: the number of cores, at most 8; "auto": benchmarked. Same results.
         seed: The run's seed: decides the order of the training images and augmentation.
         split_seed: Seed of the split where the data set comes without a validation or test split.
         val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
         augment: Random augmentation of training images.
         normalize: Mean and standard deviation for normalisation: "dataset" (published ones of the data set,
             computed if there are none), "imagenet", or "computed" (over the training images).
-        mean: Per channel, in units of [0, 1]; overrides normalize, together with std.
+        mean: Per channel, in units of [0, 1]; with std it overrides normalize.
         std: Per channel, in units of [0, 1].
         class_names: Fixes the order of the classes; the classes of the data are matched by name.
     """
@@ -214,8 +213,8 @@ class ImageDataModule(LightningDataModule, ABC):
         if stage == "fit" and self.has_split("val"):
             self._require("val")
         elif stage == "fit" and self.trainer is not None:
-            say("no validation images: no best.ckpt is written; last.ckpt holds the trained model", error=True)
             self.trainer.limit_val_batches = 0
+            say("no validation images: no best.ckpt is written; last.ckpt holds the trained model", error=True)
         self._normalization()
 
     def _require(self, *names: str) -> None:

@@ -155,7 +155,7 @@ def _refuse_no_train(root: Path, folders: Sequence[str], flat: dict[str, str], n
 def no_classes(folder: Path) -> str:
     """Return the message for a folder of images without class folders."""
     names = list(image_names(folder))
-    prefixes = Counter(found[0].lower() for name in names if (found := re.match(r"[^\W\d_]{2,}(?=[\W_]*\d)", name)))
+    prefixes = Counter(word[0].lower() for name in names if (word := re.match(r"[^\W\d_]{2,}(?=[\W_]*\d)", name)))
     usual = {"img", "image", "dsc", "photo", "pic", "picture", "frame", "im", "test", "train", "val", "screenshot"}
     found = sorted(prefix for prefix, count in prefixes.most_common(6) if prefix not in usual and count > 1)
     text = f"{folder} holds {len(names):,} images but no class folders: move them to {folder / '<class>'}"

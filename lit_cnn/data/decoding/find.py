@@ -84,7 +84,7 @@ class LeftOut:
     def __str__(self) -> str:
         """For example ``40 .heic (cat/a.heic: convert to jpg or png), 1 .csv (labels.csv)``."""
         kinds = sorted(self._kinds.items(), key=lambda item: -item[1][0])
-        listed = []
+        listed: list[str] = []
         for kind, (count, example, advice) in kinds[:_SHOWN]:
             text = f"{count:,} {kind.replace('link', 'links') if count > 1 else kind}"
             detail = f"{shown(example)}{f': {advice}' if advice else ''}"
