@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
-from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.callbacks.stop_report import StopReport
+from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
@@ -43,13 +44,36 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     checkpoint = _best(trainer)
     if checkpoint is None:
         return
-    best, score = checkpoint.best_model_path, checkpoint.best_model_score
+    best, score = best_of(checkpoint)
     if best and score is not None:
         say(f"best {checkpoint.monitor} {float(score):.4f}: {format_path(best)}")
+    if any(isinstance(callback, StopReport) and callback.timed_out for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        say(how_to_resume(trainer, allow_import))
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
         allowed = "".join(f" --allow_import {name}" for name in allow_import)
         say(f"test it: lit-cnn test --ckpt_path {format_path(path)}{allowed}")
+
+
+def best_of(checkpoint: BestCheckpoint) -> tuple[str, float | None]:
+    """The best checkpoint, by the name best.ckpt where it has that, and its score."""
+    path, score = checkpoint.best_model_path, checkpoint.best_model_score
+    if not path or checkpoint.monitor is None:
+        return path, None
+    if score is None and Path(path).is_file():  # the ranks were forked, and only the path has come back from them
+        states = load_verified(Path(path))["callbacks"]
+        score = states.get(checkpoint.state_key, {}).get("best_model_score")
+    link = Path(path).with_name("best.ckpt")
+    return str(link if link.is_file() else path), None if score is None else float(score)
+
+
+def print_profile(trainer: Trainer) -> None:
+    """Say where the report of a profiler is, if it wrote a file."""
+    profiler = trainer.profiler
+    if profiler.dirpath is not None and profiler.filename is not None:
+        stage = trainer.state.fn.value if trainer.state.fn else ""
+        for path in sorted(Path(profiler.dirpath).glob(f"{stage}-{profiler.filename}*.txt")):
+            say(f"profile: {format_path(path)}")
 
 
 def note_changed_data(record: CheckpointRecord, data: dict[str, Any], datamodule: DataModule) -> None:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lit_cnn.errors import UserError
 
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "linear"]
+ENDLESS = ("constant", "step")  # the schedules that do not depend on the number of steps
 
 
 def check_lr_settings(settings: Mapping[str, Any]) -> None:
