@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from lit_cnn.checkpoint.progress import epoch_is_truncated
 from lit_cnn.utils.console import say
 from lit_cnn.utils.throughput import clock, epoch_of
 
@@ -55,12 +56,20 @@ class StopReport(Callback):
             callback.stopping_reason_message = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the reason of a stop."""
-        if trainer.should_stop and (reason := _reason(trainer)):
+        """Print the reason of a stop, unless the run has ended as planned at the same time."""
+        if trainer.should_stop and not _finished(trainer) and (reason := _reason(trainer)):
             self.timed_out = _timer(trainer) is not None
             # counted on already where the epoch was finished
             epoch = trainer.fit_loop.epoch_progress.current.ready - 1
             say(f"stopped in epoch {epoch_of(trainer, epoch)}, step {trainer.global_step}: {reason}")
+
+
+def _finished(trainer: Trainer) -> bool:
+    """Whether the run has done all its epochs or steps."""
+    epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
+    if 0 < trainer.max_steps <= trainer.global_step:
+        return True
+    return 0 <= epochs <= trainer.fit_loop.epoch_progress.current.ready and not epoch_is_truncated(trainer)
 
 
 def _all(trainer: Trainer, cls: type) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -40,6 +42,9 @@ def parse_duration(value: str | timedelta | Mapping[str, Any], setting: str) -> 
         UserError: it is none of these, or no time at all.
     """
     found: timedelta | None = None
+    if isinstance(value, str) and value.startswith("{"):
+        with contextlib.suppress(ValueError):  # refused below
+            value = json.loads(value)
     if isinstance(value, timedelta):
         found = value
     elif isinstance(value, Mapping):

@@ -76,7 +76,10 @@ def _check_callbacks(config: Namespace) -> None:
     classes = [Given(str(item.class_path)) for item in items]
     if config.trainer.max_time is not None and any(c.is_lightnings and c.short == "Timer" for c in classes):
         raise UserError("--trainer.max_time and the callback Timer both limit the time: give one of them")
-    if not all(c.is_lightnings and c.short not in _LOGGING for c in classes):
+    logging = [c.short for c in classes if c.is_lightnings and c.short in _LOGGING]
+    if logging and config.trainer.logger is False:
+        raise UserError(f"{logging[0]} needs a logger: leave --trainer.logger false out")
+    if logging or not all(c.is_lightnings for c in classes):
         return  # these may log further metrics
     for item, cls in zip(items, classes, strict=True):
         monitor = item.get("init_args", Namespace()).get("monitor")

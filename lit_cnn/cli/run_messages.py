@@ -27,7 +27,8 @@ SPLIT_SETTINGS = ("split", "split_seed", "val_fraction", "test_fraction")
 def how_to_resume(trainer: Trainer, allow_import: Sequence[str]) -> str:
     """The line that says how to resume a training run that has saved; ``""`` for others."""
     checkpoint, epochs = _best(trainer), trainer.max_epochs or -1
-    if checkpoint is None or 0 <= epochs <= trainer.current_epoch:  # finished: the failure came after
+    finished = 0 <= epochs <= trainer.current_epoch and not _timed_out(trainer)  # the failure came after
+    if checkpoint is None or finished:
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in allow_import)
@@ -39,6 +40,12 @@ def _best(trainer: Trainer) -> BestCheckpoint | None:
     return next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
 
 
+def _timed_out(trainer: Trainer) -> bool:
+    """Whether a limit of the time ended the run, maybe within its last epoch."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
+    return any(isinstance(callback, StopReport) and callback.timed_out for callback in callbacks)
+
+
 def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     """After training: the best score, and the command that tests it."""
     checkpoint = _best(trainer)
@@ -47,7 +54,7 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     best, score = best_of(checkpoint)
     if best and score is not None:
         say(f"best {checkpoint.monitor} {float(score):.4f}: {format_path(best)}")
-    if any(isinstance(callback, StopReport) and callback.timed_out for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if _timed_out(trainer):
         say(how_to_resume(trainer, allow_import))
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
