@@ -51,7 +51,7 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     checkpoint = _best(trainer)
     if checkpoint is None:
         return
-    best, score = best_of(checkpoint)
+    best, score = best_checkpoint(trainer)
     if best and score is not None:
         say(f"best {checkpoint.monitor} {float(score):.4f}: {format_path(best)}")
     if _timed_out(trainer):
@@ -62,8 +62,11 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
         say(f"test it: lit-cnn test --ckpt_path {format_path(path)}{allowed}")
 
 
-def best_of(checkpoint: BestCheckpoint) -> tuple[str, float | None]:
-    """The best checkpoint, by the name best.ckpt where it has that, and its score."""
+def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
+    """Path of the best checkpoint, best.ckpt if it has that name too, and its score; empty where there is none."""
+    checkpoint = _best(trainer)
+    if checkpoint is None:
+        return "", None
     path, score = checkpoint.best_model_path, checkpoint.best_model_score
     if not path or checkpoint.monitor is None:
         return path, None

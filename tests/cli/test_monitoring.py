@@ -48,7 +48,6 @@ MONITOR, MODE = "--trainer.callbacks.monitor", "--trainer.callbacks.mode"
         (["--trainer.callbacks+=LearningRateMonitor", STOP, f"{MONITOR}=train/acc"], ("max", "max")),
         (['--trainer.callbacks={"class_path": "EarlyStopping", "init_args": {"monitor": "val/acc"}}'], ("max", "max")),
     ],
-    ids=" ".join,
 )
 def test_the_mode_follows_from_the_metric_unless_it_is_given(words, expected, workdir):
     assert settings(*words) == expected
