@@ -67,15 +67,22 @@ def _resolve_modes(
 
 
 def _check_callbacks(config: Namespace) -> None:
-    """Refuse metrics that callbacks cannot find, and two limits of the time.
+    """Refuse metrics that callbacks cannot find, two limits of the time, and two averages of the weights.
 
     Raises:
         UserError: naming the callback.
     """
     items = config.trainer.callbacks or []
     classes = [Given(str(item.class_path)) for item in items]
-    if config.trainer.max_time is not None and any(c.is_lightnings and c.short == "Timer" for c in classes):
+    names = {c.short for c in classes if c.is_lightnings}
+    if config.trainer.max_time is not None and "Timer" in names:
         raise UserError("--trainer.max_time and the callback Timer both limit the time: give one of them")
+    if averages := sorted(names & {"WeightAveraging", "EMAWeightAveraging"}):
+        if config.model.ema_decay is not None or len(averages) > 1:
+            other = averages[1] if len(averages) > 1 else "--model.ema_decay"
+            raise UserError(f"{averages[0]} and {other} both average the weights: give one of them")
+        if config.trainer.strategy == "fsdp":
+            raise UserError(f"{averages[0]} needs full weights, which --trainer.strategy fsdp shards: use ddp")
     logging = [c.short for c in classes if c.is_lightnings and c.short in _LOGGING]
     if logging and config.trainer.logger is False:
         raise UserError(f"{logging[0]} needs a logger: leave --trainer.logger false out")
@@ -146,20 +153,20 @@ def _refuse_stopped(record: CheckpointRecord, config: Namespace) -> None:
     for key, patience, init_args in _early_stoppings(config):
         if (stop := record.early_stops.get(f"EarlyStopping{key}")) is None:
             continue
-        by_patience = _key(config.checkpoint) == key
-        drop = f"--trainer.callbacks null{' --patience null' if config.patience else ''}"
+        flags = ["--trainer.callbacks null"] * bool(init_args) + ["--patience null"] * bool(config.patience)
+        drop = f"without early stopping, {' '.join(flags)}"
         if stop.out_of_patience:
             if patience > stop.waited:
                 continue
             times = f"{stop.waited} {'time' if stop.waited == 1 else 'times'} in a row"
-            how = f"--patience {patience + 10}, a larger one, or {drop}" if by_patience else drop
+            more = f"with --patience {stop.waited + 10}, or " if _key(config.checkpoint) == key else ""
             raise UserError(
-                f"{record.path} has stopped early: {key['monitor']} had not improved {times}; resume with {how}"
+                f"{record.path} has stopped early: {key['monitor']} had not improved {times}; resume {more}{drop}"
             )
         if init_args in [c.get("init_args") for c in stored]:
             raise UserError(
                 f"{record.path} has stopped early: {key['monitor']} reached a threshold of EarlyStopping, or was not "
-                f"finite; resume with {drop}"
+                f"finite; resume {drop}"
             )
 
 

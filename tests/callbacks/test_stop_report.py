@@ -82,7 +82,7 @@ def test_the_best_epoch_is_named(workdir, capsys):
         (["--patience=1"], ["--patience=11"]),
         (early_stopping(monitor="val/acc", patience=1), ["--patience=11"]),
         (early_stopping(monitor="val/acc", patience=1), ["--trainer.callbacks=null"]),
-        (["--patience=1"], ["--trainer.callbacks=null", "--patience=null"]),
+        (["--patience=1"], ["--patience=null"]),
         (early_stopping(monitor="val/loss", patience=1, min_delta=100), ["--trainer.callbacks=null"]),
         (early_stopping(monitor="val/acc", stopping_threshold=0.0), ["--trainer.callbacks=null"]),
     ],
@@ -144,6 +144,8 @@ def test_an_improvement_after_an_overruled_stop_counts_in_a_resumed_run_as_in_a_
         (["--trainer.callbacks+=Timer", "--trainer.max_time=5m"], ["both limit the time"]),
         ([*early_stopping(monitor="val/acc"), *early_stopping(monitor="val/acc")], ["two callbacks EarlyStopping"]),
         (["--trainer.logger=false", "--trainer.callbacks=LearningRateMonitor"], ["needs a logger"]),
+        (["--trainer.callbacks=EMAWeightAveraging", "--model.ema_decay=0.9"], ["both average the weights"]),
+        (["--trainer.callbacks=WeightAveraging", "--trainer.strategy=fsdp"], ["WeightAveraging needs full weights"]),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(words, parts, workdir, fails):

@@ -68,19 +68,19 @@ def test_a_users_own_checkpoint_of_weights_alone_is_refused_too():
 
 
 WORK = [
-    ["save_top_k=3"],
-    ["save_top_k=3", "enable_version_counter=false"],
-    ["save_top_k=-1"],
-    ["save_top_k=0"],
-    ["filename={epoch}-{val/acc:.3f}"],
-    ["filename={epoch}-{val/acc:.3f}", "auto_insert_metric_name=true", "save_top_k=2"],
-    ["filename=mine", "save_top_k=2"],
-    ["every_n_epochs=2"],
-    ["monitor=val/loss"],
-    ["monitor=train/loss", "save_top_k=2"],
-    ["monitor=val/acc_top5"],
-    ["save_top_k=-1", "monitor=null"],
-    ["verbose=true"],
+    ("save_top_k=3",),
+    ("save_top_k=3", "enable_version_counter=false"),
+    ("save_top_k=-1",),
+    ("save_top_k=0",),
+    ("filename={epoch}-{val/acc:.3f}",),
+    ("filename={epoch}-{val/acc:.3f}", "auto_insert_metric_name=true", "save_top_k=2"),
+    ("filename=mine", "save_top_k=2"),
+    ("every_n_epochs=2",),
+    ("monitor=val/loss",),
+    ("monitor=train/loss", "save_top_k=2"),
+    ("monitor=val/acc_top5",),
+    ("save_top_k=-1", "monitor=null"),
+    ("verbose=true",),
 ]
 
 

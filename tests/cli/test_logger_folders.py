@@ -40,11 +40,11 @@ def test_a_flag_that_names_a_logger_gets_the_folder_as_another():
 
 
 FORMS = [
-    ["--trainer.logger=CSVLogger"],
-    ["--trainer.logger=TensorBoardLogger", "--trainer.logger.log_graph=false"],
-    ['--trainer.logger=["CSVLogger", "TensorBoardLogger"]'],
-    ["--config=c.yaml"],
-    ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=mine"],
+    ("--trainer.logger=CSVLogger",),
+    ("--trainer.logger=TensorBoardLogger", "--trainer.logger.log_graph=false"),
+    ('--trainer.logger=["CSVLogger", "TensorBoardLogger"]',),
+    ("--config=c.yaml",),
+    ("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=mine"),
 ]
 
 
