@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from lit_cnn.callbacks.time_limit import TimeLimit
 from lit_cnn.checkpoint.progress import epoch_is_truncated
 from lit_cnn.utils.console import say
 from lit_cnn.utils.throughput import clock, epoch_of
@@ -57,7 +58,8 @@ class StopReport(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the reason of a stop, unless the run has ended as planned at the same time."""
-        if trainer.should_stop and not _finished(trainer) and (reason := _reason(trainer)):
+        stops = trainer.should_stop or any(limit.is_up for limit in _all(trainer, TimeLimit))
+        if stops and not _finished(trainer) and (reason := _reason(trainer)):
             self.timed_out = _timer(trainer) is not None
             # counted on already where the epoch was finished
             epoch = trainer.fit_loop.epoch_progress.current.ready - 1
@@ -67,7 +69,8 @@ class StopReport(Callback):
 def _finished(trainer: Trainer) -> bool:
     """Whether the run has done all its epochs or steps."""
     epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
-    if 0 < trainer.max_steps <= trainer.global_step:
+    limited = any(limit.is_up for limit in _all(trainer, TimeLimit))  # it has lowered the number of steps
+    if not limited and 0 < trainer.max_steps <= trainer.global_step:
         return True
     return 0 <= epochs <= trainer.fit_loop.epoch_progress.current.ready and not epoch_is_truncated(trainer)
 
@@ -94,8 +97,7 @@ def _reason(trainer: Trainer) -> str:
     timer = _timer(trainer)
     if timer is None:
         return ""
-    setting = "`trainer.max_time`" if type(timer) is not Timer else "Timer"
-    return f"the time of {setting} is up ({clock(timer.time_elapsed())})"
+    return f"the time limit is reached ({clock(timer.time_elapsed())})"
 
 
 def _of_early_stopping(callback: EarlyStopping, trainer: Trainer) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from lit_cnn.errors import UserError
@@ -18,7 +18,15 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "min": "minutes", "s": "sec
 
 
 class TimeLimit(Timer):
-    """Lightning's Timer, which stops only between optimizer steps, where a run can be resumed exactly."""
+    """Lightning's Timer, except that it stops after an optimizer step as ``max_steps`` does: a resume is exact.
+
+    Lightning's own stops within an accumulation too, and validates where it stops.
+
+    Attributes:
+        is_up: whether the time is up.
+    """
+
+    is_up = False
 
     @property
     def state_key(self) -> str:
@@ -27,8 +35,20 @@ class TimeLimit(Timer):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Check the time after an optimizer step."""
-        if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            super().on_train_batch_end(trainer, *args, **kwargs)
+        steps = trainer.max_steps
+        if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches or 0 < steps <= trainer.global_step:
+            return
+        left = self.time_remaining()
+        if trainer.strategy.broadcast(left is not None and left <= 0):
+            self.is_up = True
+            trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
+
+
+def exact(callback: Callback) -> Callback:
+    """A :class:`TimeLimit` for a Timer that stops within epochs; other callbacks as they are."""
+    if type(callback) is not Timer or callback._interval != "step" or (seconds := callback.time_remaining()) is None:
+        return callback
+    return TimeLimit(timedelta(seconds=seconds))
 
 
 def parse_duration(value: str | timedelta | Mapping[str, Any], setting: str) -> str:

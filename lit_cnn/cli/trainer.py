@@ -33,7 +33,7 @@ from lit_cnn.callbacks.progress_bar import ProgressBar
 from lit_cnn.callbacks.run_metadata import RunMetadata
 from lit_cnn.callbacks.stop_report import StopReport
 from lit_cnn.callbacks.throughput_report import ThroughputReport
-from lit_cnn.callbacks.time_limit import TimeLimit
+from lit_cnn.callbacks.time_limit import TimeLimit, exact
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import CheckpointRecord
@@ -104,7 +104,7 @@ def ordered_callbacks(
     last = run.checkpoints / "last.ckpt" if run.checkpoints and run.keeps_checkpoints else None
     ordered: list[Callback] = [
         watchdog,  # connects the ranks in setup, before anything that could fail on one of them alone
-        *users,  # before ours: what they change or log is seen by those below
+        *map(exact, users),  # before ours: what they change or log is seen by those below
         *extra,
     ]
     if fits:

@@ -53,8 +53,8 @@ def early_stopping(**init_args: object) -> list[str]:
             "epoch 1/6, step 10: val/loss is worse than the divergence threshold 0.1",
         ),
         (
-            ["--patience=1", "--trainer.val_check_interval=5"],
-            "epoch 1/6, step 10: val/acc has not improved for 1 validation (patience 1), best",
+            [*early_stopping(monitor="val/loss", patience=1, min_delta=100), "--trainer.val_check_interval=5"],
+            "epoch 1/6, step 10: val/loss has not improved for 1 validation (patience 1), best",
         ),
     ],
 )

@@ -62,10 +62,10 @@ def test_a_stop_is_told_and_a_resume_goes_on_exactly_with_all_of_the_time(accumu
         done = steps[-1]
         if done == 30 // accumulate:
             break
-        assert f"step {done}: the time of --trainer.max_time is up" in printed
+        assert f"step {done}: the time limit is reached" in printed
         assert "resume with: lit-cnn fit --resume limited/lightning_logs/version_0/checkpoints/last.ckpt" in printed
         main(["fit", "--resume", "--trainer.default_root_dir=limited"])
-    assert len(steps) > 2
+    assert len(steps) > 1
     folders = [workdir / root / "lightning_logs" / "version_0" for root in ("straight", "limited")]
     assert state_differences(*(folder / "checkpoints" / "last.ckpt" for folder in folders)) == []
     assert (folders[0] / "metrics.csv").read_bytes() == (folders[1] / "metrics.csv").read_bytes()
@@ -74,7 +74,7 @@ def test_a_stop_is_told_and_a_resume_goes_on_exactly_with_all_of_the_time(accumu
 def test_a_constant_rate_needs_no_end_but_the_time(workdir, capsys, fails):
     words = ["fit", *(w for w in TINY if "one_cycle" not in w), "--epochs=-1", "--trainer.max_time=1s"]
     main([*words, "--model.lr_scheduler=constant"])
-    assert "the time of --trainer.max_time is up" in capsys.readouterr().out
+    assert "the time limit is reached" in capsys.readouterr().out
     line = fails(*words, "--model.lr_scheduler=cosine")
     assert line.startswith("--model.lr_scheduler cosine needs an end: set --epochs")
     assert "--model.lr_scheduler constant" in line

@@ -63,13 +63,12 @@ def test_the_mode_follows_in_a_config_too(workdir):
 
 
 def test_a_mode_against_the_metric_is_honoured_and_told(workdir, capsys, fails):
-    settings("--checkpoint.monitor=val/loss", "--checkpoint.mode=max")
+    main(["fit", *TINY, "--trainer.fast_dev_run=true", "--checkpoint.monitor=val/loss", "--checkpoint.mode=max"])
     assert "note: --checkpoint.mode max keeps the epoch with the highest val/loss" in capsys.readouterr().out
     assert fails("fit", *TINY, "--checkpoint.mode=up").startswith("--checkpoint.mode up: give min or max")
 
 
 def test_a_resumed_run_keeps_the_mode_that_it_began_with(workdir, monkeypatch):
-    monkeypatch.setattr("lit_cnn.cli.monitoring.mode_of", lambda metric: "max")  # as before the mode followed
     words = [
         "fit",
         *TINY,
@@ -78,8 +77,9 @@ def test_a_resumed_run_keeps_the_mode_that_it_began_with(workdir, monkeypatch):
         STOP,
         f"{MONITOR}=val/loss",
     ]
-    main([*words, "--epochs=1"])
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("lit_cnn.cli.monitoring.mode_of", lambda metric: "max")  # as before the mode followed
+        main([*words, "--epochs=1"])
     main(["fit", "--resume", "--epochs=2"])
     states = load(workdir / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")["callbacks"]
     assert all("'mode': 'max'" in key for key in states if "'mode'" in key)
