@@ -83,7 +83,6 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--epochs N", "trainer.max_epochs", "10", "passes over the training images"),
         Setting("--steps N", "trainer.max_steps", "no limit", "stop after so many optimizer steps"),
         Setting("--patience N", "patience", "off", "stop when the best epoch is N epochs ago"),
-        Setting("--trainer.max_time T", "trainer.max_time", "off", "stop after 90s, 5m, 1h30m, 2d"),
         Setting("--model.optimizer NAME", "model.optimizer", "sgd", "sgd, adamw, muon, or any of torch.optim"),
         Setting("--lr X|auto", "model.lr", "0.1", "peak learning rate"),
         Setting("--weight-decay X", "model.weight_decay", "0.0005", "weight decay"),

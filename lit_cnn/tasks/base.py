@@ -21,7 +21,7 @@ from torchmetrics import Metric, MetricCollection
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
 from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
-from lit_cnn.optim.lr_schedule import ENDLESS, apply_group_settings, build_scheduler, check_lr_settings, group_settings
+from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
 from lit_cnn.utils.datamodule import Batch, datamodule
@@ -281,16 +281,9 @@ class BaseTask(LightningModule, ABC):
             scale_lrs(optimizer, images / hparams["lr_base_size"])
         self._initial_groups = group_settings(optimizer)
         total = trainer.estimated_stepping_batches
-        if total == float("inf"):
-            if hparams["lr_scheduler"] not in ENDLESS:
-                raise UserError(
-                    f"`model.lr_scheduler={hparams['lr_scheduler']}` needs an end: set `trainer.max_epochs` or "
-                    "`trainer.max_steps`, or choose `model.lr_scheduler=constant`"
-                )
-            total = 0  # not used
         trainer.fit_loop.setup_data()  # does nothing when repeated; with max_steps alone it was not called yet
         per_epoch = max(1.0, trainer.num_training_batches / trainer.accumulate_grad_batches)
-        scheduler = build_scheduler(optimizer, hparams, int(total), per_epoch)
+        scheduler = build_scheduler(optimizer, hparams, total, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:

@@ -62,7 +62,7 @@ def test_a_callback_works_in_fit_and_in_an_exact_resume(name, workdir, capsys):
 )
 def test_a_config_names_a_callback_alone_or_in_a_list(callbacks, workdir):
     (workdir / "c.yaml").write_text(f"trainer:\n  callbacks: {callbacks}\n", encoding="utf-8")
-    main(["fit", *TINY, "--epochs=1", "--config=c.yaml"])
+    main(["fit", *TINY, "--epochs=1", "--config=c.yaml", "--trainer.log_every_n_steps=1"])
     header = (workdir / "lightning_logs" / "version_0" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "lr-AdamW" in header
 

@@ -87,11 +87,11 @@ PROFILERS = ["simple", "advanced", "SimpleProfiler", "AdvancedProfiler"]
 @pytest.mark.parametrize("name", mostly_slow(PROFILERS, "simple"))
 def test_the_report_of_a_profiler_is_in_a_file_that_a_line_names(name, workdir, capsys):
     main(["fit", *TINY, "--epochs=1", f"--trainer.profiler={name}"])
-    assert "profile: lightning_logs/version_0/fit-profile-0.txt" in capsys.readouterr().out.splitlines()
-    report = workdir / "lightning_logs" / "version_0" / "fit-profile-0.txt"
+    assert "profile: lightning_logs/version_0/fit-profile.txt" in capsys.readouterr().out.splitlines()
+    report = workdir / "lightning_logs" / "version_0" / "fit-profile.txt"
     assert "Profile" in report.read_text(encoding="utf-8")
     main(["test", "--ckpt_path=best", f"--trainer.profiler={name}"])
-    assert "profile: lightning_logs/version_0/test/test-profile-0.txt" in capsys.readouterr().out.splitlines()
+    assert "profile: lightning_logs/version_0/test/test-profile.txt" in capsys.readouterr().out.splitlines()
 
 
 def test_a_profiler_goes_where_its_settings_say(workdir, capsys):
@@ -101,4 +101,4 @@ def test_a_profiler_goes_where_its_settings_say(workdir, capsys):
         "--trainer.profiler.filename=mine",
     ]
     main(["fit", *TINY, "--epochs=1", *words])
-    assert "profile: there/fit-mine-0.txt" in capsys.readouterr().out.splitlines()
+    assert "profile: there/fit-mine.txt" in capsys.readouterr().out.splitlines()
