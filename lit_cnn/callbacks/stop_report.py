@@ -85,7 +85,7 @@ def _timer(trainer: Trainer) -> Timer | None:
     for timer in _all(trainer, Timer):
         left = timer.time_remaining()
         if left is not None and left <= 0:
-            return timer  # type: ignore[no-any-return]  # one of the list's
+            return timer
     return None
 
 

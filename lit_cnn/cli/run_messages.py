@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
@@ -79,7 +80,7 @@ def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
 
 def print_profile(trainer: Trainer) -> None:
     """Say where the report of a profiler is, if it wrote a file."""
-    profiler = trainer.profiler
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # untyped in Lightning
     if profiler.dirpath is not None and profiler.filename is not None:
         stage = trainer.state.fn.value if trainer.state.fn else ""
         for path in sorted(Path(profiler.dirpath).glob(f"{stage}-{profiler.filename}*.txt")):

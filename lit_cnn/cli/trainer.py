@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -193,13 +193,18 @@ def profiler(chosen: Any, folder: Path | None) -> Profiler:
     if chosen is None or type(chosen) is PassThroughProfiler:
         return NullProfiler()
     found: Profiler = _PROFILERS[chosen.lower()]() if isinstance(chosen, str) else chosen
-    place_report(found, folder)
+    if folder is not None:
+        _place_report(found, folder)
     return found
 
 
-def place_report(profiler: Profiler, folder: Path | None) -> None:
-    """Let a profiler write its report to a file in ``folder``, where its settings name no other."""
-    if folder is not None and profiler.dirpath is None and not isinstance(profiler, PassThroughProfiler):
+def place_report(trainer: Trainer, folder: Path) -> None:
+    """Let the trainer's profiler write its report to a file in ``folder``, where its settings name no other."""
+    _place_report(trainer.profiler, folder)  # type: ignore[attr-defined]  # untyped in Lightning
+
+
+def _place_report(profiler: Profiler, folder: Path) -> None:
+    if profiler.dirpath is None and not isinstance(profiler, PassThroughProfiler):
         profiler.dirpath = folder
         profiler.filename = profiler.filename or "profile"
 

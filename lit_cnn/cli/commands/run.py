@@ -104,7 +104,7 @@ def _execute(cli: LitCLI) -> None:
             folder = run_folder.run_folder_of(run.record.path)
             folder = folder or run_folder.new_run_folder(Path(trainer.default_root_dir))
             cli.report.out_dir = run_folder.new_subfolder(folder, run.command)
-            place_report(trainer.profiler, Path(cli.report.out_dir))
+            place_report(trainer, Path(cli.report.out_dir))
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
