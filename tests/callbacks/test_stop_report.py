@@ -31,6 +31,7 @@ def early_stopping(**init_args: object) -> list[str]:
     return ["--trainer.callbacks+=EarlyStopping", *words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -76,6 +77,7 @@ def test_the_best_epoch_is_named(workdir, capsys):
     assert line.endswith(f"best {score:.4f} in epoch 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
@@ -103,6 +105,7 @@ def test_a_stopped_run_with_more_patience_continues_as_if_it_had_never_stopped(w
     assert state_differences(last("straight"), last("stopped")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["min_epochs=4", "min_steps=40"])
 def test_a_stop_that_a_minimum_overrules_is_told(limit, workdir, capsys):
     main([*STUCK, "--patience=1", f"--trainer.{limit}"])
@@ -124,6 +127,7 @@ class Improve(Callback):
                 group["lr"] = 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 3])
 def test_an_improvement_after_an_overruled_stop_counts_in_a_resumed_run_as_in_a_whole_one(stop, workdir):
     words = [*STUCK, "--trainer.min_epochs=5", *early_stopping(monitor="train/loss", patience=1, min_delta=0.001)]

@@ -11,7 +11,7 @@ import pytest
 from lit_cnn.callbacks.time_limit import parse_duration
 from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
-from tests.conftest import TINY, load, mostly_slow, state_differences
+from tests.conftest import TINY, load, state_differences
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,8 @@ def test_what_is_no_length_of_time_is_refused(value):
         parse_duration(value, "trainer.max_time")
 
 
-@pytest.mark.parametrize("accumulate", mostly_slow([1, 2], 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_stop_is_told_and_a_resume_goes_on_exactly_with_all_of_the_time(accumulate, workdir, monkeypatch, capsys):
     words = [
         "fit", *TINY, "--model.lr_scheduler=constant", "--epochs=3", f"--trainer.accumulate_grad_batches={accumulate}"

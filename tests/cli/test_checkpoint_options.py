@@ -84,7 +84,7 @@ WORK = [
 ]
 
 
-@pytest.mark.parametrize("options", mostly_slow(WORK, WORK[0], WORK[5]), ids=" ".join)
+@pytest.mark.parametrize("options", mostly_slow(WORK, WORK[0]), ids=" ".join)
 def test_best_is_the_best_whatever_the_options(options, workdir, capsys):
     words = [f"--checkpoint.{option}" for option in options]
     main(["fit", *LENET, "--lr=0.05", "--epochs=4", *words])
@@ -105,7 +105,8 @@ def test_best_is_the_best_whatever_the_options(options, workdir, capsys):
     assert [path for path in run.rglob("*.ckpt") if path.parent != run / "checkpoints"] == []
 
 
-@pytest.mark.parametrize("options", mostly_slow(WORK[:8], WORK[0]), ids=" ".join)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", WORK[:8], ids=" ".join)
 def test_a_resumed_run_keeps_the_same_checkpoints(options, workdir):
     words = ["fit", *TINY, "--model.lr_scheduler=constant", *(f"--checkpoint.{option}" for option in options)]
     main([*words, "--epochs=4", "--trainer.default_root_dir=straight"])

@@ -35,7 +35,7 @@ def flags(name: str) -> list[str]:
     return [f"--trainer.callbacks+={name}", *(f"--trainer.callbacks.{word}" for word in ARGUMENTS.get(name, []))]
 
 
-@pytest.mark.parametrize("name", mostly_slow([*WORK, "TQDMProgressBar"], "Timer", "ModelSummary"))
+@pytest.mark.parametrize("name", mostly_slow([*WORK, "TQDMProgressBar"], "Timer"))
 def test_a_callback_works_in_fit_and_in_an_exact_resume(name, workdir, capsys):
     words = ["fit", *SETTINGS, "--model.lr_scheduler=constant", *flags(name)]
     words += ["--trainer.enable_progress_bar=true" if name in BARS else "--trainer.enable_progress_bar=false"]

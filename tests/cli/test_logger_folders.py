@@ -48,7 +48,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("words", mostly_slow(FORMS, FORMS[2], FORMS[3]), ids=" ".join)
+@pytest.mark.parametrize("words", mostly_slow(FORMS, FORMS[3]), ids=" ".join)
 def test_a_logger_of_the_settings_keeps_metrics_csv_and_a_resume_is_exact(words, workdir, real_figures):
     Path("c.yaml").write_text("trainer:\n  logger: {class_path: CSVLogger}\n", encoding="utf-8")
     words = ["fit", *TINY, "--model.lr_scheduler=constant", *words]

@@ -68,6 +68,7 @@ def test_a_mode_against_the_metric_is_honoured_and_told(workdir, capsys, fails):
     assert fails("fit", *TINY, "--checkpoint.mode=up").startswith("--checkpoint.mode up: give min or max")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_mode_that_it_began_with(workdir, monkeypatch):
     words = [
         "fit",
