@@ -16,6 +16,7 @@ from torch import nn
 from lit_cnn.api.classifier import Classifier, PathLike, load
 from lit_cnn.cli.argv import OWN, Arguments, parse
 from lit_cnn.cli.commands.run import run
+from lit_cnn.cli.run_messages import best_checkpoint
 from lit_cnn.errors import UserError
 
 LIVE = "for an object of your own use Lightning's Trainer, with ImageClassifier and a data module"
@@ -83,11 +84,9 @@ def fit(
         newest = resume is True or str(resume) in ("", "last")
         words.append("--resume" if newest else f"--resume={_path(resume, 'resume')}")
     cli = run(_parse(words), callbacks=further, python=True)
-    best: Any = cli.trainer.checkpoint_callback
-    path = getattr(best, "best_model_path", "")
-    score = getattr(best, "best_model_score", None)
+    path, score = best_checkpoint(cli.trainer)
     folder = cli.run.folder.resolve() if cli.run.folder is not None else None
-    return TrainedRun(folder, Path(path) if path else None, float(score) if score is not None else None)
+    return TrainedRun(folder, Path(path) if path else None, score)
 
 
 def _parse(words: list[str]) -> Arguments:

@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
+from lit_cnn.utils.files import link_or_copy
 from lit_cnn.utils.lightning_internals import log_epoch_before_saving
+
+BEST = "best"
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, except that every epoch is logged before it is saved.
+    """Lightning's ModelCheckpoint, except for the time of saving and for the names of the files.
 
-    Lightning logs after saving: a run that is killed in between would resume at the next epoch and never log the one
-    that the checkpoint has finished.
+    Every epoch is logged before it is saved. Lightning logs after saving: a run that is killed in between would resume
+    at the next epoch and never log the one that the checkpoint has finished.
+
+    ``best.ckpt`` is always the best one: where files have other names, or more than one is kept, it is a hard link to
+    the best, or a copy. Files named ``best`` of which more than one is kept are called ``epoch3.ckpt`` and so on.
+    Names do not depend on files that a killed run has left, as Lightning's do.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch, then save."""
         log_epoch_before_saving(trainer)
         super().on_train_epoch_end(trainer, pl_module)
+        self._link_best(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where validation is the time for it."""
+        super().on_validation_end(trainer, pl_module)
+        self._link_best(trainer)
+
+    def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
+        """The path of a checkpoint, right in the folder: a slash of a metric's name becomes an underscore."""
+        if self.filename == BEST and not args and "filename" not in kwargs and not self._names_best:
+            what = "epoch" if self.every_n_epochs else "step"
+            kwargs["filename"] = f"{{{what}}}" if self.auto_insert_metric_name else f"{what}{{{what}}}"
+        path = super().format_checkpoint_name(metrics, *args, **kwargs)
+        folder = Path(self.dirpath or ".")
+        return str(folder / os.path.relpath(path, folder).replace(os.sep, "_"))
+
+    def file_exists(self, filepath: str | os.PathLike[str], trainer: Trainer) -> bool:
+        """Whether a checkpoint that is kept has this name."""
+        return str(filepath) in self.best_k_models
+
+    @property
+    def _names_best(self) -> bool:
+        """Whether the only file is best.ckpt itself."""
+        return self.save_top_k in (0, 1)
+
+    def _link_best(self, trainer: Trainer) -> None:
+        """Let best.ckpt be the best checkpoint; rank zero does."""
+        if self.monitor is None or not self.best_model_path or not trainer.is_global_zero:
+            return
+        best = Path(self.best_model_path)
+        link = best.with_name(f"{BEST}.ckpt")
+        if best != link and best.is_file() and not (link.is_file() and link.samefile(best)):
+            link_or_copy(best, link)

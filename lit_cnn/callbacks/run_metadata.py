@@ -12,6 +12,7 @@ import lightning
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
@@ -96,12 +97,11 @@ class RunMetadata(Callback):
         """Keep the history of the best checkpoints when the run folder was moved or renamed."""
         if self._changed and self.record is not None:
             rescale_progress(checkpoint, self.record.resume_key, self._key, by_epochs=trainer.max_steps == -1)
-        if trainer.checkpoint_callback is None:
-            return
-        here = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[attr-defined]  # a ModelCheckpoint's
-        for state in checkpoint["callbacks"].values():
-            if not isinstance(state, dict) or state.get("dirpath") in (None, str(here)):
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if not isinstance(callback, ModelCheckpoint) or state is None or state["dirpath"] == callback.dirpath:
                 continue
+            here = Path(str(callback.dirpath))
             if not (here / Path(state["best_model_path"]).name).is_file():
                 # a checkpoint that was copied out of its run folder: there is no best one here to beat
                 state["best_model_path"] = ""

@@ -6,9 +6,9 @@ import os
 import pickle
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,7 +16,20 @@ from lit_cnn.checkpoint.diff import content_hash
 from lit_cnn.errors import DamagedCheckpointError, UserError
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
+OUT_OF_PATIENCE = 3  # value of Lightning's EarlyStoppingReason.PATIENCE_EXHAUSTED
 HASH = "content_hash"  # in that part: SHA-256 of everything else in the file
+
+
+class EarlyStop(NamedTuple):
+    """How EarlyStopping ended a run.
+
+    Attributes:
+        out_of_patience: the metric did not improve; else it passed a threshold or was not finite.
+        waited: checks since it improved.
+    """
+
+    out_of_patience: bool
+    waited: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class CheckpointRecord:
         epoch: epochs completed.
         step: optimizer steps taken.
         data_dir: absolute path of the data folder; empty for an address, and in checkpoints of earlier versions.
+        early_stops: by the state key of the EarlyStopping.
     """
 
     path: Path
@@ -50,6 +64,7 @@ class CheckpointRecord:
     epoch: int
     step: int
     data_dir: str = ""
+    early_stops: dict[str, EarlyStop] = field(default_factory=dict)
 
 
 def absolute_data_dir(config: dict[str, Any]) -> str:
@@ -143,7 +158,14 @@ def read_record(path: Path) -> CheckpointRecord:
         epoch=epoch,
         step=content["global_step"],
         data_dir=own.get("data_dir", ""),
+        early_stops=_early_stops(content.get("callbacks", {})),
     )
+
+
+def _early_stops(states: dict[str, Any]) -> dict[str, EarlyStop]:
+    """What the callbacks' states say about stops."""
+    stopped = {key: state for key, state in states.items() if isinstance(state, dict) and state.get("stopping_reason")}
+    return {k: EarlyStop(s["stopping_reason"] == OUT_OF_PATIENCE, s["wait_count"]) for k, s in stopped.items()}
 
 
 # Trainer settings that an evaluation takes from a checkpoint; devices depend on the machine, and logging and stopping

@@ -22,7 +22,10 @@ NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", err
 
 # A setting between backticks, alone or with a value: `data.batch_size`, `data.batch_size=32`. Other words between
 # backticks, such as a user's own in a name of a class, are no settings.
-_TOP = "data|config|ckpt_path|resume|resume_anyway|allow_import|checkpoint_every|skip_nonfinite_steps|shards|out_dir"
+_TOP = (
+    "data|config|ckpt_path|resume|resume_anyway|allow_import|checkpoint_every|skip_nonfinite_steps|patience|shards"
+    "|out_dir"
+)
 _SETTING = re.compile(rf"`((?:trainer|model|data|checkpoint)(?:\.\w+)+|{_TOP})(?:=([^`]*))?`")
 _SHORT = {
     **{setting: alias.replace("_", "-") for alias, setting in reversed(FLAG_ALIASES.items()) if alias.startswith("--")},

@@ -82,6 +82,7 @@ GROUPS: dict[str, list[Setting]] = {
     "Optimization": [
         Setting("--epochs N", "trainer.max_epochs", "10", "passes over the training images"),
         Setting("--steps N", "trainer.max_steps", "no limit", "stop after so many optimizer steps"),
+        Setting("--patience N", "patience", "off", "stop when the best epoch is N epochs ago"),
         Setting("--model.optimizer NAME", "model.optimizer", "sgd", "sgd, adamw, muon, or any of torch.optim"),
         Setting("--lr X|auto", "model.lr", "0.1", "peak learning rate"),
         Setting("--weight-decay X", "model.weight_decay", "0.0005", "weight decay"),

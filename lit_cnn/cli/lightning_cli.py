@@ -15,7 +15,7 @@ from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
-from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import (
     data_settings,
@@ -29,7 +29,7 @@ from lit_cnn.cli.config import (
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
-from lit_cnn.cli.trainer import NullProfiler, Run, loggers, make_run_folder, ordered_callbacks, plugins
+from lit_cnn.cli.trainer import Run, loggers, make_run_folder, ordered_callbacks, plugins, profiler
 from lit_cnn.data import ImageDataModule
 from lit_cnn.data.registry import canonical_path, datasets
 from lit_cnn.distributed import fsdp
@@ -43,7 +43,16 @@ from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
 from lit_cnn.utils.rank import is_rank_zero
 
 # what a run's config.yaml and its checkpoints hold
-SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
+SETTINGS = (
+    "seed_everything",
+    "trainer",
+    "model",
+    "data",
+    "checkpoint",
+    "checkpoint_every",
+    "skip_nonfinite_steps",
+    "patience",
+)
 
 # the same in C, ten times as fast, where PyYAML was built with it
 LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -128,6 +137,11 @@ class LitCLI(LightningCLI):
                 default=0,
                 help="skip up to so many steps whose loss is NaN or infinite; 0 stops at the first",
             )
+            parser.add_argument(
+                "--patience",
+                type=int | None,
+                help="stop when the monitored metric has not improved for so many epochs; null: never",
+            )
             parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
             parser.set_defaults(
                 {
@@ -145,6 +159,7 @@ class LitCLI(LightningCLI):
         extra = import_allowlist.with_plugins(self.arguments.allow_import)
         sources = import_allowlist.sources(self.arguments, self.base, self.record.path if self.record else None)
         import_allowlist.check(sources, extra)
+        trainer_classes.check(self.arguments)
         try:
             self.config: Namespace = parser.parse_args(args)  # type: ignore[arg-type]  # always words here
         except ArgumentError as error:
@@ -174,6 +189,9 @@ class LitCLI(LightningCLI):
         command, config = self.arguments.command, self._settings
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
+        config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
+        if command == "fit":
+            monitoring.check(config, self.arguments, self.base, self.record)
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
@@ -247,6 +265,8 @@ class LitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data set and trainer; see :func:`reporting_mistakes`."""
+        trainer = self._settings.trainer
+        self._logger, trainer.logger = trainer.logger, None  # built when it has a folder to write into
         with reporting_mistakes():
             super().instantiate_classes()
         self.model: LightningModule
@@ -261,15 +281,16 @@ class LitCLI(LightningCLI):
         elif not config.fast_dev_run:
             run.folder = make_run_folder(Path(config.default_root_dir or "."), self.record)
             self.config_init["fit"]["checkpoint"].dirpath = str(run.checkpoints)
-            if config.logger in (None, True):
-                kwargs["logger"] = loggers(run.folder, self.record)
         kwargs["enable_checkpointing"] = run.keeps_checkpoints
         built = self._get(self.config_init, "trainer")
         kwargs["plugins"] = plugins(built.get("plugins"))
-        if built.get("profiler") is None:
-            kwargs["profiler"] = NullProfiler()
+        kwargs["profiler"] = profiler(built.get("profiler"), run.folder)
+        kwargs["max_time"] = None  # TimeLimit does it
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            if run.folder is not None:
+                kwargs["logger"] = loggers(run.folder, self.record, self._logger)
+            with reporting_mistakes():
+                trainer = super().instantiate_trainer(**kwargs)
         except BaseException:
             if run.folder is not None and self.record is None and is_rank_zero():
                 run_folder.discard(run.folder)  # made above, and nothing is in it

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from inspect import signature
 
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
 from lit_cnn.cli.validation import LINKED
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.registry import find_dataset
@@ -127,4 +129,12 @@ def reporting_mistakes() -> Iterator[None]:
     except ValueError as error:
         if found := re.search(r"Errors:\n  - (.+)", str(error)):
             raise UserError(found[1]) from error
+        raise
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except RuntimeError as error:
+        if found := re.search(r"more than one stateful callback of type `(\w+)`", str(error)):
+            raise UserError(f"two callbacks {found[1]} have the same settings: give one of them") from error
+        if found := re.search(r"Early stopping conditioned on metric `(.+?)` which is not available", str(error)):
+            raise UserError(f"EarlyStopping watches {found[1]}, which this run does not measure") from error
         raise

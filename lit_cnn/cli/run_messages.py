@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
-from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.callbacks.stop_report import StopReport
+from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
@@ -27,7 +29,8 @@ SPLIT_SETTINGS = ("split", "split_seed", "val_fraction", "test_fraction")
 def how_to_resume(trainer: Trainer, allow_import: Sequence[str]) -> str:
     """The line that says how to resume a training run that has saved; ``""`` for others."""
     checkpoint, epochs = _best(trainer), trainer.max_epochs or -1
-    if checkpoint is None or 0 <= epochs <= trainer.current_epoch:  # finished: the failure came after
+    finished = 0 <= epochs <= trainer.current_epoch and not _timed_out(trainer)  # the failure came after
+    if checkpoint is None or finished:
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in allow_import)
@@ -39,14 +42,22 @@ def _best(trainer: Trainer) -> BestCheckpoint | None:
     return next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
 
 
+def _timed_out(trainer: Trainer) -> bool:
+    """Whether a limit of the time ended the run, maybe within its last epoch."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # untyped in Lightning
+    return any(isinstance(callback, StopReport) and callback.timed_out for callback in callbacks)
+
+
 def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     """After training: the best score, and the command that tests it."""
     checkpoint = _best(trainer)
     if checkpoint is None:
         return
-    best, score = checkpoint.best_model_path, checkpoint.best_model_score
+    best, score = best_checkpoint(trainer)
     if best and score is not None:
         say(f"best {checkpoint.monitor} {float(score):.4f}: {format_path(best)}")
+    if _timed_out(trainer):
+        say(how_to_resume(trainer, allow_import))
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
         allowed = "".join(f" --allow_import {name}" for name in allow_import)
@@ -54,6 +65,30 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
         command = next((name for name, split in EVALUATIONS.items() if data.has_split(split)), "predict")
         images = "" if command in EVALUATIONS else " IMAGES"
         say(f"{command} it: lit-cnn {command} --ckpt_path {format_path(path)}{allowed}{images}")
+
+
+def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
+    """Path of the best checkpoint, best.ckpt if it has that name too, and its score; empty where there is none."""
+    checkpoint = _best(trainer)
+    if checkpoint is None:
+        return "", None
+    path, score = checkpoint.best_model_path, checkpoint.best_model_score
+    if not path or checkpoint.monitor is None:
+        return path, None
+    if score is None and Path(path).is_file():  # the ranks were forked, and only the path has come back from them
+        states = load_verified(Path(path))["callbacks"]
+        score = states.get(checkpoint.state_key, {}).get("best_model_score")
+    link = Path(path).with_name("best.ckpt")
+    return str(link if link.is_file() else path), None if score is None else float(score)
+
+
+def print_profile(trainer: Trainer) -> None:
+    """Say where the report of a profiler is, if it wrote a file."""
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # untyped in Lightning
+    if profiler.dirpath is not None and profiler.filename is not None:
+        stage = trainer.state.fn.value if trainer.state.fn else ""
+        for path in sorted(Path(profiler.dirpath).glob(f"{stage}-{profiler.filename}*.txt")):
+            say(f"profile: {format_path(path)}")
 
 
 def note_changed_data(record: CheckpointRecord, data: dict[str, Any], images: DataModule) -> None:

@@ -10,10 +10,17 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.profilers import (
+    AdvancedProfiler,
+    PassThroughProfiler,
+    Profiler,
+    PyTorchProfiler,
+    SimpleProfiler,
+)
 
 from lit_cnn import run_folder
 from lit_cnn.callbacks.bad_images import BadImages
@@ -24,10 +31,14 @@ from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.callbacks.progress_bar import ProgressBar
 from lit_cnn.callbacks.run_metadata import RunMetadata
+from lit_cnn.callbacks.stop_report import StopReport
 from lit_cnn.callbacks.throughput_report import ThroughputReport
+from lit_cnn.callbacks.time_limit import TimeLimit, exact
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli.logger_folders import build_loggers
+from lit_cnn.cli.monitoring import patience_callback
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.utils.rank import is_rank_zero
 
@@ -88,17 +99,24 @@ def ordered_callbacks(
         report: of an evaluation.
     """
     fits, folder = run.command == "fit", run.folder
-    shows_progress = run.config.trainer.enable_progress_bar is not False
+    bar = run.config.trainer.enable_progress_bar is not False
+    shows_progress = bar and not any(isinstance(callback, LightningProgressBar) for callback in (*users, *extra))
     last = run.checkpoints / "last.ckpt" if run.checkpoints and run.keeps_checkpoints else None
     ordered: list[Callback] = [
         watchdog,  # connects the ranks in setup, before anything that could fail on one of them alone
-        *users,  # before ours: what they change or log is seen by those below
+        *map(exact, users),  # before ours: what they change or log is seen by those below
         *extra,
     ]
+    if fits:
+        ordered += patience_callback(run.config)
+        if run.config.trainer.max_time is not None:
+            ordered.append(TimeLimit(run.config.trainer.max_time))  # in place of Lightning's own
     if shows_progress:
         ordered.append(ProgressBar())
     if shows_progress and fits:
         ordered.append(ThroughputReport())  # after the bar, which writes the line of a finished epoch first
+    if fits:
+        ordered.append(StopReport())  # after the bar too
     if fits and folder is not None:
         ordered += [
             # refuses an inexact resume in setup, before the ones below touch the folder's files
@@ -135,13 +153,23 @@ def make_run_folder(root: Path, record: CheckpointRecord | None) -> Path:
     return folder
 
 
-def loggers(folder: Path, record: CheckpointRecord | None) -> list[Any]:
-    """metrics.csv and TensorBoard's events, both in the run folder itself."""
+def loggers(folder: Path, record: CheckpointRecord | None, chosen: Any) -> Any:
+    """metrics.csv, and the user's loggers or else TensorBoard's events, all in the run folder; or none.
+
+    Args:
+        folder: the run folder.
+        record: the checkpoint that the run is resumed from, if any.
+        chosen: parsed ``trainer.logger`` of the settings.
+    """
+    if chosen is False:
+        return False
     # on resume, events past the checkpoint are dropped, as they are going to be written again
     purge: dict[str, Any] = {}
     if record is not None:
         purge["purge_step"] = record.step - record.truncated  # a truncated epoch's last step holds half an epoch
-    return [MetricsCSV(folder), TensorBoardLogger(str(folder), "", "", default_hp_metric=False, **purge)]
+    if chosen in (None, True):
+        return [MetricsCSV(folder), TensorBoardLogger(str(folder), "", "", default_hp_metric=False, **purge)]
+    return [MetricsCSV(folder), *build_loggers(chosen, folder, purge)]
 
 
 def plugins(chosen: Any) -> list[Any]:
@@ -150,6 +178,35 @@ def plugins(chosen: Any) -> list[Any]:
     if any(isinstance(plugin, CheckpointIO) for plugin in given):
         return given
     return [*given, AtomicCheckpointIO()]
+
+
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+def profiler(chosen: Any, folder: Path | None) -> Profiler:
+    """The profiler of a run; its report goes to a file in ``folder``, unless it is told otherwise.
+
+    Args:
+        chosen: built ``trainer.profiler`` of the settings: a name or a profiler.
+        folder: the run folder; ``None`` where there is none, or where it is made later.
+    """
+    if chosen is None or type(chosen) is PassThroughProfiler:
+        return NullProfiler()
+    found: Profiler = _PROFILERS[chosen.lower()]() if isinstance(chosen, str) else chosen
+    if folder is not None:
+        _place_report(found, folder)
+    return found
+
+
+def place_report(trainer: Trainer, folder: Path) -> None:
+    """Let the trainer's profiler write its report to a file in ``folder``, where its settings name no other."""
+    _place_report(trainer.profiler, folder)  # type: ignore[attr-defined]  # untyped in Lightning
+
+
+def _place_report(profiler: Profiler, folder: Path) -> None:
+    if profiler.dirpath is None and not isinstance(profiler, PassThroughProfiler):
+        profiler.dirpath = folder
+        profiler.filename = profiler.filename or "profile"
 
 
 _NOTHING = contextlib.nullcontext()

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.trainer_classes import strategy_reason
 from lit_cnn.errors import UserError, nearest
 
 DEFAULT_EPOCHS = 10
@@ -28,6 +29,8 @@ LINKED = {
 }
 # Settings of the model that an evaluation may change.
 HARMLESS = ("model.channels_last", "model.compile", "model.tta")
+# Settings of the trainer that only training uses.
+TRAINING = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.logger")
 # The optimizer's stored state fits only the same of these.
 OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias", "lr_stop")
 
@@ -45,7 +48,7 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
             raise UserError(f"--model.weights and {record.path} both bring weights: give one of them")
         # check_model refuses another backbone, and says what the checkpoint holds
         no_effect = name.startswith("model.") and not name.startswith((*HARMLESS, "model.backbone"))
-        if arguments.command != "fit" and (no_effect or name in ("trainer.max_epochs", "trainer.max_steps")):
+        if arguments.command != "fit" and (no_effect or name in TRAINING):
             raise UserError(f"--{name} has no effect on {arguments.command}: leave it out")
     if arguments.images and arguments.names() & {"data", "data.data_dir"}:
         raise UserError("predict takes either image files and folders, or --data and --data.data_dir: not both")
@@ -73,8 +76,8 @@ def check_model(model: dict[str, Any], record: CheckpointRecord, command: str) -
 
 
 def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
-    """Refuse a training run that would train nothing, or keep the wrong checkpoints."""
-    trainer, checkpoint = config.trainer, config.checkpoint
+    """Refuse a training run that would train nothing."""
+    trainer = config.trainer
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if getattr(trainer, name) == 0:
             raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
@@ -89,29 +92,8 @@ def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
             "(see docs/distributed.md); lit-cnn alone cannot find out which of the machines this one is"
         )
     SaveInterval.parse(config.checkpoint_every)  # for its error message
-    if checkpoint.dirpath is not None:
-        raise UserError(
-            "--checkpoint.dirpath cannot be set: a run keeps its checkpoints in its own folder, where a resume finds "
-            "them; --trainer.default_root_dir DIR sets where run folders are made"
-        )
-    if checkpoint.save_last is not None:
-        raise UserError(
-            "--checkpoint.save_last cannot be set: last.ckpt is always kept; --checkpoint_every sets how often"
-        )
     if record is not None:
         _refuse_finished(record, trainer)
-    monitor = checkpoint.monitor
-    known = ("val/acc", "val/loss", "val/acc_top5", "train/acc", "train/loss")
-    if monitor is not None and monitor not in known:
-        raise UserError(
-            f"--checkpoint.monitor: nothing is measured as {monitor!r}{nearest(monitor, known) or ';'} "
-            f"measured: {', '.join(known)}"
-        )
-    if monitor is not None and checkpoint.every_n_train_steps:
-        raise UserError(
-            "--checkpoint.every_n_train_steps saves between validations, where no score is known: with it, set "
-            "--checkpoint.monitor null --checkpoint.filename step{step} --checkpoint.save_top_k -1"
-        )
 
 
 def _refuse_finished(record: CheckpointRecord, trainer: Namespace) -> None:
@@ -132,12 +114,14 @@ def _count(number: int, what: str) -> str:
 
 
 def check_strategy(trainer: Namespace) -> None:
-    """Refuse an unknown strategy."""
+    """Refuse a strategy that is unknown or does not work here."""
     name = trainer.strategy
     known = ["auto", *StrategyRegistry.available_strategies()]
     if isinstance(name, str) and name not in known:
         often = "auto, ddp and fsdp are the usual ones"
         raise UserError(f"unknown --trainer.strategy {name!r}{nearest(name, known) or ';'} {often}")
+    if isinstance(name, str) and (reason := strategy_reason(name)):
+        raise UserError(f"--trainer.strategy {name}: {reason}")
 
 
 def check_devices(trainer: Namespace) -> None:

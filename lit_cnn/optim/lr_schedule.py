@@ -39,19 +39,28 @@ def check_lr_settings(settings: Mapping[str, Any]) -> None:
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, settings: Mapping[str, Any], total: int, per_epoch: float
+    optimizer: torch.optim.Optimizer, settings: Mapping[str, Any], total: float, per_epoch: float
 ) -> LambdaLR:
     """The learning-rate scheduler of a run, stepped at every optimizer step.
 
     Args:
         optimizer: groups with a ``stop`` (an epoch) fall linearly to 0 until then.
         settings: of the model: lr, lr_scheduler, lr_warmup_epochs, lr_step_size, lr_gamma, lr_min.
-        total: optimizer steps of the run.
+        total: optimizer steps of the run; may be infinite for a schedule that does not depend on it.
         per_epoch: optimizer steps of an epoch.
+
+    Raises:
+        UserError: the run has no end, which the schedule needs.
     """
+    name = settings["lr_scheduler"]
+    if not math.isfinite(total) and name not in ("constant", "step"):
+        raise UserError(
+            f"`model.lr_scheduler={name}` needs an end: set `trainer.max_epochs` or `trainer.max_steps`, or choose "
+            "`model.lr_scheduler=constant`"
+        )
     schedule = Schedule(
-        settings["lr_scheduler"],
-        total=total,
+        name,
+        total=int(total) if math.isfinite(total) else 0,
         warmup=round(settings["lr_warmup_epochs"] * per_epoch),
         step_size=max(1, round(settings["lr_step_size"] * per_epoch)),
         gamma=settings["lr_gamma"],

@@ -281,11 +281,9 @@ class BaseTask(LightningModule, ABC):
             scale_lrs(optimizer, images / hparams["lr_base_size"])
         self._initial_groups = group_settings(optimizer)
         total = trainer.estimated_stepping_batches
-        if total == float("inf"):
-            raise UserError("the learning-rate schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`")
         trainer.fit_loop.setup_data()  # does nothing when repeated; with max_steps alone it was not called yet
         per_epoch = max(1.0, trainer.num_training_batches / trainer.accumulate_grad_batches)
-        scheduler = build_scheduler(optimizer, hparams, int(total), per_epoch)
+        scheduler = build_scheduler(optimizer, hparams, total, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:

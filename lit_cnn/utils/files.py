@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,23 @@ def atomic_write(path: Path, mode: str = "w", *, sync: bool = False, **options: 
     finally:
         with contextlib.suppress(OSError):  # renamed, or the first cause matters more
             partial.unlink()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Let ``target`` be a second name of ``source``, or a copy where the filesystem has no hard links.
+
+    A reader of ``target`` finds the earlier file or the new one, never a part.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:  # a filesystem without hard links
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

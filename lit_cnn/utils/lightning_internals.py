@@ -11,6 +11,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,14 +19,44 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from lit_cnn.utils.console import say
+
 PARENT = "LIT_CNN_PARENT"  # environment variable: process id of the rank that launched this one
 PRECISION_INPUT = _PRECISION_INPUT  # type of Trainer(precision=…)
 BATCHES_THAT_STEPPED = "_batches_that_stepped"  # key of the epoch loop's state in checkpoints
 
 
+# Modules whose messages are what a user asked for: a summary, a report, ``verbose``.
+ASKED_FOR = (
+    "callbacks.early_stopping",
+    "callbacks.finetuning",
+    "callbacks.model_checkpoint",
+    "callbacks.model_summary",
+    "callbacks.pruning",
+    "profilers.profiler",
+)
+_RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # logger of what any module says on rank zero only
+
+
+class _Lines(logging.Handler):
+    """Print what was asked for as lines of the run; whatever else Lightning says is dropped."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message, but not that a run stops: StopReport says it for all reasons alike."""
+        module = ".".join(Path(record.pathname).with_suffix("").parts[-2:])
+        message = record.getMessage()
+        if module in ASKED_FOR and "Signaling Trainer to stop" not in message:
+            say(message.strip("\n"))
+
+
 def silence_lightning() -> None:
-    """Turn off Lightning's advertising, and its advice about its own DataLoader."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+    """Turn off Lightning's advertising and its advice about its own DataLoader; what was asked for is printed."""
+    for name in (_RANK_ZERO, *(f"lightning.pytorch.{module}" for module in ASKED_FOR)):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [_Lines()]
+    for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", module=r"torchmetrics\..*")

@@ -34,6 +34,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "Mine",
         "ProgressBar",
         "ThroughputReport",
+        "StopReport",
         "RunMetadata",
         "NanGuard",
         "Curves",
@@ -51,4 +52,4 @@ def test_evaluations_report_and_save_nothing(trained, workdir):
 
 
 def test_a_trial_run_keeps_nothing(workdir):
-    assert names("fit", *TINY, "--trainer.fast_dev_run=true") == ["ProcessWatchdog", "Mine"]
+    assert names("fit", *TINY, "--trainer.fast_dev_run=true") == ["ProcessWatchdog", "Mine", "StopReport"]

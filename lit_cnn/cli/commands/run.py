@@ -12,13 +12,15 @@ from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
-from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli import import_allowlist, logger_folders, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import check_plugins, find_data_dir, find_record, predict_data, root_folder
 from lit_cnn.cli.config import drop, find_config, last_value, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
-from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
+from lit_cnn.cli.parser_errors import reporting_mistakes
+from lit_cnn.cli.run_messages import note_changed_data, print_profile, print_result, report_interrupt
+from lit_cnn.cli.trainer import place_report
 from lit_cnn.utils import allocator
 from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
@@ -72,10 +74,10 @@ def run(
         words += ["--config", json.dumps(base)]
     for config in arguments.configs:
         read_config(config)  # for its error messages
-        words += ["--config", config]
+        words += ["--config", logger_folders.config_word(config)]
     # the data set before its settings, in whatever order they were typed
     flags = sorted(arguments.flags, key=lambda flag: flag[0] != "--data")
-    words += [word for flag in flags for word in flag]
+    words += [word for flag in flags for word in logger_folders.flag_words(*flag)]
     words += arguments.bare
     with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
         cli = LitCLI(arguments, record, base, words, callbacks)
@@ -91,7 +93,9 @@ def _execute(cli: LitCLI) -> None:
     ckpt_path = str(run.record.path) if run.record is not None else None
     try:
         if run.command == "fit":
-            trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
+            with reporting_mistakes():
+                trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
+            print_profile(trainer)
             print_result(trainer, [name for name in run.requires if name in cli.arguments.allow_import])
             return
         assert run.record is not None
@@ -102,9 +106,11 @@ def _execute(cli: LitCLI) -> None:
             folder = run_folder.run_folder_of(run.record.path)
             folder = folder or run_folder.new_run_folder(Path(trainer.default_root_dir))
             cli.report.out_dir = run_folder.new_subfolder(folder, run.command)
+            place_report(trainer, Path(cli.report.out_dir))
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
+        print_profile(trainer)
     except BaseException:
         if is_rank_zero():
             _remove_empty_folder(cli)

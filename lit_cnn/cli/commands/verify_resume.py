@@ -141,6 +141,8 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     own = {name: value for name, value in content[KEY].items() if name not in ("config", "data_dir", HASH)}
     callbacks: dict[str, Any] = {}
     for name, state in content["callbacks"].items():
+        if name == "Timer":  # how long a run took is no state
+            continue
         if isinstance(state, dict) and "best_k_models" in state:
             best = {Path(path).name: score for path, score in state["best_k_models"].items()}
             state = {**{k: v for k, v in state.items() if k not in NOT_STATE}, "best_k_models": best}
