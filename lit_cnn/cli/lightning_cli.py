@@ -174,6 +174,7 @@ class LitCLI(LightningCLI):
         command, config = self.arguments.command, self._settings
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
+        validation.check_precision(config.trainer)
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
