@@ -172,7 +172,7 @@ def _names_in(file: IO[bytes]) -> list[str]:
     words: list[str] = []  # the last two make a name in protocol 4
     for code, argument, _ in pickletools.genops(file):
         if code.name in ("GLOBAL", "INST"):
-            module, _, name = argument.partition(" ")
+            module, _, name = str(argument).partition(" ")
             names.append((module, name))
         elif code.name == "STACK_GLOBAL" and len(words) > 1:
             names.append((words[-2], words[-1]))

@@ -81,9 +81,8 @@ def load_weights(
     number of classes or no such head. A first convolution for another number of channels is adapted. Everything else
     must be in the source in the right shape.
 
-    A file holds names and shapes only. Weights of resnet50 (v1.5) have those of resnet50_v1, and resnet20's
-    those of plain20, so they load, although the network computes something else with them. Published weights are
-    known to be for torchvision's strides and are refused for others.
+    A file holds names and shapes only. Weights of resnet50 (v1.5) have those of resnet50_v1, so they load, although the
+    network computes something else with them. Published weights are refused for other strides than torchvision's.
 
     Args:
         model: as built by ``get_model(name, …)``.
