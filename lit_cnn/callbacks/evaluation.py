@@ -122,8 +122,9 @@ class EvaluationReport(Callback):
         if stage == "predict":
             screen.print(predictions_table(files, names, found, len(skipped)), highlight=False)
         else:
-            counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
-            if confusion is not None:
+            if confusion is None:
+                counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
+            else:
                 counts = confusion.cpu().numpy()
             write_metrics(out_dir, names, counts, scalars, len(skipped))
             write_confusions(out_dir, names, counts, split)

@@ -18,6 +18,12 @@ from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
 
 
+def _last_good(checkpoint: Path | None) -> str:
+    if checkpoint is None or not checkpoint.is_file():
+        return "there is no checkpoint yet, so start again"
+    return f"the last good checkpoint is {checkpoint}"
+
+
 def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFiniteError:
     """The error for the present step.
 
@@ -29,7 +35,7 @@ def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFinit
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     return NotFiniteError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
-        f"{rate:.4g}: stopped; the last good checkpoint is {checkpoint or 'not kept'}. Try a smaller `model.lr`, "
+        f"{rate:.4g}: stopped; {_last_good(checkpoint)}. Try a smaller `model.lr`, "
         "`trainer.gradient_clip_val=1`, or `skip_nonfinite_steps=10`"
     )
 

@@ -189,6 +189,7 @@ class LitCLI(LightningCLI):
         command, config = self.arguments.command, self._settings
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
+        validation.check_precision(config.trainer)
         config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
         if command == "fit":
             monitoring.check(config, self.arguments, self.base, self.record)

@@ -75,6 +75,15 @@ def check_model(model: dict[str, Any], record: CheckpointRecord, command: str) -
             )
 
 
+def check_precision(trainer: Namespace) -> None:
+    """Refuse precisions that convolutions cannot use."""
+    if str(trainer.precision).startswith("transformer-engine"):
+        raise UserError(
+            f"--precision {trainer.precision} is for linear layers of transformers, not for convolutions: "
+            "give bf16-mixed, or auto for the fastest one that is accurate here"
+        )
+
+
 def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
     """Refuse a training run that would train nothing."""
     trainer = config.trainer

@@ -4,7 +4,7 @@ A family file (``lenet.py``, ``resnet.py``, …) is built as blocks -> network -
 ``nn.Module`` with every variation as an argument, and at the end ``add_models`` with a ``ModelInfo`` for each name.
 Files whose names begin with an underscore are shared: ``_registry`` (names), ``_factory`` (building by name),
 ``_external`` (torchvision, timm), ``_argument_check`` and ``_input_check`` (errors of one line), ``_freeze`` (heads and
-blocks), ``_weights`` and ``_weight_files`` (pretrained weights).
+blocks), ``_weights``, ``_weight_files``, ``_weight_entries``, ``_safe_load``, ``_foreign_files`` (pretrained weights).
 
 To add a family: its file; its line below; a small form in ``tests/models/helpers.py`` and a parameter count in
 ``tests/models/parameter_sums.py``; then ``python -m tools.measure_models``. A network of your own needs none of that:

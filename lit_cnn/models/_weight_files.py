@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
@@ -13,36 +12,16 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import torchvision_models
+from lit_cnn.models._foreign_files import BEGINNING, foreign_kind
+from lit_cnn.models._safe_load import load_content, without_tensors
+from lit_cnn.models._weight_entries import flatten
 from lit_cnn.utils.download import PublishedFile, fetch, verify
 
-# Old names in files that torchvision still publishes or once wrote, with the current ones. Its own loading code does
-# the same: models/densenet.py, _load_state_dict; models/vision_transformer.py, MLPBlock._load_from_state_dict.
-_OLD_NAMES = (
-    (re.compile(r"(\.denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)"), r"\1"),
-    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
-    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
-)
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".th")
 
 
-def current_names(found: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Current names for the outdated ones of a file; only names that ``known`` has, and each only once.
-
-    Args:
-        found: names in the file.
-        known: names in the model.
-    """
-    names = {}
-    for key in found:
-        new = key
-        for old, now in _OLD_NAMES:
-            new = old.sub(now, new)
-        if key not in known and new in known and new not in found:
-            names[key] = new
-    return names
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file or checkpoint; of a Lightning checkpoint, those of its ``backbone``.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a weights file or checkpoint, by their keys joined with dots.
 
     Only tensors and plain types are read: a file that holds code is refused before any of it runs.
 
@@ -50,48 +29,44 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         UserError: no such file, or not one of the kinds.
     """
     if not path.is_file():
-        raise UserError(f"no weights file at {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    content: Any
+        raise UserError(_missing(path))
     try:
-        if path.suffix == ".safetensors":
-            content = _read_safetensors(path)
+        with path.open("rb") as file:
+            head = file.read(BEGINNING)
+        if _is_safetensors(head):
+            content: Any = _read_safetensors(path)
+        elif kind := foreign_kind(path, head):
+            raise UserError(f"{path} is {kind}")
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
+            content = load_content(path)
+    except (UserError, MemoryError):
         raise
     except PermissionError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:
-        # PyTorch says the same of objects it refuses and of bytes that are no pickle.
-        refused = "weights_only" in str(error).lower() or "Unsupported" in str(error)
-        if refused and _may_be_tensors(path):
-            raise UserError(
-                f"{path} was refused: it holds Python objects beside tensors, and loading those could run code. "
-                "Save it again as a state dict: torch.save(model.state_dict(), 'weights.pth')"
-            ) from None
-        raise UserError(f"{path} is not a weights file that PyTorch can read, or it is truncated") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no state dict but a {type(content).__name__}")
-    # Prefixes that torch.compile and DistributedDataParallel leave.
-    state = {
-        str(key).replace("_orig_mod.", "").removeprefix("module."): value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
-    inside = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-    if not state:
-        raise UserError(f"{path} holds no tensors: it is not a state dict or a checkpoint")
-    return inside or state
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        if "can't allocate memory" in str(error):
+            raise
+        raise UserError(f"{path} is truncated or damaged: copy or download it again") from None
+    tensors = flatten(content)
+    if not tensors:
+        raise without_tensors(path, content)
+    return tensors
 
 
-def _may_be_tensors(path: Path) -> bool:
-    """Whether a file begins as those of ``torch.save`` do: a zip archive, or before version 1.6 a pickle."""
-    with path.open("rb") as file:
-        return file.read(2).startswith((b"PK", b"\x80"))
+def _missing(path: Path) -> str:
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.name.endswith(ENDINGS))
+        advice = f": give a file in it, such as {inside[0]}" if inside else ", and holds no weights file"
+        return f"no weights file at {path}: it is a folder{advice}"
+    if re.match(r"https?:/", str(path)):
+        return f"`model.weights={path}` is a web address: download the file first, and give its path"
+    word = "" if path.suffix or len(path.parts) > 1 else "; the word for published weights is imagenet"
+    return f"no weights file at {path}{word}"
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Such a file begins with the length of a JSON header in 8 bytes, and the header."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -121,4 +96,4 @@ def published_weights(twin: str) -> tuple[str, dict[str, Tensor]]:
     file = PublishedFile(name, (url,), sha256=named[1] if named else "")
     path = fetch(file, Path(torch.hub.get_dir(), "checkpoints"), "give the path of a file in `model.weights`")
     verify(path, file)
-    return f"{weights} ({url})", read_state_dict(path)
+    return f"{weights} ({url})", read_tensors(path)

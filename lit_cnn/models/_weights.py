@@ -14,7 +14,8 @@ from lit_cnn.models._external import build
 from lit_cnn.models._freeze import all_heads
 from lit_cnn.models._input_check import first_conv
 from lit_cnn.models._registry import MODELS
-from lit_cnn.models._weight_files import current_names, published_weights, read_state_dict
+from lit_cnn.models._weight_entries import Entries, current_names, find_entries
+from lit_cnn.models._weight_files import published_weights, read_tensors
 
 
 @dataclass
@@ -28,6 +29,8 @@ class WeightsReport:
         new: keys of the model, parameters and buffers, that keep their initial values.
         skipped: keys of the source that were not used.
         renamed: outdated names in the source with the current ones, which the other fields hold.
+        prefix: the key in the file under which the tensors were, such as ``state_dict``.
+        copies: keys of further copies in the file, which were not taken.
     """
 
     source: str
@@ -36,10 +39,17 @@ class WeightsReport:
     new: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    copies: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.adapted) + len(self.new)
         lines = [f"weights: {len(self.loaded) + len(self.adapted)} of {total} tensors loaded from {self.source}"]
+        if self.copies:
+            lines.append(
+                f"  taken from its {self.prefix or 'top level'}; it also has {_short(self.copies, 3)}: "
+                "`model.weights_key` chooses"
+            )
         lines += [f"  adapted: {key} ({how})" for key, how in self.adapted.items()]
         if self.renamed:
             old, now = next(iter(self.renamed.items()))
@@ -63,6 +73,7 @@ def load_weights(
     strict: bool = True,
     num_classes: int | None = None,
     frozen: Collection[str] = (),
+    key: str | None = None,
 ) -> WeightsReport:
     """Copy trained weights into ``model``, in place.
 
@@ -70,31 +81,32 @@ def load_weights(
     number of classes or no such head. A first convolution for another number of channels is adapted. Everything else
     must be in the source in the right shape.
 
-    A file holds names and shapes only. Weights of resnet50 (v1.5) have those of resnet50_v1, and resnet20's
-    those of plain20, so they load, although the network computes something else with them. Published weights are
-    known to be for torchvision's strides and are refused for others.
+    A file holds names and shapes only. Weights of resnet50 (v1.5) have those of resnet50_v1, so they load, although the
+    network computes something else with them. Published weights are refused for other strides than torchvision's.
 
     Args:
         model: as built by ``get_model(name, …)``.
         name: its name.
-        source: a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file (a state dict, one under the key
-            ``state_dict`` or ``model``, or a checkpoint of lit-cnn), or ``imagenet`` for torchvision's published
-            weights, downloaded once and checked against their SHA-256.
+        source: a file of ``torch.save`` or safetensors (a state dict under any key, with any prefix of its names; of
+            copies that fit alike averaged weights), or ``imagenet`` for torchvision's published weights, downloaded
+            once and checked against their SHA-256.
         strict: ``False`` loads what fits and skips the rest.
         num_classes: K, to find the head by; by default the width of the last layer.
         frozen: keys that will not be trained, so that the source must have them even if not ``strict``.
+        key: take the tensors under this key of the file, such as ``state_dict_ema``.
 
     Raises:
         UserError: no such file, not a weights file, one that would run code, integer weights (``strict`` or not), no
             published weights for this model or a damaged copy of them, a file that fits the model only in part while
             ``strict``, or one that lacks frozen tensors.
     """
-    where, found = _read(model, name, source, strict)
     target = model.state_dict()
+    where, entries = _read(model, name, source, strict, key)
+    found = entries.tensors
     names = current_names(found, target.keys())
     found = {names.get(key, key): tensor for key, tensor in found.items()}
     _refuse_integers(where, found, target)
-    report = WeightsReport(source=where, renamed=names)
+    report = WeightsReport(where, renamed=names, prefix=entries.prefix, copies=entries.others)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
     first = first_conv(model)
     first_key = next((f"{n}.weight" for n, m in model.named_modules() if m is first and n), None)
@@ -136,14 +148,16 @@ def load_weights(
     return report
 
 
-def _read(model: nn.Module, name: str, source: str | Path, strict: bool) -> tuple[str, dict[str, Tensor]]:
-    """The file, or the URL of published weights, and its state dict."""
+def _read(model: nn.Module, name: str, source: str | Path, strict: bool, key: str | None) -> tuple[str, Entries]:
+    """The file, or the URL of published weights, and the tensors in it that belong to the model."""
+    known = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if str(source) != "imagenet":
-        return str(source), read_state_dict(Path(source))
+        return str(source), find_entries(read_tensors(Path(source)), known, key)
     twin = _torchvision_name(name)
     if strict and "/" not in name:  # torchvision's own variants, such as dilated ones, share weights
         _refuse_other_strides(model, name, twin)
-    return published_weights(twin)
+    where, tensors = published_weights(twin)
+    return where, find_entries(tensors, known)
 
 
 def _refuse_random_frozen(where: str, random: list[str]) -> None:
@@ -185,6 +199,7 @@ def _heads_of_file(found: dict[str, Tensor], model: nn.Module, heads: tuple[str,
     """
     known = model.state_dict().keys()
     aux = {key for key in found if key not in known and key.lower().startswith("aux")}
+    aux |= {key for key in found if key not in known and key.startswith(heads)}  # layers in the place of the head
     rest = {key: tensor for key, tensor in found.items() if key not in known and key not in aux}
     own = tuple(head for head in heads if not head.lower().startswith("aux"))
     one_layer = len({key.rpartition(".")[0] for key in rest}) == 1

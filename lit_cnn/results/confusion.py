@@ -1,8 +1,9 @@
-"""Confusion matrices as a table and as figures, readable from 2 classes to some hundred."""
+"""Confusion matrices as a table and as figures, from 2 classes to thousands."""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ CJK_FAMILIES: tuple[str, ...] = (
 )
 CJK_FAMILIES += ("Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Droid Sans Fallback")
 LONGEST_NAME = 24  # letters of a class name on an axis
+MOST_NAMES = 120  # classes that are named on the axes; of more, their numbers
+MOST_CELLS = 400  # on a side of a figure without names; of more classes, neighbours share a cell
+MOST_COLUMNS = 2000  # classes of the table; of more, it lists the pairs that occur
 
 
 def confusion_counts(target: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -33,11 +37,20 @@ def confusion_counts(target: np.ndarray, predicted: np.ndarray, num_classes: int
 
 
 def write_confusion(counts: np.ndarray, names: list[str], path: str | os.PathLike[str]) -> None:
-    """Write the counts (K, K) as a CSV table, true classes on rows, with the class names on both sides."""
+    """Write the counts (K, K) as a CSV table, true classes on rows, with the class names on both sides.
+
+    With more than ``MOST_COLUMNS`` classes, it has a line for each pair that occurs: true, predicted, images.
+    """
     with atomic_write(Path(path), newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        if len(names) > MOST_COLUMNS:
+            writer.writerow(["true", "predicted", "images"])
+            for row, name in enumerate(names):
+                found = np.flatnonzero(counts[row])
+                writer.writerows([name, names[column], int(counts[row, column])] for column in found)
+            return
         writer.writerow(["true \\ predicted", *names])
-        writer.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+        writer.writerows([name, *row.tolist()] for name, row in zip(names, counts, strict=True))
 
 
 def plot_confusion(
@@ -52,6 +65,9 @@ def plot_confusion(
         title: Title of the figure.
         normalize: Show each row as shares of its true class. Classes without images have an empty row.
     """
+    if len(names) > MOST_NAMES:
+        _plot_many(counts, path, title, normalize)
+        return
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -97,6 +113,37 @@ def plot_confusion(
                 number = (f"{value:.2f}" if k <= 20 else f"{value:.2f}".lstrip("0")) if normalize else f"{value:.0f}"
                 colour = "white" if value > 0.5 * top else "#222222"
                 panel.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+    save_figure(figure, path)
+
+
+def _plot_many(counts: np.ndarray, path: str | os.PathLike[str], title: str, normalize: bool) -> None:
+    """Draw a matrix of many classes in one size, with their numbers on the axes."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    k = len(counts)
+    share = math.ceil(k / MOST_CELLS)  # classes in a cell
+    edges = np.arange(0, k, share)
+    cells = np.add.reduceat(np.add.reduceat(counts, edges, axis=0), edges, axis=1).astype(float)
+    if normalize:
+        support = cells.sum(axis=1, keepdims=True)
+        cells = np.where(support > 0, cells / np.maximum(support, 1), np.nan)
+    top = 1.0 if normalize else max(1.0, float(cells.max(initial=1)))
+    figure = Figure(figsize=(10, 9), dpi=110, layout="constrained")
+    panel = figure.subplots()
+    end = len(edges) * share - 0.5
+    # single images are seen beside the diagonal: colours by the square root
+    image = panel.imshow(
+        cells, cmap="Blues", norm=PowerNorm(0.5, 0, top), extent=(-0.5, end, end, -0.5), interpolation="nearest"
+    )
+    panel.set_facecolor("#dddddd")  # shows through where a class has no images
+    panel.set_xlim(-0.5, k - 0.5)
+    panel.set_ylim(k - 0.5, -0.5)
+    each = f"; a cell: {share} by {share} classes" if share > 1 else ""
+    panel.set_xlabel(f"predicted class (names in class_indices.json{each})")
+    panel.set_ylabel("true class")
+    panel.set_title(title, fontsize=11)
+    figure.colorbar(image, ax=panel, shrink=0.6, label="share of the true class" if normalize else "images")
     save_figure(figure, path)
 
 

@@ -45,7 +45,8 @@ def init_backbone(
 
     Args:
         backbone: as prepared.
-        settings: of the model: backbone, weights, weights_strict, freeze, num_classes (where there are classes).
+        settings: of the model: backbone, weights, weights_strict, freeze, and where it has them weights_key and
+            num_classes.
         frozen: what :func:`prepare_backbone` returned.
         images: gives training images, float (N, C, H, W).
 
@@ -62,6 +63,7 @@ def init_backbone(
             strict=settings["weights_strict"],
             num_classes=settings.get("num_classes"),
             frozen=frozen.tensors,
+            key=settings.get("weights_key"),
         )
         say(str(report))
     elif frozen.tensors:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -193,6 +193,8 @@ class BaseTask(LightningModule, ABC):
         if stage == "fit" and not self.resumes:
             # on several ranks, all start from rank zero's weights
             init_backbone(self.backbone, self.hparams, self._frozen, lambda: first_images(datamodule(self.trainer)))
+        elif isinstance(self.trainer.precision_plugin, DoublePrecision):
+            self.double()  # Lightning does so after it has restored a checkpoint, whose weights would be rounded
 
     # -- steps ------------------------------------------------------------------------------------------------------
 

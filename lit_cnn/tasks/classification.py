@@ -29,6 +29,8 @@ class ImageClassifier(BaseTask):
         weights: start from these weights: a file, or "imagenet" for torchvision's published ones (a download).
             Names and shapes must fit; those of resnet50 and resnet50_v1 are the same.
         weights_strict: refuse a file that fits the backbone only in part.
+        weights_key: take the weights under this key of the file, such as state_dict_ema; null: those that fit best, and
+            of copies that fit alike the averaged ones.
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is not a block. Frozen batch
             normalization keeps its statistics.
@@ -71,6 +73,7 @@ class ImageClassifier(BaseTask):
         backbone_args: dict[str, Any] | None = None,
         weights: str | None = None,
         weights_strict: bool = True,
+        weights_key: str | None = None,
         freeze: int | str | None = None,
         optimizer: str = "sgd",
         lr: float | Literal["auto"] = 0.1,

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from rich.console import Console
 
 from lit_cnn.callbacks import EvaluationReport, ProgressBar
 from lit_cnn.errors import UserError
-from lit_cnn.results.confusion import confusion_counts, plot_confusion
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
 pytestmark = pytest.mark.usefixtures("real_figures")
@@ -211,24 +209,3 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
 def test_as_many_names_as_classes_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the model has 3 classes but the data 2: daisy, rose"):
         run("test", tmp_path, data=TinyData(("daisy", "rose")))
-
-
-def test_counts_have_true_classes_on_rows_and_skip_unknown_targets() -> None:
-    counts = confusion_counts(np.array([0, 0, 1, -1]), np.array([0, 2, 1, 1]), 3)
-    np.testing.assert_array_equal(counts, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(
-    "names",
-    [["cat", "dog"], ["玫瑰", "$a$ _b", "Größe"], [f"a rather long class name, the {i}th" for i in range(102)]],
-    ids=["2", "not latin", "102"],
-)
-def test_a_matrix_of_any_size_is_drawn_without_a_warning(tmp_path: Path, names: list[str], normalize: bool) -> None:
-    counts = np.eye(len(names), dtype=int) * 12345
-    counts[0] = 0
-    plot_confusion(counts, names, tmp_path / "matrix.png", "test", normalize)
-    with Image.open(tmp_path / "matrix.png") as image:
-        assert 400 <= min(image.size) <= max(image.size) <= 3000
-        assert len(np.unique(np.asarray(image.convert("L")))) > 20

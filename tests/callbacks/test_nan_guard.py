@@ -31,6 +31,18 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: dict[tuple[int, int], float], s
     monkeypatch.setattr(ImageClassifier, stage, training_step)
 
 
+def with_nan(where):
+    """A validation step that makes images NaN where ``where(task)`` says so."""
+    real = ImageClassifier.validation_step
+
+    def validation_step(self, batch, batch_idx):
+        if where(self):
+            batch = batch._replace(image=batch.image * float("nan"))
+        return real(self, batch, batch_idx)
+
+    return validation_step
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_the_run_stops_at_the_step_and_the_checkpoints_are_those_before_it(value, workdir, monkeypatch, fails):
     poison(monkeypatch, {(1, 3): value})
@@ -41,6 +53,27 @@ def test_the_run_stops_at_the_step_and_the_checkpoints_are_those_before_it(value
         content = load_verified(last(workdir).with_name(f"{name}.ckpt"))
         assert content["global_step"] == 10
         assert all(torch.isfinite(v).all() for v in content["state_dict"].values())
+
+
+@pytest.mark.parametrize("stage", ["training", "validation"])
+def test_before_the_first_checkpoint_none_is_named_and_a_resume_says_how_to_start_again(
+    stage, workdir, monkeypatch, fails
+):
+    if stage == "training":
+        poison(monkeypatch, {(0, 3): float("nan")})
+    else:
+        monkeypatch.setattr(ImageClassifier, "validation_step", with_nan(lambda task: True))
+    error = fails(*WORDS)
+    assert f"{stage} loss is nan in epoch 1" in error
+    assert "there is no checkpoint yet, so start again. Try a smaller --lr" in error
+    assert ".ckpt" not in error
+    again = fails("fit", "--resume")
+    assert "stopped before its first checkpoint: restart it with lit-cnn fit --config" in again
+    config = re.search(r"--config (\S+),", again)[1]
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    main(["fit", "--config", config, "--epochs=1"])
+    assert (workdir / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_nonfinite_weights_are_never_saved(workdir, monkeypatch, fails):
@@ -59,14 +92,7 @@ def test_nonfinite_weights_are_never_saved(workdir, monkeypatch, fails):
 
 
 def test_a_nonfinite_validation_loss_does_not_become_the_best(workdir, monkeypatch, fails):
-    real = ImageClassifier.validation_step
-
-    def validation_step(self, batch, batch_idx):
-        if self.current_epoch == 1:
-            batch = batch._replace(image=batch.image * float("nan"))
-        return real(self, batch, batch_idx)
-
-    monkeypatch.setattr(ImageClassifier, "validation_step", validation_step)
+    monkeypatch.setattr(ImageClassifier, "validation_step", with_nan(lambda task: task.current_epoch == 1))
     assert "the validation loss is nan in epoch 2" in fails(*WORDS)
     assert load_verified(last(workdir).with_name("best.ckpt"))["global_step"] == 10
 

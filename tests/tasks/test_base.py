@@ -82,5 +82,5 @@ def test_tasks_have_what_callbacks_ask_of_them(build):
 def test_the_settings_of_the_subclass_are_the_hyper_parameters():
     hparams = ImageClassifier(10, 1, "lenet", lr=0.5).hparams
     assert [*hparams][:3] == ["num_classes", "in_channels", "backbone"]
-    assert len(hparams) == 29
+    assert len(hparams) == 30
     assert (hparams["lr"], hparams["tta"], hparams["seed"]) == (0.5, "none", 42)

@@ -7,6 +7,7 @@ from it by at most 1 of 255; evaluation resizes with Pillow, exactly as torchvis
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ from lit_cnn.data.decoding.formats import (
 from lit_cnn.data.transforms.rng import crop_box
 from lit_cnn.errors import UnreadableImageError, UserError
 
+# Sizes in pixels of a resized image from which only its part in the crop is made: above _LARGE, for images more than
+# _LONGEST times as long as wide; above _LARGEST, for all.
+_LARGE, _LONGEST, _LARGEST = 2**24, 64, 2**27
 # Failures of this process and not of a file.
 _PROCESS_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -97,7 +101,7 @@ def _decode(
         pixels = decode_pixels(image, geometry.channels)
         image = Image.fromarray(pixels if geometry.channels == 3 else pixels[:, :, 0])
         if geometry.eval_resize == "stretch":
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
+            image = _stretch(image, size)
         else:
             image = _center_crop(image, size, geometry.eval_crop)
         pixels = np.asarray(image, dtype=np.uint8)
@@ -133,6 +137,12 @@ def _decode_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarr
     return np.ascontiguousarray(smaller.transpose(1, 2, 0))
 
 
+def _stretch(image: Image.Image, size: int) -> Image.Image:
+    if image.height * size > _LARGE:  # Pillow would first make it as wide as the result, in its full height
+        image = image.resize((image.width, size), Image.Resampling.BILINEAR)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
 def _center_crop(image: Image.Image, size: int, share: float) -> Image.Image:
     """Resize the shorter side to ``size / share`` and crop the centre: torchvision's Resize and CenterCrop."""
     width, height = image.size
@@ -141,10 +151,34 @@ def _center_crop(image: Image.Image, size: int, share: float) -> Image.Image:
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    if width * height > min(max(_LARGE, _LONGEST * short**2), _LARGEST):
+        return _resize_centre(image, (width, height), (left, top), size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     return image.crop((left, top, left + size, top + size))
+
+
+def _resize_centre(image: Image.Image, full: tuple[int, int], corner: tuple[int, int], size: int) -> Image.Image:
+    """A square of the image resized to ``full``, which itself is never made; its values differ by rounding alone.
+
+    Args:
+        image: of any size.
+        full: width and height of the resized image.
+        corner: left and top of the square in it.
+        size: side of the square.
+    """
+    around, box = [], []
+    for length, to, start in zip(image.size, full, corner, strict=True):
+        scale = length / to
+        reach = max(scale, 1.0) + 1  # of the filter
+        first, last = start * scale, min((start + size) * scale, length)
+        around.append((max(0, math.floor(first - reach)), min(length, math.ceil(last + reach))))
+        box.append((first - around[-1][0], last - around[-1][0]))
+    # Near the origin, since Pillow keeps the corners of the box in single precision.
+    part = image.crop((around[0][0], around[1][0], around[0][1], around[1][1]))
+    corners = (box[0][0], box[1][0], box[0][1], box[1][1])
+    return part.resize((size, size), Image.Resampling.BILINEAR, box=corners)
 
 
 def read_image(
