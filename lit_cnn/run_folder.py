@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lit_cnn.errors import UserError
-from lit_cnn.utils.files import file_lock
+from lit_cnn.utils.files import expand_home, file_lock
 
 LOGS = "lightning_logs"
 
@@ -34,11 +34,15 @@ def _make_first_free(folders: Iterator[Path], what: str) -> Path:
     """Make the first of the folders that does not exist; of two processes that start together each gets its own."""
     for folder in folders:
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
         except OSError as error:
-            raise UserError(f"cannot write {what} {folder}: {error.strerror}") from error
+            if isinstance(error, FileExistsError) and folder.parent.is_dir():
+                continue
+            reason = f"{folder.parent} is not a folder" if folder.parent.is_file() else error.strerror
+            raise UserError(
+                f"cannot write {what} {folder}: {reason}; choose another place with `trainer.default_root_dir=DIR`"
+            ) from error
         return folder
     raise AssertionError("the folders to try do not end")
 
@@ -100,6 +104,7 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
     Raises:
         UserError: when there is none, saying where it looked.
     """
+    wanted = expand_home(wanted)
     if wanted in ("", "best", "last") and not Path(wanted or ".").is_file():
         name = wanted or name
         run = newest_run(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,6 +30,8 @@ from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import CheckpointWriteError, NotFiniteError, Stopped, UserError
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
+from lit_cnn.utils.signals import write_line
+from lit_cnn.utils.streams import is_terminal
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
@@ -257,14 +260,13 @@ class LastCheckpoint(Checkpoint):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
-            if sys.stdout.isatty():
-                os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
+            if is_terminal(sys.stdout):
+                with contextlib.suppress(OSError):
+                    os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
             os._exit(128 + number)  # now means now: no clean-up that could hang
         self._received = number
         if self._reports:
-            os.write(
-                2, b"\nstopping after this step; a second signal stops at once\n"
-            )  # print is not safe in a handler
+            write_line("stopping after this step; a second signal stops at once")
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():

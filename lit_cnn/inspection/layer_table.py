@@ -38,8 +38,11 @@ def layer_table(rows: list[Layer], title: str) -> Table:
     out = table(
         title,
         "layer", "kind", "output", "parameters", "MACs", "receptive field", "stride", "centre",
-        numbers=("parameters", "MACs", "receptive field", "stride", "centre"),
+        numbers=("parameters", "MACs", "stride", "centre"),
     )  # fmt: skip
+    out.columns[2].no_wrap = True
+    field = out.columns[5]
+    field.justify, field.max_width = "right", len("receptive")  # head and "whole image" take two lines
     for layer in rows:
         output = "x".join(str(n) for n in layer.output)
         macs = format_si(layer.macs) if layer.macs else "0"

@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import torchvision_models
 from lit_cnn.utils.download import PublishedFile, fetch, verify
+from lit_cnn.utils.files import expand_home
 
 # Old names in files that torchvision still publishes or once wrote, with the current ones. Its own loading code does
 # the same: models/densenet.py, _load_state_dict; models/vision_transformer.py, MLPBlock._load_from_state_dict.
@@ -49,6 +50,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: no such file, or not one of the kinds.
     """
+    path = Path(expand_home(path))
     if not path.is_file():
         raise UserError(f"no weights file at {path}" + (" (it is a folder)" if path.is_dir() else ""))
     content: Any
@@ -119,6 +121,9 @@ def published_weights(twin: str) -> tuple[str, dict[str, Tensor]]:
     name = PurePosixPath(urlparse(url).path).name
     named = re.search(r"-([0-9a-f]{8,})\.", name)
     file = PublishedFile(name, (url,), sha256=named[1] if named else "")
-    path = fetch(file, Path(torch.hub.get_dir(), "checkpoints"), "give the path of a file in `model.weights`")
+    folder = torch.hub.get_dir()
+    if folder.startswith("~"):
+        raise UserError("this user has no home folder for downloaded weights: set TORCH_HOME to a folder")
+    path = fetch(file, Path(folder, "checkpoints"), "give the path of a file in `model.weights`")
     verify(path, file)
     return f"{weights} ({url})", read_state_dict(path)

@@ -214,7 +214,7 @@ def test_printing_does_not_break_the_bar() -> None:
 def test_a_bar_of_unknown_length_is_drawn() -> None:
     out = io.StringIO()
     display = Display(Console(file=out, force_terminal=True, width=80, _environ={"TERM": "xterm"}))
-    display.show("epoch", "epoch 1", 3, float("inf"), "")
+    display.show("epoch 1", 3, float("inf"), "")
     display.close()
     display.close()
     assert "3/?" in out.getvalue()
