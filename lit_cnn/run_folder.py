@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator
@@ -155,5 +156,14 @@ def checkpoints_in(run: Path) -> list[Path]:
 
 def format_path(path: str | Path) -> str:
     """A path relative to the working directory if it is inside it, as one would type it."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    try:
+        path, here = Path(path).resolve(), Path.cwd()
+    except OSError:  # the working directory is gone
+        return str(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def shell_path(path: str | Path) -> str:
+    """The same as a word of a command line."""
+    shown = format_path(path)
+    return shlex.quote(shown) if os.name == "posix" else shown

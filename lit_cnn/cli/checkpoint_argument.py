@@ -51,6 +51,7 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         if newest is None or not run_folder.checkpoints_in(newest):
             return None  # nothing to resume: start
         wanted = ""
+    wanted = expand_home(wanted)
     path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
         if str(path) != wanted:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 
@@ -43,7 +44,7 @@ def as_flags(text: str) -> str:
     def flag(found: re.Match[str]) -> str:
         name, value = f"--{found[1]}", found[2]
         name = _SHORT.get(name, name)
-        return name if value is None else f"{name} {value}"
+        return name if value is None else f"{name} {shlex.quote(value) if ' ' in value else value}"
 
     return _SETTING.sub(flag, text)
 

@@ -13,6 +13,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from lit_cnn import __version__
 from lit_cnn.cli.argv import has_flag
@@ -33,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM, 138 after
-            SIGUSR1. Success returns.
+            SIGUSR1, 129 after SIGHUP. Success returns.
     """
     words = list(sys.argv[1:] if args is None else args)
     with reliable_streams():
@@ -94,6 +95,16 @@ def _no_garbage_collection() -> Iterator[None]:
         if enabled:
             gc.enable()
 
+
+class _Callable(ModuleType):
+    """This module: ``from lit_cnn.cli import main`` gives it, and a script that calls it goes on working."""
+
+    def __call__(self, args: Sequence[str] | None = None) -> None:
+        """Run one command, see :func:`main`."""
+        main(args)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
-from lit_cnn.run_folder import format_path
+from lit_cnn.run_folder import format_path, shell_path
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import DataModule
 
@@ -30,7 +30,7 @@ def how_to_resume(trainer: Trainer, allow_import: Sequence[str]) -> str:
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in allow_import)
-    return f"resume with: lit-cnn fit --resume {format_path(saved[0])}{allowed}" if saved else ""
+    return f"resume with: lit-cnn fit --resume {shell_path(saved[0])}{allowed}" if saved else ""
 
 
 def _best(trainer: Trainer) -> BestCheckpoint | None:
@@ -49,7 +49,7 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
     path = Path(best or Path(str(checkpoint.dirpath)) / "last.ckpt")
     if path.is_file():
         allowed = "".join(f" --allow_import {name}" for name in allow_import)
-        say(f"test it: lit-cnn test --ckpt_path {format_path(path)}{allowed}")
+        say(f"test it: lit-cnn test --ckpt_path {shell_path(path)}{allowed}")
 
 
 def note_changed_data(record: CheckpointRecord, data: dict[str, Any], datamodule: DataModule) -> None:

@@ -73,8 +73,9 @@ def console() -> Console:
     """A rich console on standard output, as it is now."""
     from rich.console import Console
 
-    # rich alone would believe FORCE_COLOR
-    return Console(highlight=False, force_terminal=is_terminal(sys.stdout), width=width_of(sys.stdout))
+    terminal = is_terminal(sys.stdout)  # rich alone would believe FORCE_COLOR
+    follows = terminal and os.environ.get("TERM", "") not in ("dumb", "unknown")  # a change of the terminal's width
+    return Console(highlight=False, force_terminal=terminal, width=None if follows else width_of(sys.stdout))
 
 
 def show(item: Any, screen: Console | None = None, **options: Any) -> None:

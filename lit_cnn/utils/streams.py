@@ -56,8 +56,9 @@ class _Stream:
 
 def _to_nowhere(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it
+        number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
         stream.flush()
 

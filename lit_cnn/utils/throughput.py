@@ -111,13 +111,13 @@ def batches(total: float) -> str:
 
 
 def epoch_of(trainer: Trainer, epoch: int | None = None) -> str:
-    """`` 3/10``, counted from 1, for the current epoch or the given one; ``3`` where no number of epochs is set.
+    """`` 3/10``, counted from 1, for the current epoch or the given one; ``  3`` where no number of epochs is set.
 
     As wide for every epoch of a run.
     """
     epoch = trainer.current_epoch if epoch is None else epoch
     last = trainer.max_epochs
-    return f"{epoch + 1:>{len(str(last))}}/{last}" if last is not None and last >= 0 else str(epoch + 1)
+    return f"{epoch + 1:>{len(str(last))}}/{last}" if last is not None and last >= 0 else f"{epoch + 1:>3}"
 
 
 def time_left(trainer: Trainer, meter: Meter, left: float, pause: float) -> tuple[float | None, float | None]:

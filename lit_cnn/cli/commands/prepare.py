@@ -94,7 +94,7 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
             words += ["--config", json.dumps({"data": content["data"]})]
             given = content["data"]
             chosen = str(given.get("class_path") if isinstance(given, dict) else given)
-    words += [word for flag in arguments.flags for word in flag]
+    words += [word for flag, value in arguments.flags for word in (flag, expand_homes(value))]
     chosen = next((value for flag, value in reversed(arguments.flags) if flag == "--data"), chosen)
     try:
         settings = parser.parse_args(words + arguments.bare)

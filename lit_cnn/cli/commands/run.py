@@ -15,7 +15,7 @@ from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, given_root, predict_data
-from lit_cnn.cli.config import drop, find_config, read_config
+from lit_cnn.cli.config import drop, expand_homes, find_config, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.run_log import log_of_run
@@ -58,6 +58,7 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
         silence_lightning()
     allocator.keep_freed_memory()
     plugins.import_plugins(arguments.allow_import)
+    arguments.flags = [(flag, expand_homes(value)) for flag, value in arguments.flags]  # YAML takes ~ for null
     arguments.configs = [find_config(config) for config in arguments.configs]
     record = find_record(arguments, given_root(arguments) or Path())
     if record is not None:
@@ -120,7 +121,7 @@ def _results_folder(cli: LitCLI) -> Path:
     """
     assert cli.run.record is not None
     own, given = run_folder.run_folder_of(cli.run.record.path), given_root(cli.arguments)
-    if own is not None and (given is None or own.is_relative_to(given.resolve())):
+    if own is not None and (given is None or own.parent in (given.resolve(), (given / run_folder.LOGS).resolve())):
         return own
     return run_folder.new_run_folder(given or Path(cli.trainer.default_root_dir))
 
