@@ -15,7 +15,7 @@ from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
 from lit_cnn.inspection.tables import format_int, format_si, plain_lines, table
-from lit_cnn.utils.console import console, show
+from lit_cnn.utils.console import console
 
 LONG = 200  # rows; rich takes longer to lay out such a table than everything else together
 NUMBERS = ("parameters", "MACs", "at", "classes", "smallest", "reference")
@@ -88,7 +88,7 @@ def print_models(pattern: str = "*", reference: bool = False, registered: bool =
         out = table(None, *columns, numbers=NUMBERS)
         for row in rows:
             out.add_row(*row)
-        show(out, screen)
+        screen.print(out)
     number = f"{len(figures)} model{'s' if len(figures) > 1 else ''}"
     screen.print(f"{number}. MACs: multiply-accumulates for one image of the size under 'at'", style="dim")
     if any(None in (f.parameters, f.macs, f.smallest) for f in figures.values()):
