@@ -40,7 +40,8 @@ def _make_first_free(folders: Iterator[Path], what: str) -> Path:
         except OSError as error:
             if isinstance(error, FileExistsError) and folder.parent.is_dir():
                 continue
-            reason = f"{folder.parent} is not a folder" if folder.parent.is_file() else error.strerror
+            no_folder = isinstance(error, FileExistsError) or folder.parent.is_file()
+            reason = f"{folder.parent} is not a folder" if no_folder else error.strerror
             raise UserError(
                 f"cannot write {what} {folder}: {reason}; choose another place with `trainer.default_root_dir=DIR`"
             ) from error
@@ -166,4 +167,5 @@ def format_path(path: str | Path) -> str:
 def shell_path(path: str | Path) -> str:
     """The same as a word of a command line."""
     shown = format_path(path)
+    shown = f"./{shown}" if shown.startswith("-") else shown  # else it looks like a flag
     return shlex.quote(shown) if os.name == "posix" else shown

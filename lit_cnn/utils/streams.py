@@ -78,7 +78,7 @@ def reliable_streams() -> Iterator[None]:
         if getattr(stream, "errors", "") in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     ours = _Stream(before[0]), _Stream(before[1])
-    sys.stdout, sys.stderr = ours  # type: ignore[assignment]  # it has all attributes of the stream within
+    sys.stdout, sys.stderr = ours  # it has all attributes of the stream within
     try:
         yield
     finally:

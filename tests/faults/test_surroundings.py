@@ -25,12 +25,13 @@ os.setgroups([])
 os.setgid(54321)
 os.setuid(54321)
 """
-# No folder for temporary files: all are root's or do not exist.
+# No folder for temporary files.
 NO_TEMPORARY_FILES = """
-import tempfile
+import os, tempfile
 tempfile.tempdir = None
 os.environ["TMPDIR"] = "/nonexistent"
 tempfile._candidate_tempdir_list = lambda: ["/nonexistent"]
+os.environ["MPLCONFIGDIR"] = "/proc/nonexistent"
 """
 MAIN = """
 import sys
@@ -108,7 +109,7 @@ def test_a_user_without_a_home_is_told_how_to_name_one(folder: Path, run: Run) -
 
 @root_only
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["/nonexistent", "/", "/proc", ""])
+@pytest.mark.parametrize("home", ["/nonexistent", "/proc"])
 def test_a_home_that_cannot_be_written_costs_nothing_but_the_cache(home: str, folder: Path, run: Run) -> None:
     photos(folder)
     words = ["fit", *PHOTOS, "--epochs=1", "--data.on_bad_image=skip"]
@@ -117,11 +118,10 @@ def test_a_home_that_cannot_be_written_costs_nothing_but_the_cache(home: str, fo
     assert (folder / "lightning_logs" / "version_0" / "results.png").is_file()
 
 
-@root_only
 @pytest.mark.slow
 def test_without_any_folder_for_temporary_files_only_figures_are_missing(folder: Path, run: Run) -> None:
     for words in (FIT, ["test", "--ckpt_path=best"]):
-        status, said = run(words, STRANGER, NO_TEMPORARY_FILES, "sys = __import__('sys')")
+        status, said = run(words, NO_TEMPORARY_FILES)
         assert status == 0, said
         assert "was not drawn: " in said
         assert "MPLCONFIGDIR" in said
@@ -139,7 +139,7 @@ def test_results_of_a_read_only_run_go_where_the_user_says(folder: Path, run: Ru
     assert run(["fit", *PHOTOS, "--epochs=1"])[0] == 0
     (folder / "ours").mkdir(mode=0o777)
     (folder / "ours").chmod(0o777)
-    for words in (["test"], ["validate"], ["predict", "photos/cat"]):
+    for words in (["test"], ["predict", "photos/cat"]):
         words = [*words, "--ckpt_path=lightning_logs/version_0"]
         status, said = run(words, STRANGER)
         assert (status, "--trainer.default_root_dir DIR" in said) == (2, True), said
@@ -186,7 +186,7 @@ def test_a_working_folder_that_was_removed_is_one_line(folder: Path, run: Run) -
     assert (status, "the working folder does not exist any more" in said) == (2, True), said
 
 
-NAMES = ["with spaces", "quote's", "📷 café 日本", "new\nline", "a=b", "-dash", "$HOME", "l" * 200]
+NAMES = ["-it's a folder", "📷 café 日本 $HOME=1\nnew line", "l" * 200]
 
 
 @pytest.mark.slow
@@ -210,17 +210,16 @@ def test_odd_paths_work_and_what_is_printed_can_be_typed(name: str, folder: Path
 @pytest.mark.parametrize(
     "limit",
     [
-        "import os; os.umask(0o077)",
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))",
-        "import os; os.nice(19); os.environ['TZ'] = 'Pacific/Kiritimati'",
-        "import os; os.setsid()",
-        "import os; os.environ.update(TERM='dumb', COLUMNS='40', NO_COLOR='1', FORCE_COLOR='1', LINES='x')",
-        "import time; now = time.time; time.time = lambda: 2 * 1.7e9 - now()",  # a clock that runs backwards
-        "import os; os.closerange(0, 3); import sys; sys.stdin = sys.stdout = sys.stderr = None",
+        "os.umask(0o077); os.nice(19); os.setsid(); resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))",
+        "os.environ.update(TERM='dumb', COLUMNS='40', NO_COLOR='1', FORCE_COLOR='1', TZ='Pacific/Kiritimati')",
+        "now = time.time; time.time = lambda: 3.5e9 - now()",  # a clock that runs backwards
+        "os.closerange(0, 3); sys.stdin = sys.stdout = sys.stderr = None",
+        "sys.stdout = sys.stderr = open('/dev/full', 'w', buffering=1)",
     ],
-    ids=["umask", "open files", "time zone", "no terminal", "dumb terminal", "clock", "closed streams"],
+    ids=["limits", "terminal and time zone", "clock", "closed streams", "full disk"],
 )
 def test_a_run_and_its_resume_do_not_mind(limit: str, folder: Path, run: Run) -> None:
+    limit = f"import os, resource, sys, time; {limit}"
     assert run(FIT, limit)[0] == 0
     assert run(["fit", "--resume", "--epochs=2"], limit)[0] == 0
     log = (folder / "lightning_logs" / "version_0" / "log.txt").read_text(encoding="utf-8")
@@ -243,11 +242,11 @@ def shell(words: list[str], redirection: str, **environment: str) -> subprocess.
     """Run a command in bash with its streams redirected."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
     command = ["bash", "-c", BASH.format(redirection), sys.executable, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False, env=env)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("redirection", ["| head -1", ">&- 2>&-", "<&-", "> /dev/full"])
+@pytest.mark.parametrize("redirection", ["| head -1"])
 def test_a_run_trains_to_its_end_whatever_reads_its_output(redirection: str, workdir: Path) -> None:
     done = shell(FIT, redirection)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -256,7 +255,7 @@ def test_a_run_trains_to_its_end_whatever_reads_its_output(redirection: str, wor
     assert "finished" in log
 
 
-@pytest.mark.parametrize("words", [["models", "timm/*"], ["configs"], ["configs", "lenet_digits"], ["--help"]])
+@pytest.mark.parametrize("words", [["models", "timm/*"], ["--help"]])
 def test_a_listing_whose_reader_is_gone_ends_quietly(words: list[str], workdir: Path) -> None:
     done = shell(words, "| head -1", PYTHONUNBUFFERED="1")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -269,27 +268,11 @@ def test_a_listing_that_does_not_fit_on_the_disk_is_an_error(workdir: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"PYTHONIOENCODING": "cp1252"},
-        {"PYTHONIOENCODING": "ascii:strict"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "C"},
-    ],
-    ids=lambda value: " ".join(f"{k}={v}" for k, v in value.items()),
-)
-def test_classes_in_any_script_are_shown_in_any_encoding_and_files_are_utf8(
-    environment: dict[str, str], workdir: Path
-) -> None:
+def test_classes_in_any_script_are_shown_in_any_encoding_and_files_are_utf8(workdir: Path) -> None:
     for name in ("café", "日本"):
         write_pictures(workdir / "photos" / name, 10, size=10)
-    for words in (
-        ["fit", *PHOTOS, "--epochs=1"],
-        ["test", "--ckpt_path=best"],
-        ["predict", "--ckpt_path=best", "photos"],
-    ):
-        done = shell(words, "", **environment)
+    for words in (["fit", *PHOTOS, "--epochs=1"], ["predict", "--ckpt_path=best", "photos"]):
+        done = shell(words, "", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
         assert done.returncode == 0, done.stderr
     for path in workdir.rglob("lightning_logs/**/*"):
         if path.suffix in (".csv", ".json", ".yaml", ".txt"):
