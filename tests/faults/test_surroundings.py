@@ -25,14 +25,6 @@ os.setgroups([])
 os.setgid(54321)
 os.setuid(54321)
 """
-# No folder for temporary files.
-NO_TEMPORARY_FILES = """
-import os, tempfile
-tempfile.tempdir = None
-os.environ["TMPDIR"] = "/nonexistent"
-tempfile._candidate_tempdir_list = lambda: ["/nonexistent"]
-os.environ["MPLCONFIGDIR"] = "/proc/nonexistent"
-"""
 MAIN = """
 import sys
 from tests import figures
@@ -116,17 +108,6 @@ def test_a_home_that_cannot_be_written_costs_nothing_but_the_cache(home: str, fo
     status, said = run(words, STRANGER, f"os.environ['HOME'] = {home!r}")
     assert status == 0, said
     assert (folder / "lightning_logs" / "version_0" / "results.png").is_file()
-
-
-@pytest.mark.slow
-def test_without_any_folder_for_temporary_files_only_figures_are_missing(folder: Path, run: Run) -> None:
-    for words in (FIT, ["test", "--ckpt_path=best"]):
-        status, said = run(words, NO_TEMPORARY_FILES)
-        assert status == 0, said
-        assert "was not drawn: " in said
-        assert "MPLCONFIGDIR" in said
-    assert (folder / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt").is_file()
-    assert (folder / "lightning_logs" / "version_0" / "test" / "metrics.json").is_file()
 
 
 # -- folders that cannot be written, or are not what they seem --------------------------------------------------------
