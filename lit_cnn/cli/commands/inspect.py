@@ -154,7 +154,7 @@ def inspect_model(
     rows, stacks = rows_at(layers, depth), dilated_stacks(layers)
     show(layer_table(rows, f"{name} on {channels}x{side}x{side}"))
     say(totals_line(model, layers, depth))
-    say("receptive field, stride and centre of the first unit in input pixels, padding included")
+    say("receptive field (field), stride and centre of the first unit in input pixels, padding included")
     for line in (*undefined_fields(layers), *(gridding_summary(stack) for stack in stacks)):
         say(line)
 
