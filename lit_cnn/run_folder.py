@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lit_cnn.errors import UserError
-from lit_cnn.utils.files import file_lock
+from lit_cnn.utils.files import expand_home, file_lock
 
 LOGS = "lightning_logs"
 
@@ -34,11 +35,16 @@ def _make_first_free(folders: Iterator[Path], what: str) -> Path:
     """Make the first of the folders that does not exist; of two processes that start together each gets its own."""
     for folder in folders:
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
         except OSError as error:
-            raise UserError(f"cannot write {what} {folder}: {error.strerror}") from error
+            if isinstance(error, FileExistsError) and folder.parent.is_dir():
+                continue
+            no_folder = isinstance(error, FileExistsError) or folder.parent.is_file()
+            reason = f"{folder.parent} is not a folder" if no_folder else error.strerror
+            raise UserError(
+                f"cannot write {what} {folder}: {reason}; choose another place with `trainer.default_root_dir=DIR`"
+            ) from error
         return folder
     raise AssertionError("the folders to try do not end")
 
@@ -100,6 +106,7 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
     Raises:
         UserError: when there is none, saying where it looked.
     """
+    wanted = expand_home(wanted)
     if wanted in ("", "best", "last") and not Path(wanted or ".").is_file():
         name = wanted or name
         run = newest_run(root)
@@ -150,5 +157,15 @@ def checkpoints_in(run: Path) -> list[Path]:
 
 def format_path(path: str | Path) -> str:
     """A path relative to the working directory if it is inside it, as one would type it."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    try:
+        path, here = Path(path).resolve(), Path.cwd()
+    except OSError:  # the working directory is gone
+        return str(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def shell_path(path: str | Path) -> str:
+    """The same as a word of a command line."""
+    shown = format_path(path)
+    shown = f"./{shown}" if shown.startswith("-") else shown  # else it looks like a flag
+    return shlex.quote(shown) if os.name == "posix" else shown

@@ -21,6 +21,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord, load_verified, read_reco
 from lit_cnn.cli.checkpoint_argument import check_plugins, predict_data
 from lit_cnn.errors import UnreadableImageError, UserError
 from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.utils.files import expand_home
 from lit_cnn.utils.lightning_internals import silence_lightning
 
 PathLike = str | os.PathLike[str]
@@ -189,7 +190,6 @@ def load(
     silence_lightning()
     allowed = [allow_import] if isinstance(allow_import, str) else list(allow_import)
     plugins.import_plugins(allowed)
-    wanted = os.path.expanduser(os.fspath(ckpt_path))  # noqa: PTH111 (a word such as best is no path)
-    record = read_record(run_folder.find_checkpoint(wanted, Path(root).expanduser(), "best"))
+    record = read_record(run_folder.find_checkpoint(os.fspath(ckpt_path), Path(expand_home(root)), "best"))
     check_plugins(record, allowed, python=True)
     return Classifier(record, accelerator, devices)

@@ -48,7 +48,7 @@ class GivenImages(Images, listed=False):
         files: list[ImageFile] = []
         for number, image in enumerate(images):
             if isinstance(image, (str, os.PathLike)):
-                files += Images(paths=[os.path.expanduser(image)]).all_paths()[1]  # noqa: PTH111 (kept as given)
+                files += Images(paths=[os.fspath(image)]).all_paths()[1]
             else:
                 files.append(_encoded(image, f"image {number}"))
         super().__init__(paths=[str(file) for file in files], **kwargs)

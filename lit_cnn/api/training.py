@@ -132,7 +132,7 @@ def _flags(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _path(value: Any, name: str) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise UserError(f"{name} is {_kind(value)}: give a path or a name")
-    return str(Path(value).expanduser()) if str(value).startswith("~") else os.fspath(value)
+    return os.fspath(value)
 
 
 def _text(name: str, value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn.callbacks.csv_logger import MetricsCSV
-from lit_cnn.results.curves import plot_curves
+from lit_cnn.results.curves import plot_curves, why_no_figures
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
 
@@ -59,6 +60,10 @@ class Curves(Callback):
             return
         logger.save()
         if logger.path.exists():
+            if reason := why_no_figures():
+                say(f"{self.FILE_NAME} was not drawn: {reason}", error=True)
+                self.every_seconds = math.inf  # once is enough
+                return
             title = self.title if self.title is not None else as_task(pl_module).title
             plot_curves(logger.path, logger.path.with_name(self.FILE_NAME), title)
         self._drawn_at = time.monotonic()

@@ -19,7 +19,7 @@ from lit_cnn.results.metrics_json import write_confusions, write_metrics
 from lit_cnn.results.predictions import Predictions, write_predictions
 from lit_cnn.results.tables import metrics_table, predictions_table
 from lit_cnn.tasks.base import as_task
-from lit_cnn.utils.console import console
+from lit_cnn.utils.console import console, show
 from lit_cnn.utils.datamodule import find_datamodule
 
 FILES: tuple[str, ...] = (
@@ -120,7 +120,7 @@ class EvaluationReport(Callback):
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
         if stage == "predict":
-            screen.print(predictions_table(files, names, found, len(skipped)), highlight=False)
+            show(predictions_table(files, names, found, len(skipped)), screen, highlight=False)
         else:
             if confusion is None:
                 counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
@@ -128,8 +128,8 @@ class EvaluationReport(Callback):
                 counts = confusion.cpu().numpy()
             write_metrics(out_dir, names, counts, scalars, len(skipped))
             write_confusions(out_dir, names, counts, split)
-            screen.print(metrics_table(split, names, counts, scalars, len(skipped)), highlight=False)
-        screen.print(Text(f"written to {out_dir}"), soft_wrap=True, highlight=False)
+            show(metrics_table(split, names, counts, scalars, len(skipped)), screen, highlight=False)
+        show(Text(f"written to {out_dir}"), screen, soft_wrap=True, highlight=False)
 
     def _gather(self, trainer: Trainer) -> tuple[Predictions, int]:
         """The predictions of all ranks, by index, each image once, and the number of classes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,18 +30,21 @@ from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import CheckpointWriteError, NotFiniteError, Stopped, UserError
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
+from lit_cnn.utils.signals import write_line
+from lit_cnn.utils.streams import is_terminal
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
-# SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+# SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120; SIGHUP: the terminal is gone
+OF_UNIX = [signal.SIGUSR1, signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *OF_UNIX]
 FILES = 4  # best, last, previous, and the one being written
 
 
 class LastCheckpoint(Checkpoint):
     """Keep ``last.ckpt`` and the one before it, ``previous.ckpt``, and save before stopping on a signal.
 
-    Lightning's ``save_last`` skips epochs without a new best. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 finishes
-    the optimizer step, saves and ends the run with ``Stopped``; a second one exits at once. Nothing is
+    Lightning's ``save_last`` skips epochs without a new best. The first SIGINT (Ctrl-C), SIGTERM, SIGUSR1 or SIGHUP
+    finishes the optimizer step, saves and ends the run with ``Stopped``; a second one exits at once. Nothing is
     saved at an epoch's last batch: what follows it (validation, metrics, the epoch's own save) would be skipped on
     resume, so it is done first. A training step that raises is undone up to the last optimizer step, and that state is
     saved.
@@ -90,7 +94,9 @@ class LastCheckpoint(Checkpoint):
         self._received, self._reports = None, trainer.is_global_zero
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-            self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            nohup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            handled = [number for number in SIGNALS if not (nohup and number == signal.SIGHUP)]
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in handled}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the signal handlers."""
@@ -257,14 +263,13 @@ class LastCheckpoint(Checkpoint):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
-            if sys.stdout.isatty():
-                os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
+            if is_terminal(sys.stdout):
+                with contextlib.suppress(OSError):
+                    os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
             os._exit(128 + number)  # now means now: no clean-up that could hang
         self._received = number
         if self._reports:
-            os.write(
-                2, b"\nstopping after this step; a second signal stops at once\n"
-            )  # print is not safe in a handler
+            write_line("stopping after this step; a second signal stops at once")
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():

@@ -11,20 +11,23 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from rich.console import Console
 
+from lit_cnn.utils import throughput
 from lit_cnn.utils.console import Display
-from lit_cnn.utils.throughput import Meter, batches, clock, epoch_of, number, speed, time_left
+from lit_cnn.utils.throughput import Meter, batches, clock, columns, epoch_of, speed, speed_and_clock, time_left
 
-RUNNING = ("train/loss", "train/acc")
-VALIDATION = ("val/loss", "val/acc")
+RUNNING = {"train/loss": "loss", "train/acc": "acc"}  # metrics, and what they are called in a line
+VALIDATION = {"val/loss": "val/loss", "val/acc": "acc"}
+LABEL, LEAST_BAR = len("epoch 10/10"), 5
 
 
 class ProgressBar(LightningProgressBar):
     """Shows where a run is: epoch, batch, running loss and accuracy, images/s, time left; then a line for each epoch.
 
-        epoch 3/10  train/loss 0.412  train/acc 0.861  val/loss 0.390  val/acc 0.870  1,234 img/s  12 s
+        epoch  3/10  loss 0.412 acc 0.861  val/loss 0.390 acc 0.870  1,234 img/s    12 s
 
-    On a terminal there is a bar below these lines, drawn again every ``refresh_seconds``. Elsewhere (a file, a pipe)
-    there are only lines: one an epoch, and one every ``line_seconds`` within a long one.
+    Numbers stay in their columns from line to line, of which there are at most 80 for up to 99 epochs. On a terminal
+    there is a bar below these lines, drawn again every ``refresh_seconds``. Elsewhere (a file, a pipe) there are only
+    lines: one an epoch, and one every ``line_seconds`` within a long one.
 
     The running loss is a moving average of the training step's ``outputs["loss"]``, the running accuracy one of
     ``outputs["acc"]``, or what the module logs as ``train/acc`` per step. Both stay on the device between refreshes,
@@ -104,17 +107,14 @@ class ProgressBar(LightningProgressBar):
         if now < self._next:
             return
         numbers, rate = self._running(trainer), speed(self._meter.images_per_second)
-        epoch_left, fit_left = time_left(trainer, self._meter, self._total - self._done, self._pause)
+        _, left = time_left(trainer, self._meter, self._total - self._done, self._pause)
         if self._display.live:
-            short = [text.removeprefix("train/") for text in numbers]
-            # A narrow terminal gets the more important one of the two times.
-            both = f"left: epoch {clock(epoch_left)}, fit {clock(fit_left)}"
-            left = both if self.console.width >= 100 else f"{clock(fit_left)} left"
-            self._show_epoch(trainer, "  ".join([*short, rate, left]))
+            parts = columns(numbers, RUNNING), *speed_and_clock(rate, left)
+            self._show_epoch(trainer, self._bar_text(*parts, total=self._total))
         else:
-            at = f"epoch {epoch_of(trainer)}  batch {self._done}/{batches(self._total)}"
-            left = f"left: epoch {clock(epoch_left)}, fit {clock(fit_left)}"
-            self._display.line("  ".join([at, *numbers, rate, left]))
+            free = self._validation(trainer, {})  # these columns are, during training
+            where = f"batch {self._done}/{batches(self._total)} {clock(left)} left".ljust(len(free))
+            self._line(f"epoch {epoch_of(trainer)}", columns(numbers, RUNNING), where, f"{rate:>{throughput.SPEED}}")
         self._rest()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,12 +135,10 @@ class ProgressBar(LightningProgressBar):
         self._display.close()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put up a bar, below the epoch's if there is one."""
+        """Put up a bar; within a fit it takes the place of the epoch's."""
         if trainer.sanity_checking:
             return
         self._meter.pause()
-        if trainer.state.fn == "fit":
-            self._show_epoch(trainer)
         self._begin_evaluation("validate", trainer.num_val_batches)
 
     def on_validation_batch_end(
@@ -163,7 +161,7 @@ class ProgressBar(LightningProgressBar):
             self._end_evaluation(trainer)
         elif not trainer.sanity_checking:
             self._validated = True
-            self._display.drop("evaluation")
+            self._show_epoch(trainer)
             self._meter.resume(time.monotonic())
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -206,7 +204,8 @@ class ProgressBar(LightningProgressBar):
         self._validated, self._averages = False, {}
         metrics = trainer.callback_metrics
         self._stale = {name: metrics[name] for name in RUNNING if name in metrics}
-        self._show_epoch(trainer, "")
+        parts = columns({}, RUNNING), *speed_and_clock(speed(0.0), None)
+        self._show_epoch(trainer, self._bar_text(*parts, total=self._total))
         self._rest()
 
     def _end_epoch(self, trainer: Trainer) -> None:
@@ -218,16 +217,34 @@ class ProgressBar(LightningProgressBar):
             return
         took = time.monotonic() - self._epoch_began
         self._pause = took - seconds
-        names = RUNNING + (VALIDATION if self._validated else ())  # else they are of an earlier epoch
-        metrics = trainer.callback_metrics
-        parts = [f"{name} {number(float(metrics[name]))}" for name in names if name in metrics]
-        parts += [speed(images / seconds)] if seconds > 0 else []
-        self._display.line("  ".join([f"epoch {epoch_of(trainer, epoch)}", *parts, clock(took)]))
+        found = trainer.callback_metrics
+        metrics = {name: float(found[name]) for name in (*RUNNING, *VALIDATION) if name in found}
+        # of an earlier epoch where this one was not validated
+        validation = self._validation(trainer, metrics if self._validated else {})
+        rate = speed(images / seconds) if seconds > 0 else ""
+        numbers = f"{rate:>{throughput.SPEED}}", f"{clock(took):>{throughput.CLOCK}}"
+        self._line(f"epoch {epoch_of(trainer, epoch)}", columns(metrics, RUNNING), validation, *numbers)
+
+    def _validation(self, trainer: Trainer, metrics: Mapping[str, float]) -> str:
+        """The columns of validation, none where there is no validation."""
+        return columns(metrics, VALIDATION) if trainer.enable_validation else ""
+
+    def _line(self, epoch: str, train: str, other: str, *numbers: str) -> None:
+        gap = "  " if len(epoch) <= LABEL else " "
+        self._display.line(" ".join([gap.join(part for part in (epoch, train, other) if part), *numbers]).rstrip())
+
+    def _bar_text(self, *parts: str, total: float) -> str:
+        """The text beside a bar: as many parts as there is room for; the last one is the most important."""
+        found = list(parts)
+        taken = LABEL + LEAST_BAR + 2 * len(batches(total)) + 4  # with the spaces between
+        while len(found) > 1 and len("  ".join(found)) + taken > self.console.width:
+            found.pop(-2)
+        return "  ".join(found)
 
     def _show_epoch(self, trainer: Trainer, text: str | None = None) -> None:
         """Draw the epoch's bar, with the text it had if there is no new one."""
         self._epoch_text = self._epoch_text if text is None else text
-        self._display.show("epoch", f"epoch {epoch_of(trainer)}", self._done, self._total, self._epoch_text)
+        self._display.show(f"epoch {epoch_of(trainer)}", self._done, self._total, self._epoch_text)
 
     def _begin_evaluation(self, name: str, num_batches: float | list[int | float]) -> None:
         if not self._enabled:
@@ -235,7 +252,8 @@ class ProgressBar(LightningProgressBar):
         self._eval_name, self._eval_meter = name, Meter()
         self._eval_total = float(sum(num_batches) if isinstance(num_batches, list) else num_batches)
         self._eval_meter.resume(time.monotonic())
-        self._display.show("evaluation", name, 0, self._eval_total)
+        text = self._bar_text(*speed_and_clock(speed(0.0), None), total=self._eval_total)
+        self._display.show(name, 0, self._eval_total, text)
         self._rest()
 
     def _evaluated(self, trainer: Trainer, batch: Any) -> None:
@@ -247,11 +265,12 @@ class ProgressBar(LightningProgressBar):
         if now < self._next:
             return
         left = (total - meter.batches) * meter.seconds_per_batch if meter.seconds_per_batch else None
-        text = f"{speed(meter.images_per_second)}  {clock(left)} left"
+        parts = speed_and_clock(speed(meter.images_per_second), left)
         if self._display.live:
-            self._display.show("evaluation", self._eval_name, meter.batches, total, text)
+            self._display.show(self._eval_name, meter.batches, total, self._bar_text(*parts, total=total))
         else:
-            self._display.line(f"{self._eval_name}  batch {meter.batches}/{batches(total)}  {text}")
+            at = f"batch {meter.batches:>{len(batches(total))}}/{batches(total)}"
+            self._display.line("  ".join([self._eval_name, at, *parts]))
         self._rest()
 
     def _end_evaluation(self, trainer: Trainer) -> None:
@@ -274,8 +293,8 @@ class ProgressBar(LightningProgressBar):
             average = self._averages.get(name)
             self._averages[name] = value.clone() if average is None else average.lerp_(value, 0.05)
 
-    def _running(self, trainer: Trainer) -> list[str]:
-        """Return the running loss and accuracy in words. This is where the device is waited for."""
+    def _running(self, trainer: Trainer) -> dict[str, float]:
+        """Return the running loss and accuracy by name. This is where the device is waited for."""
         # Lightning divides the loss by the number of batches whose gradients are added up.
         scale = {"train/loss": trainer.accumulate_grad_batches}
         found = {name: float(value) * scale.get(name, 1) for name, value in self._averages.items()}
@@ -285,7 +304,7 @@ class ProgressBar(LightningProgressBar):
                 value = metrics.get(f"{name}_step", metrics.get(name))
                 if value is not None and value is not self._stale.get(name):
                     found[name] = float(value)
-        return [f"{name} {number(found[name])}" for name in RUNNING if name in found]
+        return found
 
 
 def _images(batch: Any) -> int:

@@ -115,6 +115,7 @@ class Arguments:
 
     Attributes:
         command: fit, validate, test, predict or prepare.
+        typed: all words, as they were given.
         flags: ``[("--data.batch_size", "64"), …]`` in order, without those below.
         configs: values of ``--config`` in order.
         ckpt_path: value of ``--ckpt_path``.
@@ -140,6 +141,7 @@ class Arguments:
     shards: str | None = None
     shard_mb: int | None = None
     bare: list[str] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
 
     def names(self) -> set[str]:
         """Names of the settings given as flags, such as ``data.batch_size``."""
@@ -161,7 +163,7 @@ def parse(args: list[str]) -> Arguments:
     Raises:
         UserError: for a flag without its value, or a word that is neither a flag nor a value.
     """
-    parsed = Arguments(args[0])
+    parsed = Arguments(args[0], typed=list(args))
     words = args[1:]
     while words:
         word = words.pop(0)

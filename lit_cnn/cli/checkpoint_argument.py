@@ -16,6 +16,7 @@ from lit_cnn.cli.config import last_value
 from lit_cnn.errors import UserError
 from lit_cnn.plugins import announced
 from lit_cnn.utils.console import say
+from lit_cnn.utils.files import expand_home
 
 
 def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
@@ -50,6 +51,7 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         if newest is None or not run_folder.checkpoints_in(newest):
             return None  # nothing to resume: start
         wanted = ""
+    wanted = expand_home(wanted)
     path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
         if str(path) != wanted:
@@ -89,9 +91,10 @@ def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: b
     raise UserError(f"{record.path} was trained with code of {', '.join(missing)}: {how} if you trust it")
 
 
-def root_folder(arguments: Arguments) -> Path:
-    """The folder that holds lightning_logs: ``trainer.default_root_dir``, by default the working directory."""
-    return Path(last_value(arguments, "trainer.default_root_dir") or ".")
+def given_root(arguments: Arguments) -> Path | None:
+    """The folder that holds lightning_logs, ``trainer.default_root_dir``, where flags or configs give one."""
+    given = last_value(arguments, "trainer.default_root_dir")
+    return Path(expand_home(given)) if given else None
 
 
 def find_data_dir(record: CheckpointRecord, base: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from lit_cnn import models, plugins
 from lit_cnn.cli.argv import Arguments
@@ -17,7 +18,8 @@ from lit_cnn.data.registry import find_dataset
 from lit_cnn.data.transforms.registered import TRANSFORMS
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.tasks.losses import LOSSES
-from lit_cnn.utils.console import console
+from lit_cnn.utils.console import say, show
+from lit_cnn.utils.files import expand_home
 
 
 class Difference(NamedTuple):
@@ -62,6 +64,7 @@ def find_config(name: str) -> str:
     Raises:
         UserError: when there is none.
     """
+    name = expand_home(name)
     file, shipped = Path(name), shipped_configs()
     if file.is_file():
         return name
@@ -98,6 +101,22 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines such as 'model:' and 'data:'")
     return content
+
+
+def expand_homes(settings: Any) -> Any:
+    """Settings with ``~`` at the beginning of paths replaced by the home folder, whatever they are called.
+
+    Args:
+        settings: a value, or nested ones, which are changed in place.
+    """
+    if isinstance(settings, str):
+        return expand_home(settings) if settings == "~" or settings.startswith(("~/", f"~{os.sep}")) else settings
+    if isinstance(settings, (Namespace, dict)):
+        for key, value in (vars(settings) if isinstance(settings, Namespace) else dict(settings)).items():
+            settings[key] = expand_homes(value)
+    elif isinstance(settings, list):
+        settings[:] = [expand_homes(value) for value in settings]
+    return settings
 
 
 def last_value(arguments: Arguments, name: str) -> Any:
@@ -173,17 +192,16 @@ def print_differences(rows: list[Difference], against: str) -> None:
     """Print one small table, or a line when nothing differs."""
     from rich.table import Table
 
-    screen = console()
     if not rows:
-        screen.print(f"settings: as in {against}", markup=False)
+        say(f"settings: as in {against}")
         return
-    screen.print(f"settings that differ from {against}:", markup=False, soft_wrap=True)
+    say(f"settings that differ from {against}:")
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "was", "now", "from"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(row.name, _short(row.before), _short(row.now), row.source)
-    screen.print(table)
+    show(table)
 
 
 def _short(value: Any) -> str:

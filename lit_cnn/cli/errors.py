@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 
 from lit_cnn.cli.argv import FLAG_ALIASES
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 
 EXIT_CRASH = 1
 EXIT_USER_ERROR = 2
@@ -19,6 +21,8 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 # what a write fails with when the disk is full, a quota or a limit is reached, or the disk is read-only
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# what opening a file fails with for reasons outside of the program
+NO_ACCESS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EMFILE, errno.ENFILE}
 
 # A setting between backticks, alone or with a value: `data.batch_size`, `data.batch_size=32`. Other words between
 # backticks, such as a user's own in a name of a class, are no settings.
@@ -43,9 +47,24 @@ def as_flags(text: str) -> str:
     def flag(found: re.Match[str]) -> str:
         name, value = f"--{found[1]}", found[2]
         name = _SHORT.get(name, name)
-        return name if value is None else f"{name} {value}"
+        return name if value is None else f"{name} {shlex.quote(value) if ' ' in value else value}"
 
     return _SETTING.sub(flag, text)
+
+
+def describe(error: BaseException) -> tuple[str, int]:
+    """One line on what went wrong, with flags, and the exit status."""
+    if isinstance(error, UserError):
+        return as_flags(str(error)), EXIT_USER_ERROR
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", EXIT_INTERRUPTED
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        where = error.filename or "to a file or to the output"
+        return f"cannot write {where}: {error.strerror}; existing checkpoints are unchanged", EXIT_USER_ERROR
+    if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename is not None:
+        return f"cannot open {os.fsdecode(error.filename)}: {error.strerror}", EXIT_USER_ERROR
+    first_line = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH
 
 
 @contextlib.contextmanager
@@ -57,28 +76,11 @@ def report_errors(debug: bool) -> Iterator[None]:
     """
     try:
         yield
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        _fail(as_flags(str(error)), EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # whoever reads the output has seen enough, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        raise SystemExit(EXIT_CRASH) from None
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            where = error.filename or "to a file or to the output"
-            _fail(f"cannot write {where}: {error.strerror}; existing checkpoints are unchanged", EXIT_USER_ERROR)
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        _fail(f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH)
-
-
-def _fail(message: str, status: int) -> None:
-    sys.stdout.flush()
-    print(f"lit-cnn: error: {message}", file=sys.stderr)
-    raise SystemExit(status)
+        message, status = describe(error)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        say(f"lit-cnn: error: {message}", error=True, all_ranks=True)
+        raise SystemExit(status) from None

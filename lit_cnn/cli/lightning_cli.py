@@ -21,6 +21,7 @@ from lit_cnn.cli.config import (
     data_settings,
     differences,
     display_name,
+    expand_homes,
     flatten,
     print_differences,
     read_config,
@@ -38,6 +39,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
+from lit_cnn.utils import run_log
 from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
 from lit_cnn.utils.rank import is_rank_zero
@@ -166,6 +168,7 @@ class LitCLI(LightningCLI):
             if denied := import_allowlist.explain_denied(str(error), sources, extra):
                 raise denied from error
             raise UserError(humanize_parser_error(str(error), self._known_settings(), datasets())) from error
+        expand_homes(self._settings)
         import_allowlist.check_parsed(self._settings.as_dict(), sources, extra)
         if "init_args" not in self._settings.data:
             name = self._settings.data.class_path.rpartition(".")[2]
@@ -281,6 +284,8 @@ class LitCLI(LightningCLI):
             self.report = EvaluationReport("")
         elif not config.fast_dev_run:
             run.folder = make_run_folder(Path(config.default_root_dir or "."), self.record)
+            if is_rank_zero():
+                run_log.write_to(run.folder)
             self.config_init["fit"]["checkpoint"].dirpath = str(run.checkpoints)
         kwargs["enable_checkpointing"] = run.keeps_checkpoints
         built = self._get(self.config_init, "trainer")

@@ -12,6 +12,8 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 
 from lit_cnn import __version__
 from lit_cnn.cli.argv import has_flag
@@ -21,6 +23,7 @@ from lit_cnn.cli.help import main_help, run_help
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import spell_settings_by
 from lit_cnn.utils.signals import handle_sigterm
+from lit_cnn.utils.streams import reliable_streams
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -31,11 +34,14 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM, 138 after
-            SIGUSR1. Success returns.
+            SIGUSR1, 129 after SIGHUP. Success returns.
     """
     words = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in words
-    words = [w for w in words if w != "--debug"]
+    with reliable_streams():
+        _run([w for w in words if w != "--debug"], "--debug" in words)
+
+
+def _run(words: list[str], debug: bool) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(main_help({name: command.help for name, command in COMMANDS.items()}, COMMAND_ALIASES), end="")
         return
@@ -47,7 +53,16 @@ def main(args: Sequence[str] | None = None) -> None:
         faulthandler.enable(sys.__stderr__, all_threads=False)
     spell_settings_by(as_flags)
     with handle_sigterm(), report_errors(debug):
+        _check_working_folder()
         _dispatch(words, debug)
+        sys.stdout.flush()  # what cannot be written is an error now, and not when Python ends
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder does not exist any more: cd to one that does") from error
 
 
 def _dispatch(words: list[str], debug: bool) -> None:
@@ -80,6 +95,16 @@ def _no_garbage_collection() -> Iterator[None]:
         if enabled:
             gc.enable()
 
+
+class _Callable(ModuleType):
+    """This module: ``from lit_cnn.cli import main`` gives it, and a script that calls it goes on working."""
+
+    def __call__(self, args: Sequence[str] | None = None) -> None:
+        """Run one command, see :func:`main`."""
+        main(args)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
-from lit_cnn.run_folder import format_path
+from lit_cnn.run_folder import format_path, shell_path
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import DataModule, datamodule
 
@@ -34,7 +34,7 @@ def how_to_resume(trainer: Trainer, allow_import: Sequence[str]) -> str:
         return ""
     saved = sorted(Path(str(checkpoint.dirpath)).glob("*.ckpt"), key=lambda path: path.stem != "last")
     allowed = "".join(f" --allow_import {name}" for name in allow_import)
-    return f"resume with: lit-cnn fit --resume {format_path(saved[0])}{allowed}" if saved else ""
+    return f"resume with: lit-cnn fit --resume {shell_path(saved[0])}{allowed}" if saved else ""
 
 
 def _best(trainer: Trainer) -> BestCheckpoint | None:
@@ -64,7 +64,7 @@ def print_result(trainer: Trainer, allow_import: Sequence[str]) -> None:
         data = datamodule(trainer)
         command = next((name for name, split in EVALUATIONS.items() if data.has_split(split)), "predict")
         images = "" if command in EVALUATIONS else " IMAGES"
-        say(f"{command} it: lit-cnn {command} --ckpt_path {format_path(path)}{allowed}{images}")
+        say(f"{command} it: lit-cnn {command} --ckpt_path {shell_path(path)}{allowed}{images}")
 
 
 def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:

@@ -72,7 +72,7 @@ class ImageDataModule(LightningDataModule, ABC):
         class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir, self.workers, self._given_classes = data_dir, workers, class_names
+        self.data_dir, self.workers, self._given_classes = validation.folder(data_dir), workers, class_names
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
         self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std

@@ -24,7 +24,7 @@ from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display, say
-from lit_cnn.utils.files import cache_folder, digest
+from lit_cnn.utils.files import cache_folder, digest, expand_home
 from lit_cnn.utils.rank import is_rank_zero
 
 KINDS = "jpg, png, webp and the like"  # in messages; see EXTENSIONS
@@ -179,7 +179,7 @@ class Images(ImageFilesDataModule, listed=False):
     @cached_property
     def _found(self) -> list[str]:
         found: list[str] = []
-        for path in self.paths:
+        for path in map(expand_home, self.paths):
             if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
                 inside = sorted(find_image_files(Path(path), self.left_out))
                 if not inside:

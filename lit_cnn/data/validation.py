@@ -9,8 +9,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lit_cnn.errors import UserError
+from lit_cnn.utils.files import expand_home
 
 OTHER_DATA_DIR = "choose another `data.data_dir`"  # advice where it cannot be written
+
+
+def folder(data_dir: str) -> str:
+    """The setting ``data_dir`` as a path or an address, with ``~`` replaced by the home folder."""
+    return expand_home(data_dir)
 
 
 def check_loading(

@@ -25,6 +25,7 @@ from lit_cnn.errors import Stopped, UserError
 from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import PARENT, handle_sigterm_by, replace_launcher
 from lit_cnn.utils.signals import terminate
+from lit_cnn.utils.streams import is_terminal
 
 GRACE = 5.0  # seconds for a process to end by itself once another one is gone
 LAST_STEPS = 12.0  # seconds for a process that is ending to be gone
@@ -185,7 +186,7 @@ class ProcessWatchdog(Callback):
         self._report()
         for child in self._children:
             child.kill()
-        if sys.stdout.isatty():
+        if is_terminal(sys.stdout):
             print("\x1b[?25h", end="", flush=True)  # a progress bar hides the cursor
         os._exit(1)
 

@@ -37,9 +37,10 @@ def layer_table(rows: list[Layer], title: str) -> Table:
     """A table with a line per layer."""
     out = table(
         title,
-        "layer", "kind", "output", "parameters", "MACs", "receptive field", "stride", "centre",
-        numbers=("parameters", "MACs", "receptive field", "stride", "centre"),
+        "layer", "kind", "output", "parameters", "MACs", "field", "stride", "centre",
+        numbers=("parameters", "MACs", "field", "stride", "centre"),
     )  # fmt: skip
+    out.columns[2].no_wrap = True
     for layer in rows:
         output = "x".join(str(n) for n in layer.output)
         macs = format_si(layer.macs) if layer.macs else "0"
@@ -50,7 +51,7 @@ def layer_table(rows: list[Layer], title: str) -> Table:
 def _field_cells(layer: Layer) -> tuple[str, str, str]:
     field = layer.receptive_field
     if layer.whole_image:
-        return "whole image", "-", "-"
+        return "all", "-", "-"
     if field is None:
         return "-", "-", "-"
     return sides(field.size), sides(field.stride), sides(field.centre)

@@ -12,9 +12,8 @@ def table(title: str | None, *columns: str, numbers: tuple[str, ...] = ()) -> Ta
     out = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         right = column in numbers
-        # Numbers and names must not be wrapped; other columns may be.
-        no_wrap = right or column == columns[0]
-        out.add_column(column, justify="right" if right else "left", no_wrap=no_wrap, overflow="fold")
+        # numbers must not be wrapped; other columns may be
+        out.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     return out
 
 

@@ -16,6 +16,7 @@ from lit_cnn.models._foreign_files import BEGINNING, foreign_kind
 from lit_cnn.models._safe_load import load_content, without_tensors
 from lit_cnn.models._weight_entries import flatten
 from lit_cnn.utils.download import PublishedFile, fetch, verify
+from lit_cnn.utils.files import expand_home
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".th")
 
@@ -28,6 +29,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: no such file, or not one of the kinds.
     """
+    path = Path(expand_home(path))
     if not path.is_file():
         raise UserError(_missing(path))
     try:
@@ -94,6 +96,9 @@ def published_weights(twin: str) -> tuple[str, dict[str, Tensor]]:
     name = PurePosixPath(urlparse(url).path).name
     named = re.search(r"-([0-9a-f]{8,})\.", name)
     file = PublishedFile(name, (url,), sha256=named[1] if named else "")
-    path = fetch(file, Path(torch.hub.get_dir(), "checkpoints"), "give the path of a file in `model.weights`")
+    folder = torch.hub.get_dir()
+    if folder.startswith("~"):
+        raise UserError("this user has no home folder for downloaded weights: set TORCH_HOME to a folder")
+    path = fetch(file, Path(folder, "checkpoints"), "give the path of a file in `model.weights`")
     verify(path, file)
     return f"{weights} ({url})", read_tensors(path)

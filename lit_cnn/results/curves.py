@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -59,6 +60,19 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
         panels[1].set_ylim(0, 1)
     figure.suptitle("   ".join(part for part in (title, best) if part))
     save_figure(figure, png_path)
+
+
+def why_no_figures() -> str:
+    """Import matplotlib without its warnings about its cache; the reason where it cannot be, else ``""``.
+
+    It needs a folder to write to: its own in the home folder, or one for temporary files.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    try:
+        import matplotlib.figure  # noqa: F401
+    except OSError:
+        return "matplotlib finds no folder for its cache: set MPLCONFIGDIR to one that can be written"
+    return ""
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from lit_cnn.results.confusion import plot_confusion, write_confusion
+from lit_cnn.results.curves import why_no_figures
+from lit_cnn.utils.console import say
 from lit_cnn.utils.files import atomic_write
 
 
@@ -32,7 +34,7 @@ def write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: 
 
 
 def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split: str) -> None:
-    """Write the confusion matrix as a table, and as figures of counts and of shares of the true class.
+    """Write the confusion matrix as a table, and as figures of counts and of shares of the true class, if possible.
 
     Args:
         out_dir: folder.
@@ -43,6 +45,9 @@ def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split:
     total = int(counts.sum())
     title = f"{split}: {total:,} images, accuracy {np.trace(counts) / max(total, 1):.4f}"
     write_confusion(counts, names, out_dir / "confusion_matrix.csv")
+    if reason := why_no_figures():
+        say(f"confusion_matrix.png was not drawn: {reason}", error=True)
+        return
     plot_confusion(counts, names, out_dir / "confusion_matrix.png", title)
     plot_confusion(counts, names, out_dir / "confusion_matrix_normalized.png", title, normalize=True)
 

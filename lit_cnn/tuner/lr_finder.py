@@ -22,6 +22,7 @@ from lit_cnn.data import Batch
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import trial
 from lit_cnn.tuner.auto import AUTO, resolve_auto
+from lit_cnn.utils import run_log
 from lit_cnn.utils.console import Display
 
 LOWEST, HIGHEST = 1.23e-6, 10.0  # learning rates; the odd lowest value identifies the parameter groups that have it
@@ -82,7 +83,7 @@ def _search(config: Namespace) -> tuple[float, str]:
         overfit_batches=options.overfit_batches,
     )
     # the run's own model prints its report on starting weights again
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), run_log.paused():
         try:
             trial.fit(trainer, model, data)
         finally:
@@ -156,7 +157,7 @@ class RangeTest(Callback):
         self.losses.append(loss)
         done = len(self.losses)
         text = f"learning rate {self.rates[-1]:.1e}, loss {loss:.3g}"
-        self.display.show("lr", "learning-rate range test", done, STEPS, text)
+        self.display.show("learning-rate range test", done, STEPS, text)
         # bias-corrected running mean, so that a single outlier does not end the test
         self._average = 0.8 * self._average + 0.2 * loss
         self._weight = 0.8 * self._weight + 0.2

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from lit_cnn.errors import UserError
+
 CHUNK = 1 << 20  # bytes read at a time
 
 
@@ -33,6 +35,7 @@ def atomic_write(path: Path, mode: str = "w", *, sync: bool = False, **options: 
     """
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
+        options.setdefault("errors", "backslashreplace")  # bytes of a file's name that are no text
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open(mode, **options) as file:
@@ -105,6 +108,28 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b("\0".join(map(str, parts)).encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
+def expand_home(path: str | os.PathLike[str]) -> str:
+    """Replace ``~`` at a path's beginning by the home folder, as a shell does.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = os.fspath(path)
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)  # noqa: PTH111  # keeps "./" and the like as they were given
+    if expanded.startswith("~") and path[1:2] in ("", "/", os.sep):
+        raise UserError(f"{path}: this user has no home folder: give the path without ~, or set HOME")
+    return expanded
+
+
 def cache_folder() -> Path:
-    """Where caches are kept: ``$LIT_CNN_CACHE`` or ``~/.cache/lit_cnn``."""
-    return Path(os.environ.get("LIT_CNN_CACHE") or Path.home() / ".cache" / "lit_cnn")
+    """Where caches are kept: ``$LIT_CNN_CACHE`` or ``~/.cache/lit_cnn``.
+
+    Raises:
+        UserError: neither is there.
+    """
+    try:
+        return Path(expand_home(os.environ.get("LIT_CNN_CACHE") or "~/.cache/lit_cnn"))
+    except UserError as error:
+        raise UserError("this user has no home folder for cached files: set LIT_CNN_CACHE to a folder") from error

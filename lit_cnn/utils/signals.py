@@ -10,9 +10,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 
+def write_line(text: str) -> None:
+    """Write a line to standard error from a signal handler, where print is not safe."""
+    with contextlib.suppress(OSError):  # closed, or nobody is there to read it
+        os.write(2, f"\n{text}\n".encode())
+
+
 def terminate(number: int, frame: FrameType | None) -> None:
     """Signal handler: exit with the shell's status for the signal, where there is nothing to save."""
-    os.write(2, b"\nstopped\n")  # print is not safe in a handler
+    write_line("stopped")
     raise SystemExit(128 + number)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
+
+NUMBER, SPEED, CLOCK = 5, len("12,345 img/s"), len("1:02:03")  # columns of a value, whatever it is
 
 
 class Meter:
@@ -63,8 +66,12 @@ class Meter:
 
 
 def number(value: float) -> str:
-    """Three decimals for numbers of ordinary size: ``0.412``, else ``1.2e-05``."""
-    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 or not math.isfinite(value) else f"{value:.1e}"
+    """A number in at most five characters, for columns: ``0.412``, ``12.35``, ``1e-05``, ``inf``."""
+    size = abs(value)
+    if not math.isfinite(value) or size == 0 or 1e-3 <= size < 99999.5:
+        digits = next((d for d, limit in ((3, 9.9995), (2, 99.995), (1, 999.95)) if size < limit), 0)
+        return f"{value:.{digits}f}"
+    return f"{value:.0e}"
 
 
 def speed(images_per_second: float) -> str:
@@ -82,16 +89,35 @@ def clock(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
+def speed_and_clock(rate: str, left: float | None) -> list[str]:
+    """A speed and the time left, in columns."""
+    return [f"{rate:>{SPEED}}", f"{clock(left):>{CLOCK}} left"]
+
+
+def columns(metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
+    """Metrics in columns of fixed width, blank for those that were not measured.
+
+    Args:
+        metrics: by name.
+        names: of those to show, and what they are called.
+    """
+    cells = {name: f"{label} {number(metrics.get(name, 0.0)):>{NUMBER}}" for name, label in names.items()}
+    return " ".join(cell if name in metrics else " " * len(cell) for name, cell in cells.items())
+
+
 def batches(total: float) -> str:
     """A number of batches that may be infinite."""
     return f"{int(total)}" if math.isfinite(total) else "?"
 
 
 def epoch_of(trainer: Trainer, epoch: int | None = None) -> str:
-    """``3/10``, counted from 1, for the current epoch or the given one; ``3`` where no number of epochs is set."""
+    """`` 3/10``, counted from 1, for the current epoch or the given one; ``  3`` where no number of epochs is set.
+
+    As wide for every epoch of a run.
+    """
     epoch = trainer.current_epoch if epoch is None else epoch
     last = trainer.max_epochs
-    return f"{epoch + 1}/{last}" if last is not None and last >= 0 else str(epoch + 1)
+    return f"{epoch + 1:>{len(str(last))}}/{last}" if last is not None and last >= 0 else f"{epoch + 1:>3}"
 
 
 def time_left(trainer: Trainer, meter: Meter, left: float, pause: float) -> tuple[float | None, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from lit_cnn.callbacks import Curves, MetricsCSV, curves
+from lit_cnn.cli.main import main
 from lit_cnn.results.curves import _epochs_done, _mark_best, plot_curves
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
+from tests.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("real_figures")
 
@@ -118,3 +121,25 @@ def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
     rows = rows_of(*((e, 4 * e + 3, {"val/acc": v}) for e, v in enumerate(["0.5", "nan", "0.91234", "0.7"])))
     assert _mark_best(Panel(), rows, _epochs_done(rows)) == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
     assert _mark_best(Panel(), [], _epochs_done([])) == ""  # type: ignore[arg-type]
+
+
+class NoCache:
+    """Matplotlib cannot be imported, as where it finds no folder for its cache."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "matplotlib.figure":
+            raise OSError("Matplotlib requires access to a writable cache directory")
+
+
+def test_a_run_without_a_folder_for_matplotlibs_cache_ends_well_and_says_why_it_has_no_figure(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoCache(), *sys.meta_path])
+    main(["fit", *TINY, "--epochs=1"])
+    assert "results.png was not drawn: " in capsys.readouterr().err
+    main(["test", "--ckpt_path=best"])
+    assert "set MPLCONFIGDIR" in capsys.readouterr().err
+    run = workdir / "lightning_logs" / "version_0"
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert {path.suffix for path in (run / "test").iterdir()} == {".csv", ".json"}

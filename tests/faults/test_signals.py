@@ -43,8 +43,8 @@ def last(root: str) -> Path:
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],
-    ids=["ctrl-c", "sigterm", "slurm's sigusr1"],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "sigterm", "slurm's sigusr1", "terminal closed"],
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import textwrap
 from pathlib import Path
 
 from lit_cnn.cli.shipped_configs import shipped_configs
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.utils.console import width_of
 
 
 def main(words: list[str], debug: bool = False) -> None:
@@ -28,11 +30,12 @@ def main(words: list[str], debug: bool = False) -> None:
     name = parser.parse_args(words[1:]).name
     shipped = shipped_configs()
     if name is None:
+        width = min(78, width_of(sys.stdout))
         for stem, path in shipped.items():
             description, result = header(path)
             print(stem)
             for line in (description, result):
-                print(textwrap.fill(line, 78, initial_indent="    ", subsequent_indent="    "))
+                print(textwrap.fill(line, width, initial_indent="    ", subsequent_indent="    "))
         return
     stem = name.removesuffix(".yaml")
     if stem not in shipped:

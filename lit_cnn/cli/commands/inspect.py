@@ -11,7 +11,8 @@ import yaml
 from lit_cnn import plugins
 from lit_cnn.cli.argv import import_names
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import console, say
+from lit_cnn.utils.console import say, show
+from lit_cnn.utils.files import expand_home
 
 OUT = Path("lightning_logs") / "inspect"
 PREFIXES = ("--model.backbone_args.", "--backbone_args.")
@@ -151,16 +152,15 @@ def inspect_model(
             raise
         raise UserError(f"{name} is registered with image_size={side}, but {error}") from error
     rows, stacks = rows_at(layers, depth), dilated_stacks(layers)
-    screen = console()
-    screen.print(layer_table(rows, f"{name} on {channels}x{side}x{side}"))
-    screen.print(totals_line(model, layers, depth))
-    screen.print("receptive field, stride and centre of the first unit in input pixels, padding included", style="dim")
+    show(layer_table(rows, f"{name} on {channels}x{side}x{side}"))
+    say(totals_line(model, layers, depth))
+    say("receptive field (field), stride and centre of the first unit in input pixels, padding included")
     for line in (*undefined_fields(layers), *(gridding_summary(stack) for stack in stacks)):
         say(line)
 
     from lit_cnn.inspection.plots import save_plots  # matplotlib takes a second to import
 
-    paths = save_plots(name, rows, stacks, side, Path(out_dir))
+    paths = save_plots(name, rows, stacks, side, Path(expand_home(out_dir)))
     for path in paths:
         say(f"saved {path}")
     return paths

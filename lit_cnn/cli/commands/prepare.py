@@ -18,7 +18,7 @@ from rich.text import Text
 from lit_cnn import plugins
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.config import data_settings, find_config, read_config
+from lit_cnn.cli.config import data_settings, expand_homes, find_config, read_config
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
@@ -26,7 +26,8 @@ from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import Display, console, say
+from lit_cnn.utils.console import Display, say, show
+from lit_cnn.utils.files import expand_home
 
 SHARD_MB = 64  # a second of a fast network: fewer requests gain nothing, and 16 of them mix 50,000 photos
 
@@ -61,7 +62,7 @@ def main(words: list[str], debug: bool = False) -> None:
         raise UserError(f"{found}, listed above: fix or remove them, or skip them with --data.on_bad_image skip")
     say((f"{found}, and are skipped" if broken else f"all {len(paths):,} images can be read") + _kinds(data, paths))
     if arguments.shards is not None:
-        _write_shards(data, Path(arguments.shards), (arguments.shard_mb or SHARD_MB) * 1_000_000)
+        _write_shards(data, Path(expand_home(arguments.shards)), (arguments.shard_mb or SHARD_MB) * 1_000_000)
 
 
 def _kinds(data: ImageFilesDataModule, paths: list[str]) -> str:
@@ -101,12 +102,13 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
             words += ["--config", json.dumps({"data": content["data"]})]
             given = content["data"]
             chosen = str(given.get("class_path") if isinstance(given, dict) else given)
-    words += [word for flag in arguments.flags for word in flag]
+    words += [word for flag, value in arguments.flags for word in (flag, expand_homes(value))]
     chosen = next((value for flag, value in reversed(arguments.flags) if flag == "--data"), chosen)
     try:
         settings = parser.parse_args(words + arguments.bare)
     except ArgumentError as error:
         raise UserError(humanize_parser_error(str(error), data_settings(chosen), datasets())) from error
+    expand_homes(settings)
     with reporting_mistakes():
         data: ImageDataModule = parser.instantiate_classes(settings).data
     return data
@@ -125,4 +127,4 @@ def _print_counts(data: ImageDataModule) -> None:
     for index, label in enumerate(data.class_names):
         table.add_row(Text(label), *(f"{column[index]:,}" for column in counts.values()))
     table.add_row("all", *(f"{sum(column):,}" for column in counts.values()), style="bold")
-    console().print(table)
+    show(table)

@@ -14,16 +14,18 @@ from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import import_allowlist, logger_folders, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.checkpoint_argument import check_plugins, find_data_dir, find_record, predict_data, root_folder
-from lit_cnn.cli.config import drop, find_config, last_value, read_config
+from lit_cnn.cli.checkpoint_argument import check_plugins, find_data_dir, find_record, given_root, predict_data
+from lit_cnn.cli.config import drop, expand_homes, find_config, last_value, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
+from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
 from lit_cnn.utils import allocator
 from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
+from lit_cnn.utils.streams import reliable_streams
 
 
 def main(words: list[str], debug: bool = False) -> None:
@@ -49,12 +51,18 @@ def run(
         UserError: for every mistake that a user can fix.
         SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
     """
+    with reliable_streams(), log_of_run(arguments, debug):
+        return _run(arguments, debug, callbacks, python=python)
+
+
+def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, python: bool) -> LitCLI:
     if not debug:
         silence_lightning()
     allocator.keep_freed_memory()
     plugins.import_plugins(arguments.allow_import)
+    arguments.flags = [(flag, expand_homes(value)) for flag, value in arguments.flags]  # YAML takes ~ for null
     arguments.configs = [find_config(config) for config in arguments.configs]
-    record = find_record(arguments, root_folder(arguments))
+    record = find_record(arguments, given_root(arguments) or Path())
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
     validation.check_flags(arguments, record)
@@ -102,10 +110,7 @@ def _execute(cli: LitCLI) -> None:
         assert cli.report is not None
         if is_rank_zero():
             note_changed_data(run.record, run.plain["data"], cli.datamodule)
-            # in the run folder of the checkpoint, or in a new one for a checkpoint copied elsewhere
-            folder = run_folder.run_folder_of(run.record.path)
-            folder = folder or run_folder.new_run_folder(Path(trainer.default_root_dir))
-            cli.report.out_dir = run_folder.new_subfolder(folder, run.command)
+            cli.report.out_dir = run_folder.new_subfolder(_results_folder(cli), run.command)
             place_report(trainer, Path(cli.report.out_dir))
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
@@ -115,6 +120,18 @@ def _execute(cli: LitCLI) -> None:
         if is_rank_zero():
             _remove_empty_folder(cli)
         raise
+
+
+def _results_folder(cli: LitCLI) -> Path:
+    """The run folder for the results of an evaluation.
+
+    It is the checkpoint's own, unless the checkpoint was copied elsewhere, or the user names another place for results.
+    """
+    assert cli.run.record is not None
+    own, given = run_folder.run_folder_of(cli.run.record.path), given_root(cli.arguments)
+    if own is not None and (given is None or own.parent in (given.resolve(), (given / run_folder.LOGS).resolve())):
+        return own
+    return run_folder.new_run_folder(given or Path(cli.trainer.default_root_dir))
 
 
 def _remove_empty_folder(cli: LitCLI) -> None:

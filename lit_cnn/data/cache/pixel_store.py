@@ -233,7 +233,7 @@ def _build(
                 index[i] = keys[i], at, pixels.shape, zlib.crc32(pixels.data)
                 at += pixels.nbytes
                 if spec.display is not None and time.monotonic() >= next_show:
-                    spec.display.show("cache", "decoding images once", i + 1, count)
+                    spec.display.show("decoding images once", i + 1, count)
                     next_show = time.monotonic() + 0.2
             done = some[-1] + 1
             if at / done * (count - done) * MARGIN > free():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lit_cnn.data.decoding.decode import check_image
+from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.files import atomic_write, cache_folder, digest
 
@@ -40,7 +42,9 @@ def find_broken(
     Raises:
         UserError: This process is out of memory or file handles.
     """
-    saved = cache_folder() / "scan" / f"{digest(root.resolve())}.json"
+    saved: Path | None = None
+    with contextlib.suppress(UserError):  # no folder for caches
+        saved = cache_folder() / "scan" / f"{digest(root.resolve())}.json"
     known = _load(saved, max_pixels)
     found: dict[str, Verdict] = {}
 
@@ -66,7 +70,7 @@ def find_broken(
                 done, bad = done + 1, bad + (reason is not None)
                 now = time.monotonic()
                 if display is not None and now >= next_show:
-                    display.show("scan", "checking images", done, len(paths), f"{bad} cannot be read")
+                    display.show("checking images", done, len(paths), f"{bad} cannot be read")
                     next_show = now + 0.2
                 if now >= next_save:
                     _save(saved, max_pixels, {**known, **found})
@@ -84,7 +88,9 @@ def find_broken(
     return {path: reason for path in paths if (reason := found[path][2]) is not None}
 
 
-def _load(path: Path, max_pixels: int) -> dict[str, Verdict]:
+def _load(path: Path | None, max_pixels: int) -> dict[str, Verdict]:
+    if path is None:
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] == [_SCAN_VERSION, max_pixels]:
@@ -94,8 +100,10 @@ def _load(path: Path, max_pixels: int) -> dict[str, Verdict]:
     return {}
 
 
-def _save(path: Path, max_pixels: int, verdicts: dict[str, Verdict]) -> None:
+def _save(path: Path | None, max_pixels: int, verdicts: dict[str, Verdict]) -> None:
     """Write the lasting verdicts, atomically."""
+    if path is None:
+        return
     kept = {name: verdict for name, verdict in verdicts.items() if verdict[0] >= 0}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

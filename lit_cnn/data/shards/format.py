@@ -201,7 +201,7 @@ def _write(
             entries += [(i, len(shards), start, size, check) for i, start, size, check in _read_back(path)]
             shards.append(Shard(path.name, path.stat().st_size, file_checksum(path), name))
             if display is not None:
-                display.show("shards", "writing shards", len(entries), total)
+                display.show("writing shards", len(entries), total)
     entries.sort()
     samples, shard, start, size, check = (np.array(column, np.int64) for column in zip(*entries, strict=True))
     names = "\0".join(source.paths[i] for i in samples).encode(errors="surrogateescape")
