@@ -45,16 +45,17 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         raise UserError(
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
-    if arguments.resume == "auto":
-        newest = run_folder.newest_run(root)
-        if newest is None or not run_folder.checkpoints_in(newest):
+    if arguments.resume in ("", "auto"):
+        newest = run_folder.newest_run(root, arguments.name)
+        if arguments.resume == "auto" and (newest is None or not run_folder.checkpoints_in(newest)):
             return None  # nothing to resume: start
-        wanted = ""
+        wanted = "" if arguments.name is None else str(newest or arguments.name)
     path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
         if str(path) != wanted:
             say(f"checkpoint: {path}")
         return read_record(path)
+    _refuse_other_name(arguments.name, path)
     # a run's newest checkpoint may have another name than last.ckpt; one that the user named is the one meant
     candidates = newest_valid_first(path.parent)
     if str(path) == wanted or path.stem == "best":
@@ -67,6 +68,12 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
     if not record.exact:
         say(f"note: {record.path} was saved where a run cannot be resumed exactly")
     return record
+
+
+def _refuse_other_name(name: str | None, checkpoint: Path) -> None:
+    run = run_folder.run_folder_of(checkpoint)
+    if name is not None and run is not None and not run_folder.is_named(run, name):
+        raise UserError(f"--name {name}: a resumed run keeps its folder, {run}: leave --name out")
 
 
 def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: bool = False) -> None:

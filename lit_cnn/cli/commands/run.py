@@ -18,7 +18,7 @@ from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, predict_
 from lit_cnn.cli.config import drop, find_config, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
-from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
+from lit_cnn.cli.run_messages import end_run, note_changed_data, print_result, report_interrupt
 from lit_cnn.utils import allocator
 from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
@@ -90,6 +90,7 @@ def _execute(cli: LitCLI) -> None:
     try:
         if run.command == "fit":
             trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
+            end_run(cli.folder, trainer)
             print_result(trainer, [name for name in run.requires if name in cli.arguments.allow_import])
             return
         assert run.record is not None
@@ -103,17 +104,24 @@ def _execute(cli: LitCLI) -> None:
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
-    except BaseException:
+    except BaseException as error:
         if is_rank_zero():
-            _remove_empty_folder(cli)
+            _clean_up(cli, error)
         raise
+    finally:
+        if cli.folder is not None and is_rank_zero():
+            run_folder.unlock(cli.folder)
 
 
-def _remove_empty_folder(cli: LitCLI) -> None:
+def _clean_up(cli: LitCLI, error: BaseException) -> None:
     """A new run that failed before its first step leaves no folder behind, nor does an evaluation."""
-    run = cli.run
     if cli.report is not None:
         with contextlib.suppress(OSError):  # not made yet, or it holds results
-            Path(cli.report.out_dir).rmdir()
-    elif run.folder is not None and run.record is None and cli.trainer.global_step == 0:
-        run_folder.discard(run.folder)
+            out_dir = Path(cli.report.out_dir)
+            out_dir.rmdir()
+            run_folder.discard(out_dir.parent)
+    elif cli.folder is not None:
+        # the trainer of a process that started others counts no steps itself
+        if cli.trainer.global_step == 0 and not run_folder.has_trained(cli.folder):
+            cli.discard_folder()
+        end_run(cli.folder, cli.trainer, error)
