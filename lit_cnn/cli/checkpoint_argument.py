@@ -101,6 +101,16 @@ def root_folder(arguments: Arguments) -> Path:
     return Path(last_value(arguments, "trainer.default_root_dir") or ".")
 
 
+def take_folder_to_predict(arguments: Arguments) -> None:
+    """``predict --data-dir DIR`` classifies the images in DIR, as ``predict DIR`` does, where no data set is named."""
+    if arguments.command != "predict" or arguments.images or last_value(arguments, "data") is not None:
+        return
+    folders = [value for flag, value in arguments.flags if flag == "--data.data_dir"]
+    if folders:
+        arguments.images = folders[-1:]
+        arguments.flags = [(flag, value) for flag, value in arguments.flags if flag != "--data.data_dir"]
+
+
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:
     """Settings of the data set for unlabelled images, preprocessed as those that the model was trained on."""
     stored = record.config["data"]["init_args"]

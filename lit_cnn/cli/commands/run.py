@@ -14,7 +14,13 @@ from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import import_allowlist, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, predict_data, root_folder
+from lit_cnn.cli.checkpoint_argument import (
+    check_plugins,
+    find_record,
+    predict_data,
+    root_folder,
+    take_folder_to_predict,
+)
 from lit_cnn.cli.config import drop, find_config, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
@@ -55,6 +61,7 @@ def run(
     record = find_record(arguments, root_folder(arguments))
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
+    take_folder_to_predict(arguments)
     validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}

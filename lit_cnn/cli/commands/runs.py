@@ -1,4 +1,4 @@
-"""``lit-cnn runs [DIR]``: list training runs with what they are, their best score and state, without importing torch."""
+"""``lit-cnn runs [DIR]``: list training runs with their best scores and states, without importing torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def main(words: list[str], debug: bool = False) -> None:
     if arguments.json:
         print(json.dumps([run._asdict() for run in found], indent=2))
     elif not found:
-        print(f"no runs in {root / run_folder.LOGS}: lit-cnn fit --config lenet_digits would make one")
+        where = "" if root == Path() else f" --project {root}"
+        print(f"no runs in {root / run_folder.LOGS}: lit-cnn fit --config lenet_digits{where} makes one")
     else:
         print("\n".join(table(found, _width())))
 
@@ -126,7 +127,7 @@ def _state(run: RunSummary) -> str:
     text = run.state
     if run.state in (STOPPED, KILLED, FAILED) and run.steps:
         text += f", step {run.steps}"
-    if not run.checkpoints and run.state not in (TRAINING, FINISHED):
+    if not run.checkpoints and run.state != TRAINING:
         text += ", no checkpoint"
     return f"{text}: {as_flags(run.reason)}" if run.reason else text
 
