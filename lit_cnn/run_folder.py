@@ -212,8 +212,8 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
     path = Path(wanted)
     if path.is_file():
         return path
-    if wanted in ("", "best", "last"):
-        return _of_newest(root, wanted or name, resume)
+    if wanted == "" or str(path) in ("best", "last"):
+        return _of_newest(root, path.name or name, resume)
     if (path / LOGS).is_dir():  # a root, as `trainer.default_root_dir` names one
         return _of_newest(path, name, resume)
     if path.name == LOGS and path.is_dir():

@@ -119,14 +119,14 @@ def image_set(wanted: str) -> ImageSet:
         UserError: there are none.
     """
     folder = Path(wanted).expanduser()
-    if wanted not in DATASETS and folder.is_dir():
+    if wanted and wanted not in DATASETS and folder.is_dir():
         return _in_folder(folder)
     plain = wanted.lower().replace("-", "").replace("_", "")
     exact = [name for name in DATASETS if name.lower() == plain]
     found = exact or [name for name in DATASETS if plain and name.lower().startswith(plain)]
     if len(found) != 1:
         hint = nearest(wanted, DATASETS) or ":"
-        raise UserError(f"--for {wanted}: no such folder or data set{hint} give a folder, or {', '.join(DATASETS)}")
+        raise UserError(f"--for {wanted!r}: no such folder or data set{hint} give a folder, or {', '.join(DATASETS)}")
     images, classes, side, grey = DATASETS[found[0]]
     download = [] if found[0] == "Digits" else ["--data.download", "true"]  # where it is there, nothing is fetched
     return ImageSet(found[0], ["--data", found[0], *download], images, classes, side, grey, folder=False)

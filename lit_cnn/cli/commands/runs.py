@@ -19,6 +19,7 @@ COLUMNS = ("name", "backbone", "data", "epochs", "best", "started", "state")
 NUMBERS = ("epochs", "best")
 SHRINKABLE = ("backbone", "data")  # to the length of LEAST letters
 LEAST = 9
+OPTIONAL = ("started", "data", "backbone", "epochs")  # left out in this order
 EPILOG = """\
 epochs: complete and asked for; best: highest val/acc, or the metric named there
 state:  training, finished, stopped (Ctrl-C or a signal), failed (an error) or
@@ -80,27 +81,32 @@ def _width() -> int:
 def table(runs: list[RunSummary], width: int) -> list[str]:
     """Lines of the table of runs, none longer than ``width`` unless a name is.
 
-    A name that leaves too little room for the rest has a line of its own.
+    A name that leaves too little room for the rest has a line of its own; a narrow table has fewer columns.
     """
     rows = [_cells(run) for run in runs]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
     widths["state"] = len("finished")  # what is longer is cut to the room that is left
     widths["name"] = max([len("name"), *(len(row["name"]) for row in rows if len(row["name"]) <= width // 4)])
-    for name in (*SHRINKABLE, *SHRINKABLE):
-        over = sum(widths.values()) + 2 * (len(widths) - 1) - width
-        widths[name] -= max(0, min(over, widths[name] - LEAST))
+    for name in SHRINKABLE:
+        widths[name] -= max(0, min(_excess(widths, width), widths[name] - LEAST))
+    for name in OPTIONAL:
+        if _excess(widths, width) > 0:
+            del widths[name]
     lines = []
     for row in ({name: name for name in COLUMNS}, *rows):
         if len(row["name"]) > widths["name"]:
             lines.append(row["name"])
             row["name"] = ""
-        cells = [
-            row[name].rjust(widths[name]) if name in NUMBERS else _cut(row[name], widths[name]).ljust(widths[name])
-            for name in COLUMNS[:-1]
-        ]
-        line = "  ".join(cells) + "  "
+        line = ""
+        for name, room in list(widths.items())[:-1]:
+            cell = _cut(row[name], room)
+            line += (cell.rjust(room) if name in NUMBERS else cell.ljust(room)) + "  "
         lines.append((line + _cut(row["state"], max(width - len(line), len("finished")))).rstrip())
     return lines
+
+
+def _excess(widths: dict[str, int], width: int) -> int:
+    return sum(widths.values()) + 2 * (len(widths) - 1) - width
 
 
 def _cells(run: RunSummary) -> dict[str, str]:
