@@ -210,8 +210,11 @@ def find_checkpoint(wanted: str, root: Path, name: str, resume: bool = False) ->
         UserError: when there is none, saying where it looked.
     """
     path = Path(wanted)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"no checkpoint at {wanted}: {error.strerror}") from error
     if wanted == "" or str(path) in ("best", "last"):
         return _of_newest(root, path.name or name, resume)
     if (path / LOGS).is_dir():  # a root, as `trainer.default_root_dir` names one

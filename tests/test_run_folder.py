@@ -152,6 +152,7 @@ def test_a_run_is_found_by_its_name_or_the_beginning_of_one(wanted, found, tmp_p
         ("version_3.ckpt", "no checkpoint at version_3.ckpt: there are: lightning_logs/lr-0.2/checkpoints"),
         ("baseline/previous", "lightning_logs/baseline holds no checkpoints/previous.ckpt; it has: .*best.ckpt"),
         ("..", "no checkpoints/best.ckpt"),
+        ("x" * 300, "no checkpoint at xxx.*: File name too long"),
     ],
 )
 def test_an_ambiguous_or_unknown_name_is_one_line(wanted, message, tmp_path, monkeypatch):

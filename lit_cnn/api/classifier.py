@@ -176,7 +176,7 @@ def load(
     """Load a trained model.
 
     Args:
-        ckpt_path: a checkpoint, a run folder, or ``best`` / ``last`` of the newest run.
+        ckpt_path: a checkpoint, a run folder, a run's name, or ``best`` / ``last`` of the newest run.
         accelerator: ``auto``, ``cpu``, ``gpu`` …, as ``Trainer(accelerator=…)``.
         devices: 1, ``auto`` (the same), or ``[2]`` for GPU number 2: always one device.
         allow_import: packages that define the model; those imported already need not be named.

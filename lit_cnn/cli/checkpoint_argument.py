@@ -58,7 +58,7 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
     _refuse_other_name(arguments.name, path)
     # a run's newest checkpoint may have another name than last.ckpt; one that the user named is the one meant
     candidates = newest_valid_first(path.parent)
-    if str(path) == wanted or path.stem == "best":
+    if str(path) == wanted or path.stem in ("best", "previous"):
         candidates = [path, *(p for p in candidates if p != path)]
     record, damaged = read_newest(candidates)
     for line in damaged:
@@ -73,7 +73,9 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
 def _refuse_other_name(name: str | None, checkpoint: Path) -> None:
     run = run_folder.run_folder_of(checkpoint)
     if name is not None and run is not None and not run_folder.is_named(run, name):
-        raise UserError(f"--name {name}: a resumed run keeps its folder, {run}: leave --name out")
+        raise UserError(
+            f"--name {name}: a resumed run keeps its folder, {run_folder.format_path(run)}: leave --name out"
+        )
 
 
 def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: bool = False) -> None:

@@ -40,6 +40,8 @@ def _reason_against(name: str) -> str:
         return f"is longer than {LONGEST} bytes"
     if re.fullmatch(r"version_\d+", name, re.ASCII | re.IGNORECASE):
         return "is one that runs without a name get"
+    if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE):
+        return "is a device on Windows"
     if name.lower() in RESERVED:
         return "has a meaning of its own"
     return ""

@@ -39,6 +39,8 @@ def test_any_plain_word_names_a_run(name):
         ("😀" * 60, "is longer than 200 bytes"),
         ("version_3", "is one that runs without a name get"),
         ("Version_03", "is one that runs without a name get"),
+        ("nul", "is a device on Windows"),
+        ("COM1.x", "is a device on Windows"),
         ("best", "has a meaning of its own"),
         ("last", "has a meaning of its own"),
         ("auto", "has a meaning of its own"),

@@ -30,7 +30,7 @@ COMMANDS = {
     "predict": Command("run", "classify image files and folders"),
     "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
     "runs": Command("runs", "list the training runs with their best scores and states"),
-    "models": Command("models", "list the backbones"),
+    "models": Command("models", "list the backbones, or suggest some for your images"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
     "configs": Command("configs", "list the shipped configs, or print one"),
     "completion": Command("completion", "print the completion script for bash, zsh or fish"),

@@ -48,6 +48,7 @@ def test_a_named_run_keeps_its_name_and_is_resumed_by_it(workdir, capsys):
         (["--resume=baseline_2"], "baseline_2"),
         (["--resume=baseline"], "baseline"),
         (["--ckpt_path=baseline/best"], "baseline"),
+        (["--resume=baseline/previous"], "baseline"),
         (["--resume", "--name=baseline"], "baseline_2"),
         (["--resume=auto", "--name=baseline"], "baseline_2"),
         (["--resume=auto", "--name=other"], None),
@@ -57,6 +58,8 @@ def test_a_named_run_keeps_its_name_and_is_resumed_by_it(workdir, capsys):
 def test_the_run_to_resume_is_found_by_name(words, found, two_runs):
     record = find_record(parse(["fit", *words]), Path())
     assert (record and record.path.parent.parent.name) == found
+    name = words[0].rpartition("/")[2]
+    assert record is None or record.path.stem == (name if name in ("best", "previous") else "last")
 
 
 @pytest.mark.parametrize(
@@ -83,24 +86,23 @@ def no_memory(*args, **kwargs):
     raise MemoryError("Unable to allocate 1 GiB")
 
 
-@pytest.mark.parametrize("name", [[], ["--name=mine"]], ids=["numbered", "named"])
 @pytest.mark.parametrize(
     ("words", "where", "action", "status"),
     [
         (["--model.backbone_args.foo=1"], None, None, 2),
-        (["--weights=no.pth"], None, None, 2),
+        (["--weights=no.pth", "--name=mine"], None, None, 2),
         ([], "lit_cnn.cli.lightning_cli.loggers", interrupt, 130),
-        ([], "lit_cnn.data.arrays.Digits.setup", interrupt, 130),
+        (["--name=mine"], "lit_cnn.data.arrays.Digits.setup", interrupt, 130),
         ([], "lit_cnn.data.arrays.Digits.prepare_data", no_memory, 2),
-        ([], "lit_cnn.data.arrays.Digits.train_dataloader", interrupt, 130),
+        (["--name=mine"], "lit_cnn.data.arrays.Digits.train_dataloader", interrupt, 130),
     ],
 )
-def test_a_run_that_does_not_start_leaves_nothing_behind(words, where, action, status, name, workdir, monkeypatch):
+def test_a_run_that_does_not_start_leaves_nothing_behind(words, where, action, status, workdir, monkeypatch):
     if where is not None:
         monkeypatch.setattr(where, action)
     before = sorted(workdir.rglob("*"))
     with pytest.raises(SystemExit) as stop:
-        main(["fit", *TINY, *words, *name, "--project=new/projects"])
+        main(["fit", *TINY, *words, "--project=new/projects"])
     assert stop.value.code == status
     assert [path for path in sorted(workdir.rglob("*")) if path not in before and "cache" not in path.parts] == []
 
