@@ -61,7 +61,7 @@ def fit(
         resume: a checkpoint, run folder or run's name to resume; ``True``, ``""`` or ``last``: the newest run.
         allow_import: packages of your own that the settings need; those imported already need not be named.
         callbacks: one or more further callbacks of the trainer.
-        overrides: settings by the names of the flags (``name="baseline", epochs=3, data="Digits", amp=True``), with dots
+        overrides: settings by the names of the flags (``name="base", epochs=3, data="Digits", amp=True``), with dots
             (``**{"model.lr_min": 0.001}``), or nested (``model={"lr": 0.1}``). Values are numbers, texts, paths, and
             lists and dictionaries of these.
 

@@ -135,7 +135,7 @@ def _cells(f: Figures, timm: bool) -> tuple[str, ...]:
     return (*sizes, format_int(f.smallest), f"{f.top1:.2f}" if f.top1 else "-", str(f.year or "-"))
 
 
-def _fitted(columns: Sequence[str], rows: list[tuple[str, ...]], width: int) -> Iterator[str]:
+def _fitted(columns: Sequence[str], rows: Sequence[tuple[str, ...]], width: int) -> Iterator[str]:
     """Lines of a table of at most ``width`` columns: the last cells are cut, the longest names have their own lines."""
     least = min(max(map(len, (row[-1] for row in rows))), 22)  # letters of the last column
     inner = sum(max(map(len, cells)) + 2 for cells in zip(columns[1:-1], *(row[1:-1] for row in rows), strict=True))
