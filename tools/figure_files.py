@@ -26,6 +26,7 @@ def table_text(package: str, version: str, figures: dict[str, Figures], script: 
     for name, f in figures.items():
         image = "x".join(str(n) for n in f.image or ())
         row = [name if own else name.partition("/")[2], f.parameters, f.macs, image, f.classes, f.smallest, f.paper]
+        row += [f.weights, f.top1]
         rows.writerow([*row, f.year, f.reference, f.source] if own else row)
     return file.getvalue()
 

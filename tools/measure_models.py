@@ -9,8 +9,9 @@ from lit_cnn.inspection import model_table
 from lit_cnn.inspection.measure import measure
 from lit_cnn.models import MODELS
 from tools.figure_files import write_table
+from tools.pretrained import pretrained
 
 SCRIPT = "tools/measure_models.py"
 
 if __name__ == "__main__":
-    write_table(model_table.OWN, "", {name: measure(name) for name in MODELS}, SCRIPT)
+    write_table(model_table.OWN, "", {name: measure(name)._replace(**pretrained(name)) for name in MODELS}, SCRIPT)

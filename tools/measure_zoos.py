@@ -22,6 +22,7 @@ from lit_cnn.inspection.measure import count_macs
 from lit_cnn.models import _external, smallest_input
 from lit_cnn.models._input_check import on_meta
 from tools import figure_files, papers
+from tools.pretrained import pretrained
 
 
 def measure(name: str) -> Figures:
@@ -51,6 +52,7 @@ def measure(name: str) -> Figures:
         classes=classes,
         smallest=_smallest(model, *image, fixed=fixed),
         paper=papers.paper(name),
+        **pretrained(name),
     )
 
 
@@ -84,7 +86,7 @@ def measure_zoo(zoo: str, again: bool) -> None:
     found = {} if again else _read(zoo, number)
     for i, name in enumerate(names):
         if name in found:
-            found[name] = found[name]._replace(paper=papers.paper(name))
+            found[name] = found[name]._replace(paper=papers.paper(name), **pretrained(name))
             continue
         print(f"{i + 1}/{len(names)} {name}", file=sys.stderr, flush=True)
         try:

@@ -15,8 +15,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from torch import Tensor
 
-from lit_cnn import plugins, run_folder
+from lit_cnn import plugins
 from lit_cnn.api.images import GivenImages, ImageLike, as_list
+from lit_cnn.checkpoint.find import find_checkpoint
 from lit_cnn.checkpoint.record import CheckpointRecord, load_verified, read_record
 from lit_cnn.cli.checkpoint_argument import check_plugins, predict_data
 from lit_cnn.errors import UnreadableImageError, UserError
@@ -177,7 +178,7 @@ def load(
     """Load a trained model.
 
     Args:
-        ckpt_path: a checkpoint, a run folder, or ``best`` / ``last`` of the newest run.
+        ckpt_path: a checkpoint, a run folder, a run's name, or ``best`` / ``last`` of the newest run.
         accelerator: ``auto``, ``cpu``, ``gpu`` …, as ``Trainer(accelerator=…)``.
         devices: 1, ``auto`` (the same), or ``[2]`` for GPU number 2: always one device.
         allow_import: packages that define the model; those imported already need not be named.
@@ -190,6 +191,6 @@ def load(
     silence_lightning()
     allowed = [allow_import] if isinstance(allow_import, str) else list(allow_import)
     plugins.import_plugins(allowed)
-    record = read_record(run_folder.find_checkpoint(os.fspath(ckpt_path), Path(expand_home(root)), "best"))
+    record = read_record(find_checkpoint(os.fspath(ckpt_path), Path(expand_home(root)), "best"))
     check_plugins(record, allowed, python=True)
     return Classifier(record, accelerator, devices)

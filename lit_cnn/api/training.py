@@ -59,10 +59,10 @@ def fit(
 
     Args:
         config: a YAML file, the name of a shipped config, or nested settings.
-        resume: a checkpoint or run folder to resume; ``True``, ``""`` or ``last``: the newest run.
+        resume: a checkpoint, run folder or run's name to resume; ``True``, ``""`` or ``last``: the newest run.
         allow_import: packages of your own that the settings need; those imported already need not be named.
         callbacks: one or more further callbacks of the trainer.
-        overrides: settings by the names of the flags (``epochs=3, batch_size=64, data="Digits", amp=True``), with dots
+        overrides: settings by the names of the flags (``name="base", epochs=3, data="Digits", amp=True``), with dots
             (``**{"model.lr_min": 0.001}``), or nested (``model={"lr": 0.1}``). Values are numbers, texts, paths, and
             lists and dictionaries of these.
 

@@ -21,13 +21,14 @@ from lit_cnn.checkpoint.compatibility import incompatibilities, rescale_progress
 from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
 from lit_cnn.errors import UserError
+from lit_cnn.results.run_state import TRAINING, describe, write_state
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import datamodule
 from lit_cnn.utils.files import atomic_write
 
 
 class RunMetadata(Callback):
-    """Write ``config.yaml`` when training starts, and add ``checkpoint["lit_cnn"]`` at every save.
+    """Write ``config.yaml`` and ``run.json`` when training starts, and add ``checkpoint["lit_cnn"]`` at every save.
 
     Args:
         config: resolved settings, nested plain types.
@@ -75,7 +76,7 @@ class RunMetadata(Callback):
         say(f"resume_anyway: from here on this run differs from one that was never stopped: {listed}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write config.yaml; on resume an earlier, different one is kept beside it."""
+        """Write config.yaml and run.json; on resume an earlier, different one is kept beside it."""
         if not trainer.is_global_zero:
             return
         path = self.run_dir / "config.yaml"
@@ -92,6 +93,7 @@ class RunMetadata(Callback):
         indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
         with atomic_write(self.run_dir / "class_indices.json") as file:
             file.write(json.dumps(indices, indent=2, ensure_ascii=False) + "\n")
+        write_state(self.run_dir, **describe(self.config), state=TRAINING, reason=None, epoch=None, step=None)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the history of the best checkpoints when the run folder was moved or renamed."""

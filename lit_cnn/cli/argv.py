@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lit_cnn.cli.run_name import read_run_name
 from lit_cnn.errors import UserError
 
 FLAG_ALIASES = {
@@ -35,6 +36,7 @@ FLAG_ALIASES = {
     "--strategy": "--trainer.strategy",
     "--accelerator": "--trainer.accelerator",
     "--seed": "--seed_everything",
+    "--project": "--trainer.default_root_dir",
     "-c": "--config",
 }
 # Flags that other tools have without a value: a setting and its values for true (or none) and false.
@@ -104,6 +106,7 @@ OWN = {
     ),
     "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", import_names, many=True),
+    "--name": _Own("name", read_run_name),
     "--shards": _Own("shards"),
     "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),
 }
@@ -122,6 +125,7 @@ class Arguments:
         resume: ``None`` when not given, ``""`` for the newest run, else a checkpoint, a run folder or ``auto``.
         images: files and folders given to ``predict``.
         allow_import: packages that are imported for what they register, and that settings may name classes of.
+        name: of the run, whose folder is ``lightning_logs/NAME``; ``None``: the next ``version_N``.
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
@@ -136,6 +140,7 @@ class Arguments:
     resume: str | None = None
     images: list[str] = field(default_factory=list)
     allow_import: list[str] = field(default_factory=list)
+    name: str | None = None
     resume_anyway: bool = False
     verify_resume: int | None = None
     shards: str | None = None
@@ -193,6 +198,8 @@ def parse(args: list[str]) -> Arguments:
             parsed.flags.extend(_device(value))
         else:
             parsed.flags.append((flag, value))
+    if parsed.name is not None and parsed.command != "fit":
+        raise UserError(f"--name names a new run of fit and has no effect on {parsed.command}: leave it out")
     if parsed.shards is not None and parsed.command != "prepare":
         raise UserError(f"--shards has no effect on {parsed.command}: lit-cnn prepare writes shards")
     if parsed.shard_mb is not None and parsed.shards is None:

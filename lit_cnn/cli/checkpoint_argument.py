@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_cnn import run_folder
-from lit_cnn.checkpoint.find import newest_valid_first, read_newest
+from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_newest
 from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
@@ -46,20 +46,21 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         raise UserError(
             f"{command} needs a trained model: --ckpt_path PATH, or --ckpt_path best for the newest run's best one"
         )
-    if arguments.resume == "auto":
-        newest = run_folder.newest_run(root)
-        if newest is None or not run_folder.checkpoints_in(newest):
+    if arguments.resume in ("", "auto"):
+        newest = run_folder.newest_run(root, arguments.name)
+        if arguments.resume == "auto" and (newest is None or not run_folder.checkpoints_in(newest)):
             return None  # nothing to resume: start
-        wanted = ""
+        wanted = "" if arguments.name is None else str(newest or arguments.name)
     wanted = expand_home(wanted)
-    path = run_folder.find_checkpoint(wanted, root, name, resume=command == "fit")
+    path = find_checkpoint(wanted, root, name, resume=command == "fit")
     if command != "fit":
         if str(path) != wanted:
             say(f"checkpoint: {path}")
         return read_record(path)
+    _refuse_other_name(arguments.name, path)
     # a run's newest checkpoint may have another name than last.ckpt; one that the user named is the one meant
     candidates = newest_valid_first(path.parent)
-    if str(path) == wanted or path.stem == "best":
+    if str(path) == wanted or path.stem in ("best", "previous"):
         candidates = [path, *(p for p in candidates if p != path)]
     record, damaged = read_newest(candidates)
     for line in damaged:
@@ -69,6 +70,14 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
     if not record.exact:
         say(f"note: {record.path} was saved where a run cannot be resumed exactly")
     return record
+
+
+def _refuse_other_name(name: str | None, checkpoint: Path) -> None:
+    run = run_folder.run_folder_of(checkpoint)
+    if name is not None and run is not None and not run_folder.is_named(run, name):
+        raise UserError(
+            f"--name {name}: a resumed run keeps its folder, {run_folder.format_path(run)}: leave --name out"
+        )
 
 
 def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: bool = False) -> None:
@@ -116,6 +125,16 @@ def find_data_dir(record: CheckpointRecord, base: dict[str, Any]) -> None:
     if found is not None:
         settings["data_dir"] = found
         say(f"data: {found} ({given} is relative to another working folder)")
+
+
+def take_folder_to_predict(arguments: Arguments) -> None:
+    """``predict --data-dir DIR`` classifies the images in DIR, as ``predict DIR`` does, where no data set is named."""
+    if arguments.command != "predict" or arguments.images or last_value(arguments, "data") is not None:
+        return
+    folders = [value for flag, value in arguments.flags if flag == "--data.data_dir"]
+    if folders:
+        arguments.images = folders[-1:]
+        arguments.flags = [(flag, value) for flag, value in arguments.flags if flag != "--data.data_dir"]
 
 
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _SHORT = {
     **{setting: alias.replace("_", "-") for alias, setting in reversed(FLAG_ALIASES.items()) if alias.startswith("--")},
     "--trainer.max_epochs": "--epochs",
     "--data.image_size": "--img-size",
+    "--trainer.default_root_dir": "--trainer.default_root_dir",
 }
 
 

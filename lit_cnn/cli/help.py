@@ -30,14 +30,15 @@ class Setting(NamedTuple):
 GROUPS: dict[str, list[Setting]] = {
     "Run": [
         Setting("--config FILE", "", "", "a YAML file, or the name of a shipped config"),
-        Setting("--ckpt_path PATH", "", "", "a checkpoint, a run folder, or best / last of the newest run"),
+        Setting("--ckpt_path PATH", "", "", "a checkpoint, a run or its name, or best / last of the newest run"),
         Setting(
             "--resume [PATH|auto]", "", "", "resume a run, by default the newest; auto starts one if there is none"
         ),
+        Setting("--name NAME", "", "version_N", "name the run: lightning_logs/NAME; lit-cnn runs lists them"),
         Setting("--resume_anyway", "", "", "also with another batch size, seed, world size or data; inexactly then"),
         Setting("--verify_resume [STEPS]", "", "24", "compare a killed and resumed run with an uninterrupted one"),
         Setting("--seed N", "seed_everything", "42", "of initial weights, order, augmentation and dropout"),
-        Setting("--trainer.default_root_dir DIR", "trainer.default_root_dir", ".", "where lightning_logs/ is made"),
+        Setting("--project DIR", "trainer.default_root_dir", ".", "where lightning_logs/ is made"),
         Setting("--checkpoint_every N", "checkpoint_every", "1epoch", "save last.ckpt: 500 (steps), 5m, 10epochs"),
         Setting("--allow_import PKG", "", "", "import your package: its models, data sets, losses, transforms"),
         Setting("--print_config", "", "", "print the resolved settings and stop"),
@@ -113,7 +114,7 @@ DEFAULTS = "Defaults are in brackets; - and _ are the same in flags."
 _EVALUATION = (
     "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--device",
     "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",
-    "--trainer.default_root_dir", "--print_config",
+    "--project", "--print_config",
 )  # fmt: skip
 # Usage, description, and the flags on the page; none: all.
 PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -77,6 +77,7 @@ class LitCLI(LightningCLI):
         run: the command and its settings.
         watchdog: to be wrapped around the run.
         report: of an evaluation.
+        folder: of a training run.
     """
 
     def __init__(
@@ -92,7 +93,15 @@ class LitCLI(LightningCLI):
         self.record = record
         self.base = base
         self.report: EvaluationReport | None = None
+        self.folder: Path | None = None
         self._building = ""
+        try:
+            self._parse_and_build(words)
+        except BaseException:
+            self.discard_folder()
+            raise
+
+    def _parse_and_build(self, words: list[str]) -> None:
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -107,9 +116,14 @@ class LitCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"exit_on_error": False, arguments.command: {"exit_on_error": False}},
+            parser_kwargs={"exit_on_error": False, self.arguments.command: {"exit_on_error": False}},
             args=words,
         )
+
+    def discard_folder(self) -> None:
+        """Delete the folder of a new run that did not start."""
+        if self.folder is not None and is_rank_zero():
+            run_folder.discard(self.folder)
 
     # -- parsing ----------------------------------------------------------------------------------------------------
 
@@ -283,7 +297,8 @@ class LitCLI(LightningCLI):
             kwargs["logger"] = False  # results go to files of their own
             self.report = EvaluationReport("")
         elif not config.fast_dev_run:
-            run.folder = make_run_folder(Path(config.default_root_dir or "."), self.record)
+            self.folder = make_run_folder(Path(config.default_root_dir or "."), self.record, self.arguments.name)
+            run.folder = self.folder
             if is_rank_zero():
                 run_log.write_to(run.folder)
             self.config_init["fit"]["checkpoint"].dirpath = str(run.checkpoints)
@@ -292,15 +307,10 @@ class LitCLI(LightningCLI):
         kwargs["plugins"] = plugins(built.get("plugins"))
         kwargs["profiler"] = profiler(built.get("profiler"), run.folder)
         kwargs["max_time"] = None  # TimeLimit does it
-        try:
-            if run.folder is not None:
-                kwargs["logger"] = loggers(run.folder, self.record, self._logger)
-            with reporting_mistakes():
-                trainer = super().instantiate_trainer(**kwargs)
-        except BaseException:
-            if run.folder is not None and self.record is None and is_rank_zero():
-                run_folder.discard(run.folder)  # made above, and nothing is in it
-            raise
+        if run.folder is not None:
+            kwargs["logger"] = loggers(run.folder, self.record, self._logger)
+        with reporting_mistakes():
+            trainer = super().instantiate_trainer(**kwargs)
         count_epochs_with_max_steps(trainer)
         self.watchdog.watch(trainer)
         return trainer

@@ -18,9 +18,11 @@ from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
 from lit_cnn.errors import Stopped
+from lit_cnn.results.run_state import FAILED, FINISHED, STOPPED, TRAINING, read_state, write_state
 from lit_cnn.run_folder import format_path, shell_path
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import DataModule, datamodule
+from lit_cnn.utils.rank import is_rank_zero
 
 EVALUATIONS = {"test": "test", "validate": "val"}  # command and its split, the better one first
 SPLIT_SETTINGS = ("split", "split_seed", "val_fraction", "test_fraction")
@@ -89,6 +91,26 @@ def print_profile(trainer: Trainer) -> None:
         stage = trainer.state.fn.value if trainer.state.fn else ""
         for path in sorted(Path(profiler.dirpath).glob(f"{stage}-{profiler.filename}*.txt")):
             say(f"profile: {format_path(path)}")
+
+
+def end_run(run: Path | None, trainer: Trainer, error: BaseException | None = None) -> None:
+    """Write to run.json how training ended, unless it did not start.
+
+    Args:
+        run: the run folder; ``None`` where there is none.
+        trainer: of the run.
+        error: that ended it.
+    """
+    if run is None or not is_rank_zero() or read_state(run).get("state") != TRAINING:
+        return
+    counts = {"epoch": trainer.current_epoch, "step": trainer.global_step} if trainer.global_step else {}
+    state, reason = FINISHED, None
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        state = STOPPED
+    elif error is not None:
+        state, reason = FAILED, (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    with contextlib.suppress(OSError):  # the error matters more; a finished run has its results
+        write_state(run, state=state, reason=reason, **counts)
 
 
 def note_changed_data(record: CheckpointRecord, data: dict[str, Any], images: DataModule) -> None:

@@ -40,6 +40,8 @@ from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.logger_folders import build_loggers
 from lit_cnn.cli.monitoring import patience_callback
 from lit_cnn.distributed.watchdog import ProcessWatchdog
+from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 from lit_cnn.utils.rank import is_rank_zero
 
 
@@ -137,7 +139,7 @@ def ordered_callbacks(
     return ordered
 
 
-def make_run_folder(root: Path, record: CheckpointRecord | None) -> Path:
+def make_run_folder(root: Path, record: CheckpointRecord | None, name: str | None = None) -> Path:
     """The folder of a training run: its own again when it is resumed, else a new one, locked for this process.
 
     It is made now, so that two runs that start together cannot both take the same number.
@@ -148,8 +150,20 @@ def make_run_folder(root: Path, record: CheckpointRecord | None) -> Path:
     folder = run_folder.run_folder_of(record.path) if record is not None else None
     if not is_rank_zero():
         return folder or root / run_folder.LOGS / "unknown"  # rank zero writes, and broadcasts the checkpoints' folder
-    folder = folder or run_folder.new_run_folder(root)
-    run_folder.lock(folder)
+    if folder is None:
+        folder = run_folder.new_run_folder(root, name)
+    try:
+        run_folder.lock(folder)
+        if run_folder.is_new(folder):
+            run_folder.write_start(folder)
+    except BaseException as error:
+        run_folder.discard(folder)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write the run folder {folder}: {error.strerror}") from error
+        raise
+    if run_folder.is_new(folder):
+        taken = f", since {name} exists" if name not in (None, folder.name) else ""
+        say(f"run folder: {run_folder.format_path(folder)}{taken}")
     return folder
 
 

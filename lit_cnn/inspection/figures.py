@@ -18,6 +18,8 @@ class Figures(NamedTuple):
         paper: authors, title, number, section.
         reference: number of parameters published or found in the reference implementation.
         source: where ``reference`` comes from.
+        weights: name of the published pretrained weights: those that ``model.weights=imagenet`` loads, or timm's tag.
+        top1: their accuracy on ImageNet-1K, in percent.
     """
 
     parameters: int | None = None
@@ -29,3 +31,5 @@ class Figures(NamedTuple):
     paper: str = ""
     reference: int | None = None
     source: str = ""
+    weights: str = ""
+    top1: float | None = None

@@ -15,7 +15,7 @@ from lit_cnn.inspection.figures import Figures
 
 OWN = "lit_cnn"
 ZOOS = ("torchvision", "timm")
-COLUMNS = ("name", "parameters", "macs", "image", "classes", "smallest", "paper")
+COLUMNS = ("name", "parameters", "macs", "image", "classes", "smallest", "paper", "weights", "top1")
 OWN_COLUMNS = (*COLUMNS, "year", "reference", "source")  # the zoos' years are those of their papers' arXiv numbers
 FOLDER = Path(__file__).with_name("model_figures")
 PAPERS = FOLDER / "papers.csv"
@@ -56,8 +56,10 @@ def _figures(row: dict[str, str]) -> Figures:
     paper = row["paper"]
     if "year" not in row and paper:
         year = 2000 + int(paper[:2])  # an arXiv number begins with the year and month of the paper's first version
+    top1 = float(row["top1"]) if row.get("top1") else None
     return Figures(
-        parameters, macs, image, classes, smallest, year, paper, reference, row.get("source", "")  # type: ignore[arg-type]  # three sides
+        parameters, macs, image, classes, smallest, year, paper, reference, row.get("source", ""),  # type: ignore[arg-type]  # three sides
+        row.get("weights", ""), top1,
     )  # fmt: skip
 
 

@@ -7,8 +7,6 @@ import io
 import os
 from pathlib import Path
 
-import numpy as np
-
 Row = dict[str, str]
 
 
@@ -30,5 +28,7 @@ def read_metrics(path: str | os.PathLike[str]) -> tuple[list[str], list[Row]]:
 
 def shortest_repr(value: float) -> str:
     """Write ``value`` with the fewest digits that give it back; most are float32, whose float64 digits are noise."""
+    import numpy as np  # only here: listing runs reads these files and need not wait for numpy
+
     single = np.float32(value) if abs(value) < 3e38 else np.float64(value)  # larger ones overflow float32
     return str(single) if float(single) == value else repr(value)

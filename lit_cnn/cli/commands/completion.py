@@ -20,7 +20,7 @@ how to install it:
   fish  lit-cnn completion fish > ~/.config/fish/completions/lit-cnn.fish
 """
 FILES = {"--config", "-c", "--ckpt_path", "--resume", "--model.weights", "--weights"}
-FOLDERS = {"--data_dir", "--data.data_dir", "--trainer.default_root_dir", "--shards"}
+FOLDERS = {"--data_dir", "--data.data_dir", "--trainer.default_root_dir", "--project", "--shards"}
 
 
 def main(words: list[str], debug: bool = False) -> None:
@@ -47,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         elif name in ("models", "inspect"):
             for flag in ("--allow_import", "--reference" if name == "models" else "--backbone_args"):
                 sub.add_argument(flag)
+        elif name == "runs":
+            sub.add_argument("dir").complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab's way to say it
+            sub.add_argument("--json", action="store_true")
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)
         elif name == "configs":

@@ -1,31 +1,36 @@
-"""``lit-cnn models [PATTERN]``: list the models with their size, MACs, smallest input, paper and year.
+"""``lit-cnn models [PATTERN]``: list the models with their size, MACs, smallest input, weights and year.
 
 The figures are stored, those of the other zoos included, so that listing imports neither the zoos nor torch; only those
-of models that a user registered are measured.
+of models that a user registered are measured. ``--for`` suggests three for a folder of images or a data set.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
 
 from lit_cnn import plugins
 from lit_cnn.cli.argv import import_names
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
-from lit_cnn.inspection.tables import format_int, format_si, plain_lines, table
-from lit_cnn.utils.console import console
+from lit_cnn.inspection.tables import format_int, format_si, plain_lines
 
-LONG = 200  # rows; rich takes longer to lay out such a table than everything else together
-NUMBERS = ("parameters", "MACs", "at", "classes", "smallest", "reference")
+NUMBERS = ("params", "MACs", "at", "smallest", "top-1", "parameters", "published")
 EXAMPLES = """\
 examples:
   lit-cnn models                        all models of this package
   lit-cnn models 'vgg*_bn'              those that match a shell pattern
-  lit-cnn models resnet --reference     those with resnet in their names, with
-                                        the published parameter counts
   lit-cnn models 'timm/*'               those of timm, or of 'torchvision/*'
+  lit-cnn models resnet --papers        their papers
+  lit-cnn models resnet --reference     the exact and the published parameter
+                                        counts
+  lit-cnn models --for photos           three that suit the images in a folder,
+                                        with the commands to train them
   lit-cnn models --allow_import mypkg   and those that your package registers
 """
 
@@ -47,24 +52,34 @@ def main(words: list[str], debug: bool = False) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern or part of a name")
+    parser.add_argument("--for", dest="images", metavar="DIR|DATA", help="suggest models for images")
+    parser.add_argument("--papers", action="store_true", help="show the papers instead of the figures")
     parser.add_argument("--reference", action="store_true", help="show the published parameter counts beside ours")
     parser.add_argument(
         "--allow_import", "--allow-import", action="append", default=[], metavar="PKG",
         help="package, or module of this folder, that registers models of your own",
     )  # fmt: skip
     arguments = parser.parse_args(words[1:])
+    if arguments.images is not None:
+        if arguments.pattern != "*":
+            raise UserError(f"--for suggests models itself: leave {arguments.pattern!r} out")
+        from lit_cnn.cli.model_advice import print_advice
+
+        return print_advice(arguments.images)
     own = bool(arguments.allow_import or plugins.announced())
     if own:
         plugins.import_plugins([name for names in arguments.allow_import for name in import_names(names)])
-    print_models(arguments.pattern, reference=arguments.reference, registered=own)
+    print_models(arguments.pattern, reference=arguments.reference, papers=arguments.papers, registered=own)
+    return None
 
 
-def print_models(pattern: str = "*", reference: bool = False, registered: bool = False) -> None:
+def print_models(pattern: str = "*", reference: bool = False, papers: bool = False, registered: bool = False) -> None:
     """Print a table of the models that match a pattern, as ``lit_cnn.models.list_models`` matches them.
 
     Args:
         pattern: shell pattern or part of a name.
-        reference: show published parameter counts instead of papers.
+        reference: show exact and published parameter counts.
+        papers: show year and paper.
         registered: include the models that a user has registered, which imports torch.
 
     Raises:
@@ -79,29 +94,72 @@ def print_models(pattern: str = "*", reference: bool = False, registered: bool =
             zoo_lists = " and ".join(f"lit-cnn models '{other}/*'" for other in model_table.ZOOS)
             every = f"lit-cnn models lists all of this package, {zoo_lists} those of the other zoos"
         raise UserError(f"no model matches {pattern!r}{nearest(pattern, known) or ';'} {every}")
-    columns = ("name", *NUMBERS[:5], *(("reference", "from") if reference else ("year", "paper")))
-    rows = [(name, *_cells(f, reference)) for name, f in figures.items()]
-    screen = console()
-    if len(rows) > LONG:
-        print("\n".join(plain_lines(columns, rows, NUMBERS)))
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+    number = f"{len(figures)} model{'s' if len(figures) > 1 else ''}."
+    if papers:
+        lines = _paper_lines(figures, width)
+    elif reference:
+        columns = ("name", "parameters", "published", "from")
+        rows = [(n, format_int(f.parameters), format_int(f.reference), f.source or "-") for n, f in figures.items()]
+        lines = _fitted(columns, rows, width)
     else:
-        out = table(None, *columns, numbers=NUMBERS)
-        for row in rows:
-            out.add_row(*row)
-        screen.print(out)
-    number = f"{len(figures)} model{'s' if len(figures) > 1 else ''}"
-    screen.print(f"{number}. MACs: multiply-accumulates for one image of the size under 'at'", style="dim")
-    if any(None in (f.parameters, f.macs, f.smallest) for f in figures.values()):
-        notes.append("-: not known; lit-cnn inspect NAME may count it")
-    for note in notes:
-        screen.print(note, soft_wrap=True, markup=False)  # brackets, as in 'lit-cnn[timm]', are no markup
+        columns = ("name", "params", "MACs", "at", *(("weights",) if zoo == "timm" else ("smallest", "top-1", "year")))
+        lines = _fitted(columns, [(n, *_cells(f, timm=zoo == "timm")) for n, f in figures.items()], width)
+        number += " MACs: multiply-accumulates for one image with a side of 'at' pixels."
+        notes = [_about_weights(zoo), *notes]
+        if any(None in (f.parameters, f.macs, f.image) for f in figures.values()):
+            notes.append("Dashes elsewhere: not known; lit-cnn inspect NAME may count it.")
+    print("\n".join(lines))
+    for note in (number, *notes):
+        print(textwrap.fill(note, width, break_long_words=False, break_on_hyphens=False))
 
 
-def _cells(f: Figures, reference: bool) -> tuple[str, ...]:
-    at = "-" if f.image is None else "x".join(str(n) for n in f.image)
-    ending = (format_int(f.reference), f.source or "-") if reference else (str(f.year or "-"), f.paper or "-")
-    sizes = (format_int(f.parameters), format_si(f.macs), at, format_int(f.classes), format_int(f.smallest))
-    return *sizes, *ending
+def _about_weights(zoo: str | None) -> str:
+    if zoo == "timm":
+        return (
+            "weights: timm's default pretrained ones, -: none. Most are model.safetensors at "
+            "huggingface.co/timm/NAME.WEIGHTS, for --model.weights FILE."
+        )
+    text = "top-1: ImageNet accuracy in % of the weights that --model.weights imagenet loads, -: there are none."
+    return text if zoo else f"{text} lit-cnn configs has the results of small networks trained here."
+
+
+def _cells(f: Figures, timm: bool) -> tuple[str, ...]:
+    side = "-"
+    if f.image is not None:
+        channels, height, width = f.image
+        side = (str(width) if height == width else f"{height}x{width}") + (" grey" if channels == 1 else "")
+    sizes = (format_si(f.parameters), format_si(f.macs), side)
+    if timm:
+        return (*sizes, f.weights or "-")
+    return (*sizes, format_int(f.smallest), f"{f.top1:.2f}" if f.top1 else "-", str(f.year or "-"))
+
+
+def _fitted(columns: Sequence[str], rows: Sequence[tuple[str, ...]], width: int) -> Iterator[str]:
+    """Lines of a table of at most ``width`` columns: the last cells are cut, the longest names have their own lines."""
+    least = min(max(map(len, (row[-1] for row in rows))), 22)  # letters of the last column
+    inner = sum(max(map(len, cells)) + 2 for cells in zip(columns[1:-1], *(row[1:-1] for row in rows), strict=True))
+    room = max(width - inner - 2 - least, len("name"))
+    long = [len(row[0]) > room for row in rows]
+    names = max([len("name"), *(len(row[0]) for row, own_line in zip(rows, long, strict=True) if not own_line)])
+    last = max(width - inner - 2 - names, least)
+    cut = [
+        ("" if own_line else row[0], *row[1:-1], row[-1] if len(row[-1]) <= last else row[-1][: last - 2] + "..")
+        for row, own_line in zip(rows, long, strict=True)
+    ]
+    heading, *lines = plain_lines(columns, cut, NUMBERS)
+    yield heading
+    for row, line, own_line in zip(rows, lines, long, strict=True):
+        if own_line:
+            yield row[0]
+        yield line
+
+
+def _paper_lines(figures: dict[str, Figures], width: int) -> Iterator[str]:
+    for name, f in figures.items():
+        yield name
+        text = ", ".join(filter(None, (str(f.year or ""), f.paper))) or "no paper known"
+        yield textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    ")
 
 
 def _matching(figures: dict[str, Figures], pattern: str, prefix: str = "") -> dict[str, Figures]:

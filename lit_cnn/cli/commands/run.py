@@ -14,13 +14,20 @@ from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import import_allowlist, logger_folders, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.checkpoint_argument import check_plugins, find_data_dir, find_record, given_root, predict_data
+from lit_cnn.cli.checkpoint_argument import (
+    check_plugins,
+    find_data_dir,
+    find_record,
+    given_root,
+    predict_data,
+    take_folder_to_predict,
+)
 from lit_cnn.cli.config import drop, expand_homes, find_config, last_value, read_config
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
 from lit_cnn.cli.run_log import log_of_run
-from lit_cnn.cli.run_messages import note_changed_data, print_profile, print_result, report_interrupt
+from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
 from lit_cnn.utils import allocator
 from lit_cnn.utils.lightning_internals import silence_lightning
@@ -65,6 +72,7 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
     record = find_record(arguments, given_root(arguments) or Path())
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
+    take_folder_to_predict(arguments)
     validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
@@ -103,6 +111,7 @@ def _execute(cli: LitCLI) -> None:
         if run.command == "fit":
             with reporting_mistakes():
                 trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
+            end_run(cli.folder, trainer)
             print_profile(trainer)
             print_result(trainer, [name for name in run.requires if name in cli.arguments.allow_import])
             return
@@ -116,10 +125,13 @@ def _execute(cli: LitCLI) -> None:
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
         print_profile(trainer)
-    except BaseException:
+    except BaseException as error:
         if is_rank_zero():
-            _remove_empty_folder(cli)
+            _clean_up(cli, error)
         raise
+    finally:
+        if cli.folder is not None and is_rank_zero():
+            run_folder.unlock(cli.folder)
 
 
 def _results_folder(cli: LitCLI) -> Path:
@@ -134,11 +146,15 @@ def _results_folder(cli: LitCLI) -> Path:
     return run_folder.new_run_folder(given or Path(cli.trainer.default_root_dir))
 
 
-def _remove_empty_folder(cli: LitCLI) -> None:
+def _clean_up(cli: LitCLI, error: BaseException) -> None:
     """A new run that failed before its first step leaves no folder behind, nor does an evaluation."""
-    run = cli.run
     if cli.report is not None:
         with contextlib.suppress(OSError):  # not made yet, or it holds results
-            Path(cli.report.out_dir).rmdir()
-    elif run.folder is not None and run.record is None and cli.trainer.global_step == 0:
-        run_folder.discard(run.folder)
+            out_dir = Path(cli.report.out_dir)
+            out_dir.rmdir()
+            run_folder.discard(out_dir.parent)
+    elif cli.folder is not None:
+        # the trainer of a process that started others counts no steps itself
+        if cli.trainer.global_step == 0 and not run_folder.has_trained(cli.folder):
+            cli.discard_folder()
+        end_run(cli.folder, cli.trainer, error)
