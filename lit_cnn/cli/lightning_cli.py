@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -15,15 +14,15 @@ from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
-from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli import import_allowlist, transport, validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import (
+    contents,
     data_settings,
     differences,
     display_name,
     flatten,
     print_differences,
-    read_config,
     required_plugins,
 )
 from lit_cnn.cli.out_of_memory import report_out_of_memory
@@ -44,9 +43,6 @@ from lit_cnn.utils.rank import is_rank_zero
 
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = ("seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps")
-
-# the same in C, ten times as fast, where PyYAML was built with it
-LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class LitCLI(LightningCLI):
@@ -82,6 +78,7 @@ class LitCLI(LightningCLI):
         self.base = base
         self.report: EvaluationReport | None = None
         self._building = ""
+        how: dict[str, Any] = {"exit_on_error": False, "parser_mode": transport.MODE}
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -96,7 +93,7 @@ class LitCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"exit_on_error": False, arguments.command: {"exit_on_error": False}},
+            parser_kwargs={**how, arguments.command: how},
             args=words,
         )
 
@@ -215,12 +212,11 @@ class LitCLI(LightningCLI):
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """Settings of every config file, flat."""
-        return {display_name(path): flatten(read_config(path)) for path in self.arguments.configs}
+        return {display_name(path): flatten(content) for path, content in contents(self.arguments).items()}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
-        text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
-        plain = yaml.load(text, LOADER)
+        plain = transport.plain(self._parser(self.arguments.command), config)
         if plain.get("data"):
             plain["data"]["class_path"] = canonical_path(plain["data"]["class_path"])
         return {k: plain[k] for k in SETTINGS if k in plain}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,16 @@ from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
-from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli import import_allowlist, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import check_plugins, find_record, predict_data, root_folder
-from lit_cnn.cli.config import drop, find_config, read_config
+from lit_cnn.cli.config import contents, drop, find_config, read_text
+from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.run_messages import note_changed_data, print_result, report_interrupt
 from lit_cnn.utils import allocator
+from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
 
@@ -55,6 +56,9 @@ def run(
     record = find_record(arguments, root_folder(arguments))
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
+    choose_data(arguments, record)
+    for note in arguments.notes:
+        say(note)
     validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
@@ -67,9 +71,9 @@ def run(
         for flag, _ in arguments.flags:
             if flag.endswith("+"):  # the same command given again appends to nothing
                 drop(base, flag.strip("-+"))
-        words += ["--config", json.dumps(base)]
-    for config in arguments.configs:
-        read_config(config)  # for its error messages
+        words += ["--config", transport.hand_over(f"settings of {record.path}", base)]
+    for config, content in contents(arguments).items():
+        transport.hand_over(read_text(config), content)
         words += ["--config", config]
     # the data set before its settings, in whatever order they were typed
     flags = sorted(arguments.flags, key=lambda flag: flag[0] != "--data")
