@@ -10,7 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lit_cnn.cli.flag_values import BOOLEANS, FALSE, TRUE, WITHOUT_VALUE, device_flags, is_settings
+from lit_cnn.cli.flag_values import (
+    BOOLEANS,
+    FALSE,
+    TRUE,
+    WITHOUT_VALUE,
+    device_flags,
+    import_names,
+    is_settings,
+    truth,
+    whole_number,
+)
 from lit_cnn.cli.other_tools import NO_FILE, OTHER_ALIASES, OTHER_SWITCHES, advice, refuse_word, translate
 from lit_cnn.errors import UserError, nearest
 
@@ -25,8 +35,8 @@ FLAG_ALIASES = {
     "-j": "--data.workers",
     "--img_size": "--data.image_size",
     "--image_size": "--data.image_size",
-    "--model_name": "--model.backbone",
     "--backbone": "--model.backbone",
+    "--model_name": "--model.backbone",
     "--lr": "--model.lr",
     "--weight_decay": "--model.weight_decay",
     "--wd": "--model.weight_decay",
@@ -43,6 +53,7 @@ FLAG_ALIASES = {
 SWITCHES = {
     "--pretrained": ("--model.weights", "imagenet", "null"),
     "--amp": ("--trainer.precision", "bf16-mixed", "null"),
+    "--deterministic": ("--trainer.deterministic", "true", "false"),
     **OTHER_SWITCHES,
 }
 # Flags without a value; all others take one.
@@ -67,53 +78,23 @@ class _Own(NamedTuple):
     many: bool = False
 
 
-def _count(flag: str, unit: str, least: int = 1) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least {least}")
-        return int(text)
-
-    return read
-
-
-def _truth(flag: str) -> Callable[[str], bool]:
-    def read(text: str) -> bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{flag} {text}: expected true or false, or no value, which means true")
-        return text.lower() == "true"
-
-    return read
-
-
-def import_names(text: str) -> list[str]:
-    """Names in a value of ``--allow_import``.
-
-    Raises:
-        UserError: there is none.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError("--allow_import needs the name of a package or module: --allow_import mypackage")
-    return names
-
-
 OWN = {
     "--config": _Own("configs", lambda text: [text], many=True),
     "--ckpt_path": _Own("ckpt_path"),
     # true and false as other tools have it
     "--resume": _Own("resume", lambda text: {"true": "", "false": None}.get(text.lower(), text), bare=""),
     "--resume_anyway": _Own(
-        "resume_anyway", _truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
+        "resume_anyway", truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
     ),
-    "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
+    "--verify_resume": _Own("verify_resume", whole_number("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", import_names, many=True),
     "--shards": _Own("shards"),
-    "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),
+    "--shard_mb": _Own("shard_mb", whole_number("--shard_mb", "megabytes")),
 }
 # Flags of one word that the parser of settings knows, besides the aliases above.
 _TOP = (
     "--data", "--model", "--trainer", "--checkpoint", "--checkpoint_every", "--skip_nonfinite_steps", "--device",
-    "--devices", "--seed_everything",
+    "--devices", "--seed_everything", "--patience",
 )  # fmt: skip
 
 
@@ -182,7 +163,7 @@ def parse(args: list[str]) -> Arguments:
             _add_word(parsed, word, last)
             continue
         name, equals, value = _split(word)
-        flag = last = canonical(name)
+        flag, last = canonical(name), name
         own = OWN.get(flag)
         if not equals and words and _takes_next(flag, words[0]):
             equals, value = "=", words.pop(0)
@@ -193,8 +174,7 @@ def parse(args: list[str]) -> Arguments:
         elif flag in SWITCHES:
             setting, on, off = SWITCHES[flag]
             given = value.lower()
-            truth = on if given in ("", *TRUE) else off if given in FALSE else value
-            parsed.flags.append((setting, truth))
+            parsed.flags.append((setting, on if given in ("", *TRUE) else off if given in FALSE else value))
         elif flag in BARE:
             parsed.bare.append(f"{flag}={value}" if equals else flag)
         else:
@@ -228,7 +208,7 @@ def _takes_next(flag: str, word: str) -> bool:
     if flag in SWITCHES:
         return word.lower() in (*TRUE, *FALSE)
     if flag in BOOLEANS:
-        return word.lower() in (*TRUE, *FALSE, "null", "warn") or word.isdigit()
+        return word.lower() in (*TRUE, *FALSE, "null", "warn") or re.fullmatch(r"-?\d+", word) is not None
     return flag not in BARE and not _is_flag(word)
 
 
@@ -304,7 +284,7 @@ def _add_word(parsed: Arguments, word: str, last: str) -> None:
     if parsed.command == "predict":
         parsed.images.append(word)
     elif any(flag == "--data" for flag, _ in parsed.flags):
-        raise UserError(f"lit-cnn {parsed.command} does not take the word {word!r}: settings are given as --name VALUE")
+        raise UserError(f"{word!r} is one word too many: the one that {parsed.command} takes names the data")
     else:
         parsed.flags.append(("--data", word))
 

@@ -13,7 +13,7 @@ from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 
 PARTS = ("trainer", "model", "data", "checkpoint")
-KEYS = ("seed_everything", *PARTS, "checkpoint_every", "skip_nonfinite_steps")
+KEYS = ("seed_everything", *PARTS, "checkpoint_every", "skip_nonfinite_steps", "patience")
 NO_AUGMENT = asdict(Augment())
 
 

@@ -127,9 +127,10 @@ def _name(value: str) -> str:
         raise UserError(f"{value} is a model, not a data set or a folder: did you mean --model.backbone {value}?")
     if "." in value:
         return value  # a class path, which the parser imports, or says that there is none
-    hint = nearest(value, known) or ";"
+    if near := nearest(value, known):
+        raise UserError(f"unknown data set {value!r}{near}")
     raise UserError(
-        f"no folder and unknown data set {value!r}{hint} known: {', '.join(known)}; one of your own needs "
+        f"unknown data set {value!r}, and there is no such folder; known: {', '.join(known)}, and your own with "
         "--allow_import PACKAGE"
     )
 
@@ -140,10 +141,7 @@ def _plain(name: str) -> str:
 
 def _check_folder(folder: str, given: str) -> None:
     if "://" not in folder and not Path(folder).expanduser().is_dir():
-        raise UserError(
-            f"{given}: there is no folder {folder}; give one that holds a folder of images per class; offline, "
-            "without a download: --data Digits"
-        )
+        raise UserError(f"{given}: there is no such folder; give one that holds a folder of images per class")
 
 
 def _flag(flag: str, value: str) -> tuple[str, str]:

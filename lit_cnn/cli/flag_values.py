@@ -1,8 +1,9 @@
-"""Values of flags: those that may be left out, and devices. Standard library only."""
+"""Values of flags: how their texts are read, those that may be left out, and devices. Standard library only."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from lit_cnn.errors import UserError
 
@@ -33,6 +34,40 @@ CONFIG_FILES = (".yaml", ".yml", ".json")
 def is_settings(value: str) -> bool:
     """Whether a value is a file of settings, or settings themselves."""
     return value.endswith(CONFIG_FILES) or value.startswith("{")
+
+
+def whole_number(flag: str, unit: str, least: int = 1) -> Callable[[str], int]:
+    """A reader of whole numbers from ``least`` up, which names ``flag`` and ``unit`` in its error."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least {least}")
+        return int(text)
+
+    return read
+
+
+def truth(flag: str) -> Callable[[str], bool]:
+    """A reader of true and false, which names ``flag`` in its error."""
+
+    def read(text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{flag} {text}: expected true or false, or no value, which means true")
+        return text.lower() == "true"
+
+    return read
+
+
+def import_names(text: str) -> list[str]:
+    """Names in a value of ``--allow_import``.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("--allow_import needs the name of a package or module: --allow_import mypackage")
+    return names
 
 
 def device_flags(value: str, how_many: bool) -> tuple[list[tuple[str, str]], str]:

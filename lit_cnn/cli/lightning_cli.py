@@ -26,7 +26,7 @@ from lit_cnn.cli.config import (
     required_plugins,
 )
 from lit_cnn.cli.out_of_memory import report_out_of_memory
-from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
+from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes, reporting_trainer_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
 from lit_cnn.cli.trainer import NullProfiler, Run, loggers, make_run_folder, ordered_callbacks, plugins
 from lit_cnn.data import ImageDataModule
@@ -78,7 +78,7 @@ class LitCLI(LightningCLI):
         self.base = base
         self.report: EvaluationReport | None = None
         self._building = ""
-        how: dict[str, Any] = {"exit_on_error": False, "parser_mode": transport.MODE}
+        how: dict[str, Any] = {"exit_on_error": False, "parser_mode": transport.MODE, "allow_abbrev": False}
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -169,6 +169,7 @@ class LitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, resolve ``auto``, and print what differs."""
         command, config = self.arguments.command, self._settings
+        validation.check_choices(config)
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
         plain = self._plain(config)
@@ -265,7 +266,8 @@ class LitCLI(LightningCLI):
         if built.get("profiler") is None:
             kwargs["profiler"] = NullProfiler()
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            with reporting_trainer_mistakes():
+                trainer = super().instantiate_trainer(**kwargs)
         except BaseException:
             if run.folder is not None and self.record is None and is_rank_zero():
                 run_folder.discard(run.folder)  # made above, and nothing is in it

@@ -63,6 +63,7 @@ _ALIASES = {
     "model.tta": "tta",
     "seed_everything": "random_state random_seed manual_seed",
     "ckpt_path": "ckpt checkpoint_path",
+    "device": "gpu gpu_id",
     "config": "cfg config_file config_path",
 }
 OTHER_ALIASES = {f"--{name}": f"--{setting}" for setting, names in _ALIASES.items() for name in names.split()}
@@ -199,6 +200,29 @@ def advice(name: str) -> str:
         name: without dashes.
     """
     return _ADVICE_BY_NAME.get(name, "")
+
+
+# Commands of other tools, and those to use.
+_COMMANDS_OF_OTHERS = {
+    "test --ckpt_path PATH": "evaluate eval score",
+    "predict --ckpt_path PATH IMAGES": "infer inference classify detect",
+    "fit --resume": "resume continue restart",
+    "fit --weights imagenet": "finetune fine_tune transfer",
+    "fit": "run start train.py main.py learn",
+    "models": "list list_models zoo",
+    "inspect": "summary info describe",
+    "prepare": "download verify convert",
+    "fit --lr auto": "lr_find tune",
+}
+_COMMAND_BY_NAME = {name: command for command, names in _COMMANDS_OF_OTHERS.items() for name in names.split()}
+
+
+def command_hint(word: str) -> str:
+    """``", did you mean lit-cnn test?"`` for a first word that is no command here; ``""`` where nothing is known."""
+    if word.startswith("-"):
+        return f": the command comes first, lit-cnn fit {word};"
+    command = _COMMAND_BY_NAME.get(word.lower().replace("-", "_"))
+    return f", did you mean lit-cnn {command}?" if command else ""
 
 
 def translate(setting: str, value: Any) -> Any:

@@ -10,8 +10,9 @@ from inspect import isclass, signature
 
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 
-from lit_cnn.cli.argv import canonical
+from lit_cnn.cli.argv import canonical, unknown_flag
 from lit_cnn.cli.other_tools import advice
 from lit_cnn.cli.validation import LINKED
 from lit_cnn.data.datamodule import ImageDataModule
@@ -39,6 +40,21 @@ HOMES = {
 }
 # Base classes, which the parser tries when nothing else fits.
 BASES = ("Callback", "Logger", "Profiler", "Strategy", "Accelerator", "LayerSync", "Precision", "CheckpointIO")
+# What settings take whose types say it badly.
+EXPECTED = {
+    "trainer.precision": "32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or auto",
+    "trainer.callbacks": "the name of a class such as EarlyStopping, or a list of them",
+    "trainer.logger": "the name of a class such as CSVLogger, a list of them, true or false",
+    "trainer.devices": "how many, or a list such as [0,1]",
+}
+# Names that no alias holds, since alone they could mean something else.
+MEANT = {
+    "model.name": "model.backbone",
+    "data.name": "data",
+    "data.path": "data.data_dir",
+    "data.dir": "data.data_dir",
+    "data.folder": "data.data_dir",
+}
 LONGEST = 200  # characters of what the parser says where none of its texts is known here
 
 
@@ -152,23 +168,21 @@ def _unknown(name: str, known: list[str], where: str = "") -> str:
     """The line for a setting that does not exist, with the nearest that do."""
     part, _, tail = name.rpartition(".")
     known = [setting for setting in known if setting not in LINKED and not setting.endswith(".help")]
-    meant = canonical(f"--{tail}").lstrip("-")
+    meant = MEANT.get(name) or canonical(f"--{tail}").lstrip("-")
     if meant in known and meant != name:
         return f"unknown setting --{name}{where}, did you mean --{meant}?"
     if hint := advice(tail.lower()):
         return f"unknown setting --{name}{where}: {hint}"
     by_tail = {setting.rpartition(".")[2]: setting for setting in reversed(known)}
     siblings = {k.rpartition(".")[2]: k for k in known if part and k.rpartition(".")[0] == part}
-    near = nearest(tail, siblings)
+    near = nearest(tail, siblings) or ("" if siblings else nearest(tail, by_tail))
     meanings = {**by_tail, **siblings}
-    if not near:
-        near = nearest(tail, by_tail)
     if near:
         flags = re.sub(r"'(\w+)'", lambda found: f"--{meanings[found[1]]}", near)
         return f"unknown setting --{name}{where}{flags}"
     if siblings and len(siblings) <= 20:
         return f"unknown setting --{name}{where}; {part} has: {', '.join(siblings)}"
-    return f"unknown setting --{name}{where}; lit-cnn fit --help all lists every setting"
+    return unknown_flag(f"--{name}") if not part else f"unknown setting --{name}{where}; see lit-cnn fit --help all"
 
 
 def _bad_value(message: str, outer: str = "") -> str:
@@ -177,22 +191,16 @@ def _bad_value(message: str, outer: str = "") -> str:
     got = re.sub(r"^NestedArg\(key='[^']*', val=(.*)\)$", r"\1", values[0]) if values else ""
     keys = [key.replace(".init_args", "") for key in re.findall(r'[Kk]ey "([\w.]+)"', message)]
     key = ".".join(dict.fromkeys([*([outer] if outer else []), *keys[:1], *keys[-1:]])) or "?"
-    choices = [
-        choice
-        for found in re.findall(r"Expected a typing\.Literal\[(.+?)\]\.?", message)
-        for choice in found.replace("'", "").split(", ")
-    ]
-    types = [t.rpartition(".")[2] for t in dict.fromkeys(re.findall(r"Expected an? <class '([\w.]+)'>", message))]
-    kinds = [KINDS[t] for t in dict.fromkeys(types) if t in KINDS]
-    if "NoneType" in types and got:
-        kinds.append("null")
-    if choices and not [t for t in types if t in KINDS]:
-        near = nearest(got.strip("'\""), choices)
-        return f"--{key}: {_quote(got)} is none of {', '.join(choices)}{near}"
+    if key in EXPECTED:
+        return f"--{key}: expected {EXPECTED[key]}, got {_quote(got)}"
+    choices = ", ".join(re.findall(r"Expected a typing\.Literal\[(.+?)\]\.?", message))
+    types = [t.rpartition(".")[2] for t in re.findall(r"Expected an? <class '([\w.]+)'>", message)]
+    kinds = list(dict.fromkeys(KINDS[t] for t in types if t in KINDS))
+    if choices and not kinds:
+        near = nearest(got, re.findall(r"[-\w]+", choices))
+        return f"--{key}: {_quote(got)} is none of {choices}{near}"
     if kinds and got:
-        return (
-            f"--{key}: expected {' or '.join(dict.fromkeys([*kinds[:-1], *choices, *kinds[-1:]]))}, got {_quote(got)}"
-        )
+        return f"--{key}: expected {' or '.join([*kinds, *([choices] if choices else [])])}, got {_quote(got)}"
     line = " ".join(message.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..."
 
@@ -207,6 +215,7 @@ def _part(message: str) -> str:
 
 
 def _quote(text: str) -> str:
+    text = {"None": "null", "True": "true", "False": "false"}.get(text.strip(), text.strip())
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return text if text.startswith(("'", '"')) else repr(text)
 
@@ -228,3 +237,18 @@ def reporting_mistakes() -> Iterator[None]:
         raise
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
+
+
+@contextlib.contextmanager
+def reporting_trainer_mistakes() -> Iterator[None]:
+    """Let what Lightning's trainer says of its settings come out as the user's mistake, with the setting's name.
+
+    Raises:
+        UserError: instead of Lightning's error.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        text = " ".join(str(error).split())
+        named = [name for name in signature(Trainer.__init__).parameters if re.search(rf"\b{name}\b", text)]
+        raise UserError(f"--trainer.{named[0]}: {text}" if named else text) from error
