@@ -244,13 +244,15 @@ def unknown_flag(name: str) -> str:
     """The line for a flag that nothing has, with the flags that are spelled most like it.
 
     Args:
-        name: as the user wrote it.
+        name: as the user wrote it; one without dashes is a key of a config.
     """
-    short = name.lstrip("-").replace("_", "-").lower()
-    flags = {f.lstrip("-").replace("_", "-") for f in (*FLAG_ALIASES, *OTHER_ALIASES, *OWN, *SWITCHES, *_TOP)}
-    near = nearest(short, [flag for flag in flags if len(flag) > 1])
-    hint = re.sub("'(.+?)'", "--\\1", near) or "; lit-cnn fit --help lists the usual ones"
-    return f"unknown flag {name}{hint}"
+    dashes, what = ("--", "flag") if name.startswith("-") else ("", "setting")
+    near = ""
+    for flags in ((*FLAG_ALIASES, *OWN, *SWITCHES, *_TOP), OTHER_ALIASES):  # this tool's own first
+        known = [flag[2:].replace("_", "-" if dashes else "_") for flag in flags if flag.startswith("--")]
+        near = near or nearest(name.lstrip("-").replace("_", "-" if dashes else "_"), known)
+    hint = re.sub("'(.+?)'", rf"{dashes}\1", near) or "; lit-cnn fit --help lists the usual ones"
+    return f"unknown {what} {name}{hint}"
 
 
 def _set_own(parsed: Arguments, own: _Own, text: str | None) -> None:

@@ -79,7 +79,7 @@ def _place(key: str, value: Any, path: str) -> list[tuple[str, Any]]:
         return [(name, value)]
     if hint := advice(name):
         raise UserError(f"{path}: unknown setting {key}: {hint}")
-    raise UserError(f"{path}: {unknown_flag(key).replace('unknown flag', 'unknown setting')}")
+    raise UserError(f"{path}: {unknown_flag(key)}")
 
 
 def _numbers(text: str) -> Any:

@@ -42,6 +42,7 @@ def settings_parser(command: str = "fit") -> ArgumentParser:
     raise AssertionError
 
 
+@functools.lru_cache
 def settings_of(command: str = "fit", data: str = "ImageFolder") -> dict[str, Any]:
     """The types of all settings by name, those of a data set included."""
     inner: Any = settings_parser(command)._subcommands_action.choices[command]
