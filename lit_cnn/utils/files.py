@@ -32,6 +32,7 @@ def atomic_write(path: Path, mode: str = "w", *, sync: bool = False, **options: 
     """
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
+        options.setdefault("errors", "backslashreplace")  # bytes of a file's name that are no text
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open(mode, **options) as file:
