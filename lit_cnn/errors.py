@@ -46,12 +46,23 @@ class Stopped(SystemExit):
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:
-    """Return ``", did you mean 'a' or 'b'?"`` for the choices spelled most like ``name``, or ``""``."""
-    choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=limit, cutoff=0.6)
-    if not close:
-        by_lower = {choice.lower(): choice for choice in choices}
-        close = [by_lower[c] for c in difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)]
+    """Return ``", did you mean 'a' or 'b'?"`` for the choices spelled most like ``name``, or ``""``.
+
+    Upper and lower case count as the same. Only choices that are about as close as the closest one are named, and none
+    that share no more than some letters with a name of more than four.
+    """
+    by_lower: dict[str, str] = {}
+    for choice in choices:
+        by_lower.setdefault(choice.lower(), choice)
+    lower = name.lower()
+    if lower in by_lower:
+        close = [lower]
+    else:
+        close = difflib.get_close_matches(lower, by_lower, n=limit, cutoff=0.6 if len(lower) <= 4 else 0.7)
+        ratios = [difflib.SequenceMatcher(None, choice, lower).ratio() for choice in close]
+        close = [choice for choice, ratio in zip(close, ratios, strict=True) if ratio > ratios[0] - 0.1]
+    if not close and len(lower) > 2:
+        close = [choice for choice in by_lower if choice.startswith(lower)][:limit]
     if not close:
         return ""
-    return ", did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return ", did you mean " + " or ".join(repr(by_lower[choice]) for choice in close) + "?"

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,6 +21,7 @@ from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import TRAINING, describe, write_state
+from lit_cnn.utils import yaml_text
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import datamodule
 from lit_cnn.utils.files import atomic_write
@@ -83,7 +83,7 @@ class RunMetadata(Callback):
         header = f"# lit-cnn {__version__}\n"
         if self._changed and self.record is not None:
             header += f"# resumed inexactly at step {self.record.step}: {', '.join(self._changed)}\n"
-        text = header + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        text = header + yaml_text.dump(self.config)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1
             with atomic_write(self.run_dir / f"config.before_resume_{earlier}.yaml") as file:

@@ -5,13 +5,25 @@ Works on plain lists of strings before anything heavy is imported; the parser of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from lit_cnn.cli.flag_values import (
+    BOOLEANS,
+    FALSE,
+    TRUE,
+    WITHOUT_VALUE,
+    device_flags,
+    import_names,
+    is_settings,
+    truth,
+    whole_number,
+)
+from lit_cnn.cli.other_tools import NO_FILE, OTHER_ALIASES, OTHER_SWITCHES, advice, refuse_word, translate
 from lit_cnn.cli.run_name import read_run_name
-from lit_cnn.errors import UserError
+from lit_cnn.errors import UserError, nearest
 
 FLAG_ALIASES = {
     "--epochs": "--trainer.max_epochs",
@@ -24,8 +36,8 @@ FLAG_ALIASES = {
     "-j": "--data.workers",
     "--img_size": "--data.image_size",
     "--image_size": "--data.image_size",
-    "--model_name": "--model.backbone",
     "--backbone": "--model.backbone",
+    "--model_name": "--model.backbone",
     "--lr": "--model.lr",
     "--weight_decay": "--model.weight_decay",
     "--wd": "--model.weight_decay",
@@ -44,6 +56,7 @@ SWITCHES = {
     "--pretrained": ("--model.weights", "imagenet", "null"),
     "--amp": ("--trainer.precision", "bf16-mixed", "null"),
     "--deterministic": ("--trainer.deterministic", "true", "false"),
+    **OTHER_SWITCHES,
 }
 # Flags without a value; all others take one.
 BARE = {"--help", "-h", "--print_config", *SWITCHES}
@@ -67,49 +80,25 @@ class _Own(NamedTuple):
     many: bool = False
 
 
-def _count(flag: str, unit: str, least: int = 1) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise UserError(f"{flag} {text}: expected a whole number of {unit}, at least {least}")
-        return int(text)
-
-    return read
-
-
-def _truth(flag: str) -> Callable[[str], bool]:
-    def read(text: str) -> bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{flag} {text}: expected true or false, or no value, which means true")
-        return text.lower() == "true"
-
-    return read
-
-
-def import_names(text: str) -> list[str]:
-    """Names in a value of ``--allow_import``.
-
-    Raises:
-        UserError: there is none.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError("--allow_import needs the name of a package or module: --allow_import mypackage")
-    return names
-
-
 OWN = {
     "--config": _Own("configs", lambda text: [text], many=True),
     "--ckpt_path": _Own("ckpt_path"),
-    "--resume": _Own("resume", bare=""),
+    # true and false as other tools have it
+    "--resume": _Own("resume", lambda text: {"true": "", "false": None}.get(text.lower(), text), bare=""),
     "--resume_anyway": _Own(
-        "resume_anyway", _truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
+        "resume_anyway", truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
     ),
-    "--verify_resume": _Own("verify_resume", _count("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
+    "--verify_resume": _Own("verify_resume", whole_number("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", import_names, many=True),
     "--name": _Own("name", read_run_name),
     "--shards": _Own("shards"),
-    "--shard_mb": _Own("shard_mb", _count("--shard_mb", "megabytes")),
+    "--shard_mb": _Own("shard_mb", whole_number("--shard_mb", "megabytes")),
 }
+# Flags of one word that the parser of settings knows, besides the aliases above.
+_TOP = (
+    "--data", "--model", "--trainer", "--checkpoint", "--checkpoint_every", "--skip_nonfinite_steps", "--device",
+    "--devices", "--seed_everything", "--patience",
+)  # fmt: skip
 
 
 @dataclass
@@ -131,6 +120,8 @@ class Arguments:
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
         verify_resume: steps of the runs to compare instead of training; ``None`` when not given.
         bare: flags without a value, such as ``--help``.
+        notes: lines that say how another tool's words were read.
+        contents: settings of the config files, by path, once they are read.
     """
 
     command: str
@@ -147,6 +138,8 @@ class Arguments:
     shard_mb: int | None = None
     bare: list[str] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    contents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def names(self) -> set[str]:
         """Names of the settings given as flags, such as ``data.batch_size``."""
@@ -160,44 +153,46 @@ class Arguments:
 
 
 def parse(args: list[str]) -> Arguments:
-    """Parse a command line and translate aliases.
+    """Parse a command line and translate aliases and words of other tools.
 
     Args:
         args: a command's own name and the words that follow it.
 
     Raises:
-        UserError: for a flag without its value, or a word that is neither a flag nor a value.
+        UserError: for a flag without its value, one that another tool has, or a word that is neither flag nor value.
     """
     parsed = Arguments(args[0], typed=list(args))
-    words = args[1:]
+    words, last = args[1:], ""
+    devices = ""  # of a device whose number is the only one there is, unless the devices are given too
     while words:
         word = words.pop(0)
-        if not word.startswith("-") or word == "-":
-            if parsed.command != "predict":
-                raise UserError(_stray(parsed.command, word))
-            parsed.images.append(word)
+        if not _is_flag(word):
+            _add_word(parsed, word, last)
             continue
-        name, equals, value = word.partition("=")
-        flag = _canonical(name)
+        name, equals, value = _split(word)
+        flag, last = canonical(name), name
         own = OWN.get(flag)
-        if own is not None and own.bare is not None and not equals:
-            if words and own.takes(words[0]):
-                equals, value = "=", words.pop(0)
-        elif flag not in BARE and not equals:
-            if not words or _is_flag(words[0]):
-                raise UserError(f"{word} needs a value: {word} VALUE")
+        if not equals and words and _takes_next(flag, words[0]):
             equals, value = "=", words.pop(0)
-        if own is not None:
+        if not equals and flag in WITHOUT_VALUE:
+            equals, value = "=", WITHOUT_VALUE[flag]
+        if own is not None and (equals or own.bare is not None):
             _set_own(parsed, own, value if equals else None)
         elif flag in SWITCHES:
             setting, on, off = SWITCHES[flag]
-            parsed.flags.append((setting, {"": on, "true": on, "false": off}.get(value.lower(), value)))
+            given = value.lower()
+            parsed.flags.append((setting, on if given in ("", *TRUE) else off if given in FALSE else value))
         elif flag in BARE:
             parsed.bare.append(f"{flag}={value}" if equals else flag)
-        elif flag in ("--device", "--devices"):
-            parsed.flags.extend(_device(value))
         else:
-            parsed.flags.append((flag, value))
+            _refuse_other(flag, name, value if equals else None)
+            if flag in ("--device", "--devices"):
+                flags, devices = device_flags(value, how_many=flag == "--devices")
+                parsed.flags.extend(flags)
+            else:
+                parsed.flags.append(_setting(parsed, flag, value))
+    if devices and not any(flag == "--trainer.devices" for flag, _ in parsed.flags):
+        parsed.flags.append(("--trainer.devices", devices))
     if parsed.name is not None and parsed.command != "fit":
         raise UserError(f"--name names a new run of fit and has no effect on {parsed.command}: leave it out")
     if parsed.shards is not None and parsed.command != "prepare":
@@ -207,16 +202,86 @@ def parse(args: list[str]) -> Arguments:
     return parsed
 
 
+def _split(word: str) -> tuple[str, str, str]:
+    """Flag, equals sign and value of a word; ``-b64`` is ``-b=64``."""
+    if found := re.fullmatch(r"(-[bj])(\d+)", word):
+        return found[1], "=", found[2]
+    return word.partition("=")  # type: ignore[return-value]  # three texts
+
+
+def _takes_next(flag: str, word: str) -> bool:
+    """Whether the next word is the value of a flag."""
+    own = OWN.get(flag)
+    if own is not None and own.bare is not None:
+        return own.takes(word)
+    if flag in SWITCHES:
+        return word.lower() in (*TRUE, *FALSE)
+    if flag in BOOLEANS:
+        return word.lower() in (*TRUE, *FALSE, "null", "warn") or re.fullmatch(r"-?\d+", word) is not None
+    return flag not in BARE and not _is_flag(word)
+
+
+def _setting(parsed: Arguments, flag: str, value: str) -> tuple[str, str]:
+    """A setting and its value, with what other tools call them."""
+    if flag == "--model" and not is_settings(value):
+        if value.endswith((".ckpt", ".pt", ".pth", ".safetensors")):
+            raise UserError(f"--model {value}: use --ckpt_path {value} for a checkpoint, --model.weights for weights")
+        parsed.notes.append(f"--model {value} is read as --model.backbone {value}")
+        flag = "--model.backbone"
+    return flag, translate(flag.lstrip("-"), value)
+
+
+def _refuse_other(flag: str, name: str, value: str | None) -> None:
+    """Refuse a flag that another tool has and this one has not, and one without its value.
+
+    Args:
+        flag: in this tool's spelling.
+        name: as the user wrote it.
+        value: ``None``: there is none.
+    """
+    known = flag in OWN or flag in FLAG_ALIASES.values() or flag in OTHER_ALIASES.values() or "." in flag
+    hint = "" if known else advice(flag.lstrip("-"))
+    if flag in NO_FILE and (value is None or not is_settings(value)):
+        hint = NO_FILE[flag]
+    if hint:
+        raise UserError(f"unknown flag {name}: {hint}")
+    if value is None:
+        raise UserError(f"{name} needs a value: {name} VALUE" if known or flag in _TOP else unknown_flag(name))
+
+
+def unknown_flag(name: str) -> str:
+    """The line for a flag that nothing has, with the flags that are spelled most like it.
+
+    Args:
+        name: as the user wrote it; one without dashes is a key of a config.
+    """
+    dashes, what = ("--", "flag") if name.startswith("-") else ("", "setting")
+    near = ""
+    for flags in ((*FLAG_ALIASES, *OWN, *SWITCHES, *_TOP), OTHER_ALIASES):  # this tool's own first
+        known = [flag[2:].replace("_", "-" if dashes else "_") for flag in flags if flag.startswith("--")]
+        near = near or nearest(name.lstrip("-").replace("_", "-" if dashes else "_"), known)
+    hint = re.sub("'(.+?)'", rf"{dashes}\1", near) or "; lit-cnn fit --help lists the usual ones"
+    return f"unknown {what} {name}{hint}"
+
+
 def _set_own(parsed: Arguments, own: _Own, text: str | None) -> None:
     value = own.bare if text is None or (text == "" and own.bare is not None) else own.read(text)
     setattr(parsed, own.attribute, getattr(parsed, own.attribute) + value if own.many else value)
 
 
-def _canonical(flag: str) -> str:
+def canonical(flag: str) -> str:
     """``--batch-size`` is ``--batch_size`` is ``--data.batch_size``."""
     if flag.startswith("--"):
         flag = "--" + flag[2:].replace("-", "_")
-    return FLAG_ALIASES.get(flag, flag)
+    elif len(flag) > 2:  # -lr is --lr
+        flag = "-" + flag.replace("-", "_").replace("_", "-", 1)
+    for name in (flag, flag.lower()):
+        for aliases in (FLAG_ALIASES, OTHER_ALIASES):
+            if name in aliases:
+                return aliases[name]
+        if name in OWN or name in SWITCHES or name in _TOP:
+            return name
+    return flag
 
 
 def _is_flag(token: str) -> bool:
@@ -224,29 +289,15 @@ def _is_flag(token: str) -> bool:
     return token.startswith("-") and len(token) > 1 and not (token[1].isdigit() or token[1] == ".")
 
 
-def _device(value: str) -> list[tuple[str, str]]:
-    """``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``2`` (how many) or ``0,1`` (which)."""
-    kind, _, number = value.partition(":")
-    if kind == "cpu":
-        return [("--trainer.accelerator", "cpu"), ("--trainer.devices", number or "1")]
-    if kind in ("cuda", "gpu", "mps"):
-        flags = [("--trainer.accelerator", "mps" if kind == "mps" else "gpu")]
-        return [*flags, ("--trainer.devices", f"[{number}]")] if number else flags
-    if "," in value and not value.startswith("["):
-        return [("--trainer.devices", f"[{value}]")]
-    if value.isdigit() or value in ("auto", "-1") or value.startswith("["):
-        return [("--trainer.devices", value)]
-    raise UserError(f"--device {value}: use cpu, cuda, cuda:1, mps, a number of devices, or a list such as 0,1")
-
-
-def _stray(command: str, token: str) -> str:
-    if token.endswith((".yaml", ".yml", ".json")):
-        return f"{token}: did you mean --config {token}?"
-    if token.endswith(".ckpt"):
-        return f"{token}: did you mean --ckpt_path {token}?"
-    if Path(token).is_dir():
-        return f"{token}: did you mean --data.data_dir {token}?"
-    return f"lit-cnn {command} does not take the word {token!r}: settings are given as --name VALUE"
+def _add_word(parsed: Arguments, word: str, last: str) -> None:
+    """Take a word that is no flag: an image of ``predict``, else the data; ``last``: the flag before it."""
+    refuse_word(parsed.command, word, last)
+    if parsed.command == "predict":
+        parsed.images.append(word)
+    elif any(flag == "--data" for flag, _ in parsed.flags):
+        raise UserError(f"{word!r} is one word too many: the one that {parsed.command} takes names the data")
+    else:
+        parsed.flags.append(("--data", word))
 
 
 def _without_init_args(key: str) -> str:
@@ -255,4 +306,4 @@ def _without_init_args(key: str) -> str:
 
 def has_flag(words: list[str], flag: str) -> bool:
     """Whether a flag is among the words of a command line, in any spelling, with or without a value."""
-    return any(_canonical(word.partition("=")[0]) == flag for word in words[1:])
+    return any(canonical(word.partition("=")[0]) == flag for word in words[1:])

@@ -12,12 +12,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lit_cnn import models, plugins
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.config_keys import normalize
 from lit_cnn.cli.shipped_configs import shipped_configs
 from lit_cnn.data import ImageDataModule
 from lit_cnn.data.registry import find_dataset
 from lit_cnn.data.transforms.registered import TRANSFORMS
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.tasks.losses import LOSSES
+from lit_cnn.utils import yaml_text
 from lit_cnn.utils.console import say, show
 from lit_cnn.utils.files import expand_home
 
@@ -87,20 +89,51 @@ def display_name(path: str) -> str:
 
 
 def read_config(path: str) -> dict[str, Any]:
-    """A YAML file as a dictionary.
+    """A YAML file as a dictionary, with every key where it belongs.
 
     Raises:
         UserError: when it is not YAML, or holds something else than settings.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
+        content = yaml_text.load(read_text(path))
+    except yaml_text.DuplicateKeyError as error:
+        raise UserError(f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {_short_reason(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines such as 'model:' and 'data:'")
-    return content
+    return normalize(content, path)
+
+
+def read_text(path: str) -> str:
+    """The text of a config file.
+
+    Raises:
+        UserError: when it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: it is not encoded in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
+
+
+def _short_reason(error: yaml.YAMLError) -> str:
+    """What is wrong, and in which line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    tabs = "; YAML is indented with spaces" if "'\\t'" in problem else ""
+    return f"{problem} in line {mark.line + 1}, column {mark.column + 1}{tabs}"
+
+
+def contents(arguments: Arguments) -> dict[str, dict[str, Any]]:
+    """Settings of every config file, by path; each is read once."""
+    for path in arguments.configs:
+        if path not in arguments.contents:
+            arguments.contents[path] = read_config(path)
+    return {path: arguments.contents[path] for path in arguments.configs}
 
 
 def expand_homes(settings: Any) -> Any:
@@ -121,7 +154,7 @@ def expand_homes(settings: Any) -> Any:
 
 def last_value(arguments: Arguments, name: str) -> Any:
     """The value of a setting by the last flag, else the last config file, that gives it; ``None`` where none does."""
-    given = [flatten(read_config(config)).get(name) for config in arguments.configs]
+    given = [flatten(content).get(name) for content in contents(arguments).values()]
     given += [value for flag, value in arguments.flags if flag == f"--{name}"]
     return next((value for value in reversed(given) if value), None)
 

@@ -100,7 +100,7 @@ GROUPS: dict[str, list[Setting]] = {
         ),
     ],
     "Device": [
-        Setting("--device NAME", "trainer.accelerator", "auto", "cpu, cuda, cuda:1, mps, or 0,1"),
+        Setting("--device NAME", "trainer.accelerator", "auto", "cpu, cuda, mps, or GPUs by number: 0 or 0,1"),
         Setting("--trainer.devices N", "trainer.devices", "auto", "how many, or a list"),
         Setting("--strategy NAME", "trainer.strategy", "auto", "ddp or fsdp for several ranks"),
         Setting("--precision NAME|auto", "trainer.precision", "32-true", "bf16-mixed (--amp), 16-mixed"),
@@ -150,7 +150,7 @@ def main_help(commands: Mapping[str, str], aliases: Mapping[str, str]) -> str:
 lit-cnn trains, evaluates and resumes convolutional image models.
 
   lit-cnn fit --config lenet_digits                  train on digits
-  lit-cnn fit --data ImageFolder --data-dir photos   train on your own images
+  lit-cnn fit photos                                 train on your own images
   lit-cnn fit --resume                               resume the newest run
   lit-cnn test --ckpt_path best                      test its best checkpoint
   lit-cnn predict --ckpt_path best photo.jpg dir/    classify images

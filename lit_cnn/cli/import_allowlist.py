@@ -17,13 +17,14 @@ import yaml
 from jsonargparse import set_parsing_settings
 
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import read_config
+from lit_cnn.cli.config import contents
 from lit_cnn.data.registry import datasets
 from lit_cnn.errors import UserError
 
 # As narrow as what the Trainer takes needs: all of torch would include functions that run code from files.
 ALLOWED = (
     "torch.optim",
+    "lightning.Callback",  # the base class, which the parser tries when an option of another one is wrong
     "lightning.pytorch.accelerators",
     "lightning.pytorch.callbacks",
     "lightning.pytorch.loggers",
@@ -200,7 +201,7 @@ def sources(arguments: Arguments, base: Mapping[str, Any], checkpoint: Path | No
         checkpoint: its file.
     """
     sources: dict[str, Any] = {str(checkpoint): base} if base else {}
-    sources.update((config, read_config(config)) for config in arguments.configs)
+    sources.update(contents(arguments))
     for flag, text in arguments.flags:
         name = flag.lstrip("-").rstrip("+").removesuffix(".help")
         try:

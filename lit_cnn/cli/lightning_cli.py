@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -15,20 +14,20 @@ from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
-from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, validation
+from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, transport, validation
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import (
+    contents,
     data_settings,
     differences,
     display_name,
     expand_homes,
     flatten,
     print_differences,
-    read_config,
     required_plugins,
 )
 from lit_cnn.cli.out_of_memory import report_out_of_memory
-from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
+from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes, reporting_trainer_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
 from lit_cnn.cli.trainer import Run, loggers, make_run_folder, ordered_callbacks, plugins, profiler
 from lit_cnn.data import ImageDataModule
@@ -55,9 +54,6 @@ SETTINGS = (
     "skip_nonfinite_steps",
     "patience",
 )
-
-# the same in C, ten times as fast, where PyYAML was built with it
-LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class LitCLI(LightningCLI):
@@ -102,6 +98,7 @@ class LitCLI(LightningCLI):
             raise
 
     def _parse_and_build(self, words: list[str]) -> None:
+        how: dict[str, Any] = {"exit_on_error": False, "parser_mode": transport.MODE, "allow_abbrev": False}
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -116,7 +113,7 @@ class LitCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"exit_on_error": False, self.arguments.command: {"exit_on_error": False}},
+            parser_kwargs={**how, self.arguments.command: how},
             args=words,
         )
 
@@ -204,6 +201,7 @@ class LitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, resolve ``auto``, and print what differs."""
         command, config = self.arguments.command, self._settings
+        validation.check_choices(config)
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
         validation.check_precision(config.trainer)
@@ -251,12 +249,11 @@ class LitCLI(LightningCLI):
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """Settings of every config file, flat."""
-        return {display_name(path): flatten(read_config(path)) for path in self.arguments.configs}
+        return {display_name(path): flatten(content) for path, content in contents(self.arguments).items()}
 
     def _plain(self, config: Namespace) -> dict[str, Any]:
         """Resolved settings as plain nested types, without those that links fill in."""
-        text = self._parser(self.arguments.command).dump(config, skip_unset=False, skip_validation=True)
-        plain = yaml.load(text, LOADER)
+        plain = transport.plain(self._parser(self.arguments.command), config)
         if plain.get("data"):
             plain["data"]["class_path"] = canonical_path(plain["data"]["class_path"])
         return {k: plain[k] for k in SETTINGS if k in plain}
@@ -309,7 +306,7 @@ class LitCLI(LightningCLI):
         kwargs["max_time"] = None  # TimeLimit does it
         if run.folder is not None:
             kwargs["logger"] = loggers(run.folder, self.record, self._logger)
-        with reporting_mistakes():
+        with reporting_mistakes(), reporting_trainer_mistakes():
             trainer = super().instantiate_trainer(**kwargs)
         count_epochs_with_max_steps(trainer)
         self.watchdog.watch(trainer)

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import loggers as lightning_loggers
 from lightning.pytorch.loggers import Logger
 
-from lit_cnn.cli.config import read_config
+from lit_cnn.cli import transport
 from lit_cnn.cli.trainer_classes import SAVE_DIR, Given, load_text, named
 
 _HERE = "."  # stands for the run folder in the settings
@@ -38,13 +38,12 @@ def _needs_save_dir(item: Given) -> bool:
     return parameter is not None and parameter.default is parameter.empty
 
 
-def config_word(path: str) -> str:
-    """The word for ``--config``: the path, or the file's settings where a logger in them needs a ``save_dir``."""
-    content = read_config(path)
+def fill(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a config in which every logger that needs a ``save_dir`` has one."""
     trainer = content.get("trainer")
-    if not isinstance(trainer, Mapping) or with_save_dir(trainer.get("logger")) == trainer.get("logger"):
-        return path
-    return json.dumps({**content, "trainer": {**trainer, "logger": with_save_dir(trainer["logger"])}})
+    if not isinstance(trainer, Mapping) or "logger" not in trainer:
+        return content
+    return {**content, "trainer": {**trainer, "logger": with_save_dir(trainer["logger"])}}
 
 
 def flag_words(flag: str, text: str) -> Iterator[str]:
@@ -59,7 +58,7 @@ def flag_words(flag: str, text: str) -> Iterator[str]:
             yield from (f"--trainer.logger.{SAVE_DIR}", _HERE)
     else:
         filled = with_save_dir(value)
-        yield from (flag, text if filled == value else json.dumps(filled))
+        yield from (flag, text if filled == value else transport.hand_over(json.dumps(filled), filled))
 
 
 def build_loggers(settings: Any, folder: Path, purge: Mapping[str, Any]) -> list[Logger]:

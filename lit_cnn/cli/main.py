@@ -20,6 +20,7 @@ from lit_cnn.cli.argv import has_flag
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.errors import as_flags, report_errors
 from lit_cnn.cli.help import main_help, run_help
+from lit_cnn.cli.other_tools import command_hint
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import spell_settings_by
 from lit_cnn.utils.signals import handle_sigterm
@@ -68,7 +69,7 @@ def _check_working_folder() -> None:
 def _dispatch(words: list[str], debug: bool) -> None:
     name = COMMAND_ALIASES.get(words[0], words[0])
     if name not in COMMANDS:
-        hint = nearest(name, [*COMMANDS, *COMMAND_ALIASES]) or ";"
+        hint = command_hint(name) or nearest(name, [*COMMANDS, *COMMAND_ALIASES]) or ";"
         raise UserError(f"unknown command {words[0]!r}{hint} commands: {', '.join(COMMANDS)}")
     module = COMMANDS[name].module
     if module == "run":

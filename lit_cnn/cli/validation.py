@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
@@ -27,6 +28,13 @@ LINKED = {
     "num_classes": "the number of classes comes from the data",
     "model.in_channels": "it comes from the data: --data.channels 1 or 3",
 }
+# Settings whose type is any text.
+CHOICES = {
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.gradient_clip_algorithm": ("norm", "value"),
+    "checkpoint.mode": ("max", "min"),
+}
+DURATIONS = ("weeks", "days", "hours", "minutes", "seconds")  # keys of a time given as a dictionary
 # Settings of the model that an evaluation may change.
 HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # Settings of the trainer that only training uses.
@@ -133,15 +141,35 @@ def check_strategy(trainer: Namespace) -> None:
         raise UserError(f"--trainer.strategy {name}: {reason}")
 
 
+def check_choices(config: Namespace) -> None:
+    """Refuse texts that a setting of Lightning does not take, although its type is any text."""
+    for name, known in CHOICES.items():
+        part, _, setting = name.partition(".")
+        value = config[part].get(setting) if part in config else None
+        if isinstance(value, str) and value not in known:
+            raise UserError(f"--{name}: {value!r} is none of {', '.join(known)}{nearest(value, known)}")
+    for name in ("max_time", "val_check_interval"):
+        value = config.trainer[name]
+        if isinstance(value, dict) and not value.keys() <= set(DURATIONS):
+            raise UserError(f"--trainer.{name}: expected {', '.join(DURATIONS)}, got {', '.join(map(str, value))}")
+
+
 def check_devices(trainer: Namespace) -> None:
     """Refuse devices that the machine does not have."""
     accelerator, devices = trainer.accelerator, trainer.devices
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    on_cpu = "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp runs two ranks on the CPU"
+    on_cpu = "two ranks on the CPU: --device cpu --trainer.devices 2 --trainer.strategy ddp"
     if accelerator in ("gpu", "cuda", "mps") and gpus == 0:
         raise UserError(
             f"this machine has no GPU that torch can use: leave --device out, or give --device cpu; {on_cpu}"
         )
+    if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*", devices):
+        raise UserError(f"--trainer.devices: expected how many, or a list such as [0,1], got {devices!r}")
+    uses_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
+    if uses_cpu and (isinstance(devices, list) or str(devices) in ("-1", "0") or "," in str(devices)):
+        raise UserError(f"--trainer.devices {devices}: on the CPU it says how many, from 1 up; {on_cpu}")
+    if uses_cpu and trainer.sync_batchnorm:
+        raise UserError("--trainer.sync_batchnorm needs GPUs, as torch has no such layer for the CPU: leave it out")
     if accelerator not in ("auto", "gpu", "cuda"):
         return
     wanted = [int(d) for d in devices] if isinstance(devices, list) else []
@@ -150,4 +178,5 @@ def check_devices(trainer: Namespace) -> None:
     if len(wanted) > 1 and gpus == 0:
         raise UserError(f"--trainer.devices {devices}: this machine has no GPU that torch can use; {on_cpu}")
     if gpus and wanted and max(wanted) >= gpus:
-        raise UserError(f"--trainer.devices {devices}: this machine has {gpus} GPU{'s' if gpus > 1 else ''}")
+        there = f"{gpus} GPUs, numbered from 0" if gpus > 1 else "1 GPU, number 0"
+        raise UserError(f"GPU {max(wanted)} was asked for: this machine has {there}")

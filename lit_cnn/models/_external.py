@@ -113,7 +113,9 @@ def _replace_first_layer(model: nn.Module, in_channels: int) -> None:
     """Replace the first convolution by one for ``in_channels``, with weights of the same standard deviation."""
     old = first_conv(model)
     if old is None or old.groups != 1:
-        raise ValueError(f"in_channels={in_channels}: the first layer cannot be replaced, only 3 channels work")
+        raise ValueError(
+            f"its first layer cannot be replaced by one for {in_channels} channels, only 3 work: set `data.channels=3`"
+        )
     new = nn.Conv2d(
         in_channels, old.out_channels, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]
         old.dilation, bias=old.bias is not None, padding_mode=old.padding_mode, device=old.weight.device,  # type: ignore[arg-type]

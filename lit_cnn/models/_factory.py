@@ -165,4 +165,4 @@ def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]
             continue
         return f"{name} cannot be built with {key}={value!r}: {reason}"
     given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
-    return f"{name} cannot be built with {given or f'num_classes={num_classes}, in_channels={in_channels}'}: {reason}"
+    return f"{name} cannot be built with {given or f'{num_classes} classes and {in_channels} channels'}: {reason}"

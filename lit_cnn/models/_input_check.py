@@ -193,7 +193,7 @@ def input_error(model: nn.Module, x: Tensor) -> str:
     if layer is not None and channels != layer.in_channels:
         return (
             f"{name} was built for {layer.in_channels} input channels, got {channels}: set "
-            f"`data.channels={layer.in_channels}`, or build it with in_channels={channels}"
+            f"`data.channels={layer.in_channels}`"
         )
     try:
         output_shape(model, 2, channels, height, width)

@@ -127,7 +127,7 @@ class ImageClassifier(BaseTask):
             who = f"auxiliary head {head} of {name}" if head else name
             why = "check `model.backbone_args`"
             if not getattr(self.backbone, "include_top", True):
-                why = "include_top=False gives features, not logits: remove it to train a classifier"
+                why = "`model.backbone_args.include_top=false` gives features, not logits: leave it out"
             raise UserError(f"{who} gives {tuple(output.shape)}, but (N, K) = {expected} is expected here; {why}")
 
     # -- steps ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,17 @@ from lit_cnn.errors import UserError
         (["--device", "cpu"], [("--trainer.accelerator", "cpu"), ("--trainer.devices", "1")]),
         (["--device", "cuda:1"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[1]")]),
         (["--devices", "2"], [("--trainer.devices", "2")]),
-        (["--device", "0,1"], [("--trainer.devices", "[0,1]")]),
+        (["--devices", "0,1"], [("--trainer.devices", "[0,1]")]),
+        (["--device", "0"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[0]")]),
+        (["--device", "1"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[1]")]),
+        (["--device", "0,1"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[0,1]")]),
+        (["--device", "cuda:0,cuda:1"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[0,1]")]),
+        (["--device", "GPU"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "1")]),
+        (
+            ["--trainer.devices", "2", "--device", "cuda"],
+            [("--trainer.devices", "2"), ("--trainer.accelerator", "gpu")],
+        ),
+        (["--gpu", "1"], [("--trainer.accelerator", "gpu"), ("--trainer.devices", "[1]")]),
         (["--amp"], [("--trainer.precision", "bf16-mixed")]),
         (["--amp=16-mixed"], [("--trainer.precision", "16-mixed")]),
         (["--amp=false"], [("--trainer.precision", "null")]),
@@ -28,6 +38,20 @@ from lit_cnn.errors import UserError
         (["--pretrained=true"], [("--model.weights", "imagenet")]),
         (["--pretrained"], [("--model.weights", "imagenet")]),
         (["--model.backbone_args.stem", "cifar"], [("--model.backbone_args.stem", "cifar")]),
+        (["-b64", "-lr", "0.1"], [("--data.batch_size", "64"), ("--model.lr", "0.1")]),
+        (["--Epochs", "5", "--LR=1"], [("--trainer.max_epochs", "5"), ("--model.lr", "1")]),
+        (["--freeze"], [("--model.freeze", "backbone")]),
+        (["--freeze", "3"], [("--model.freeze", "3")]),
+        (["--cache", "--tta"], [("--data.cache", "ram"), ("--model.tta", "flip")]),
+        (["--compile", "--dry-run"], [("--model.compile", "true"), ("--trainer.fast_dev_run", "true")]),
+        (["--fast_dev_run", "-1"], [("--trainer.fast_dev_run", "-1")]),
+        (["--amp", "False"], [("--trainer.precision", "null")]),
+        (["--pretrained", "photos"], [("--model.weights", "imagenet"), ("--data", "photos")]),
+        (["--fp16", "--precision", "fp32"], [("--trainer.precision", "16-mixed"), ("--trainer.precision", "32-true")]),
+        (["--lr_scheduler", "CosineAnnealingLR"], [("--model.lr_scheduler", "cosine")]),
+        (["--model", "lenet"], [("--model.backbone", "lenet")]),
+        (["--model", "lenet.yaml"], [("--model", "lenet.yaml")]),
+        (["photos", "--epochs", "5"], [("--data", "photos"), ("--trainer.max_epochs", "5")]),
     ],
 )
 def test_known_spellings_become_settings(words, flags):
@@ -42,6 +66,8 @@ def test_known_spellings_become_settings(words, flags):
         (["--resume", "--lr", "1"], ""),
         (["--resume", "a.ckpt"], "a.ckpt"),
         (["--resume=x"], "x"),
+        (["--resume", "True"], ""),
+        (["--resume=false"], None),
     ],
 )
 def test_resume_takes_a_value_or_none(words, resume):
@@ -84,10 +110,28 @@ def test_names_leave_init_args_out():
         (["fit", "--lr", "--epochs", "3"], "--lr needs a value"),
         (["fit", "configs/a.yaml"], "did you mean --config configs/a.yaml"),
         (["test", "best.ckpt"], "did you mean --ckpt_path best.ckpt"),
-        (["fit", "photos"], "does not take the word 'photos'"),
+        (["fit", "photos", "more"], "'more' is one word too many"),
+        (["fit", "epochs=3"], "settings are flags, --epochs 3"),
+        (["predict", "source=a.jpg"], "images are words"),
+        (["fit", "best.ckpt"], "did you mean --resume best.ckpt"),
+        (["fit", "resnet18.pth"], "did you mean --model.weights resnet18.pth"),
+        (["fit", "--img-size", "3", "64", "64"], "--img-size takes one value, and 64 is another"),
+        (["fit", "--model", "x.ckpt"], "use --ckpt_path x.ckpt"),
+        (["fit", "--config"], "--config needs a value"),
+        (["fit", "--allow-import"], "--allow-import needs a value"),
+        (["fit", "--model.lr_min"], "--model.lr_min needs a value"),
+        (["fit", "--epoochs", "--lr", "1"], "unknown flag --epoochs, did you mean --epochs"),
+        (["fit", "--zzz"], "unknown flag --zzz; lit-cnn fit --help"),
         (["fit", "--device", "tpu9"], "use cpu, cuda"),
     ],
 )
 def test_mistakes_get_one_line_with_the_fix(words, message):
     with pytest.raises(UserError, match=message):
         parse(words)
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict", "prepare"])
+@pytest.mark.parametrize("flag", ["--test-only", "--evaluate", "-e", "--model-ema", "--no-shuffle", "--verbose", "-q"])
+def test_a_flag_of_another_tool_is_not_said_to_need_a_value(command, flag):
+    with pytest.raises(UserError, match=f"^unknown flag {flag}: "):
+        parse([command, flag])

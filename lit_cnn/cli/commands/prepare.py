@@ -5,7 +5,6 @@ With ``--shards DIR`` it then writes them as shards for ``--data Stream``.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_cnn import plugins
-from lit_cnn.cli import import_allowlist, validation
+from lit_cnn.cli import import_allowlist, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
-from lit_cnn.cli.config import data_settings, expand_homes, find_config, read_config
+from lit_cnn.cli.config import contents, data_settings, expand_homes, find_config
+from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
@@ -41,8 +41,12 @@ def main(words: list[str], debug: bool = False) -> None:
     """
     arguments = parse(words)
     plugins.import_plugins(arguments.allow_import)
+    arguments.configs = [find_config(config) for config in arguments.configs]
+    chosen = choose_data(arguments, None)
+    for note in arguments.notes:
+        say(note)
     with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
-        data = _data_module(arguments)
+        data = _data_module(arguments, chosen)
     if arguments.shards is not None:
         webdataset()  # not after minutes of decoding
         if not isinstance(data, ImageFolder):
@@ -81,7 +85,7 @@ def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
     say(f"wrote {len(shards):,} shards, {size:,.1f} MB in all: train on them with --data Stream --data-dir {out}")
 
 
-def _data_module(arguments: Arguments) -> ImageDataModule:
+def _data_module(arguments: Arguments, chosen: str) -> ImageDataModule:
     validation.check_flags(arguments, None)
     for name in sorted(arguments.names()):
         if name.partition(".")[0] != "data":
@@ -92,18 +96,15 @@ def _data_module(arguments: Arguments) -> ImageDataModule:
         prog="lit-cnn prepare",
         description="Fetch, verify and unpack images, decode every one, and list those that cannot be read.",
         exit_on_error=False,
+        parser_mode=transport.MODE,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file, of which only data is read")
     parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True, required=True)
-    words, chosen = [], ""
-    for config in arguments.configs:
-        content = read_config(find_config(config))
+    words: list[str] = []
+    for path, content in contents(arguments).items():
         if "data" in content:  # the rest of a training run's settings is not needed here
-            words += ["--config", json.dumps({"data": content["data"]})]
-            given = content["data"]
-            chosen = str(given.get("class_path") if isinstance(given, dict) else given)
+            words += ["--config", transport.hand_over(f"data of {path}", {"data": content["data"]})]
     words += [word for flag, value in arguments.flags for word in (flag, expand_homes(value))]
-    chosen = next((value for flag, value in reversed(arguments.flags) if flag == "--data"), chosen)
     try:
         settings = parser.parse_args(words + arguments.bare)
     except ArgumentError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
-from lit_cnn.cli import import_allowlist, logger_folders, validation
+from lit_cnn.cli import import_allowlist, logger_folders, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import (
     check_plugins,
@@ -22,7 +21,8 @@ from lit_cnn.cli.checkpoint_argument import (
     predict_data,
     take_folder_to_predict,
 )
-from lit_cnn.cli.config import drop, expand_homes, find_config, last_value, read_config
+from lit_cnn.cli.config import contents, drop, expand_homes, find_config, last_value, read_text
+from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
@@ -30,6 +30,7 @@ from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
 from lit_cnn.utils import allocator
+from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import silence_lightning
 from lit_cnn.utils.rank import is_rank_zero
 from lit_cnn.utils.streams import reliable_streams
@@ -73,6 +74,9 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
     take_folder_to_predict(arguments)
+    choose_data(arguments, record)
+    for note in arguments.notes:
+        say(note)
     validation.check_flags(arguments, record)
     words = [arguments.command]
     base: dict[str, Any] = {}
@@ -87,10 +91,10 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
         for flag, _ in arguments.flags:
             if flag.endswith("+"):  # the same command given again appends to nothing
                 drop(base, flag.strip("-+"))
-        words += ["--config", json.dumps(base)]
-    for config in arguments.configs:
-        read_config(config)  # for its error messages
-        words += ["--config", logger_folders.config_word(config)]
+        words += ["--config", transport.hand_over(f"settings of {record.path}", base)]
+    for config, content in contents(arguments).items():
+        transport.hand_over(read_text(config), logger_folders.fill(content))
+        words += ["--config", config]
     # the data set before its settings, in whatever order they were typed
     flags = sorted(arguments.flags, key=lambda flag: flag[0] != "--data")
     words += [word for flag in flags for word in logger_folders.flag_words(*flag)]
