@@ -264,8 +264,11 @@ class BaseTask(LightningModule, ABC):
         """
         hparams = self.hparams
         trainer = self.trainer
-        # Lightning refuses to clip gradients that a fused optimizer may have unscaled itself
-        clips = bool(trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
+        plugin = trainer.precision_plugin
+        mixed = isinstance(plugin, MixedPrecision)
+        # Lightning refuses to clip gradients that a fused optimizer may have unscaled itself; a fused one does not know
+        # whether its first update, which has no dampening, was skipped by the scaler
+        damps = (hparams["optimizer_args"] or {}).get("dampening") and getattr(plugin, "scaler", None) is not None
         optimizer = build_optimizer(
             self.backbone,
             hparams["optimizer"],
@@ -273,7 +276,7 @@ class BaseTask(LightningModule, ABC):
             hparams["weight_decay"],
             hparams["optimizer_args"] or {},
             hparams["decay_norm_and_bias"],
-            fused=not clips,
+            fused=not (mixed and (trainer.gradient_clip_val or damps)),
             lr_stop=hparams["lr_stop"],
         )
         if hparams.get("lr_base_size"):
