@@ -12,7 +12,7 @@ from lit_cnn.optim.factory import build_optimizer
 from lit_cnn.tasks.classification import ImageClassifier
 from tests.callbacks.tiny_run import tiny_trainer
 
-OVERFLOWS = 1e38  # a scale at which every gradient is infinite; each skipped step halves it
+OVERFLOWS = 2e37  # a scale at which the gradients here are infinite; at half of it they are not
 
 
 @pytest.fixture
@@ -27,13 +27,12 @@ def dirty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty_like", empty_like)
 
 
-def updated(name: str, args: dict, scale: float, steps: int, fused: bool = True) -> tuple[Tensor, Tensor]:
-    """Weights, float32 (5,), after ``steps`` updates, and those before."""
+def updated(name: str, args: dict, scale: float, steps: int) -> Tensor:
+    """Weights, float32 (5,), after ``steps`` updates."""
     weight = nn.Parameter(torch.tensor([1.0, -0.5, 0.25, 0.0, -0.0]))
-    before = weight.detach().clone()
     net = nn.Module()
     net.weight = weight
-    optimizer = build_optimizer(net, name, 0.1, 0.0, args, True, fused=fused)
+    optimizer = build_optimizer(net, name, 0.1, 0.0, args, True, fused=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     gradient = torch.tensor([0.0, -10.0, 20.0, 30.0, -0.0])
     for _ in range(steps):
@@ -41,20 +40,19 @@ def updated(name: str, args: dict, scale: float, steps: int, fused: bool = True)
         scaler.scale((weight * gradient).sum()).backward()
         scaler.step(optimizer)
         scaler.update()
-    return weight.detach(), before
+    return weight.detach()
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad"])
-def test_a_first_step_that_the_scaler_skips_changes_nothing(name, dirty_memory):
-    weight, before = updated(name, {}, OVERFLOWS, steps=3)
-    assert torch.equal(weight, before)
+def test_the_update_after_a_skipped_first_step_is_a_first_update(name, dirty_memory):
+    assert torch.equal(updated(name, {}, OVERFLOWS, steps=2), updated(name, {}, OVERFLOWS / 2, steps=1))
 
 
 @pytest.mark.parametrize("args", [{}, {"nesterov": False}, {"momentum": 0.0}, {"maximize": True}])
 def test_where_nothing_is_skipped_the_bits_are_those_without_presets(args, monkeypatch):
-    preset, _ = updated("sgd", args, 1024.0, steps=3)
+    preset = updated("sgd", args, 1024.0, steps=3)
     monkeypatch.setattr("lit_cnn.optim.factory._preset_momentum", lambda *args: None)
-    plain, _ = updated("sgd", args, 1024.0, steps=3)
+    plain = updated("sgd", args, 1024.0, steps=3)
     assert torch.equal(preset.view(torch.int32), plain.view(torch.int32))
 
 
@@ -75,17 +73,13 @@ def test_parameters_that_join_later_have_their_first_step_skipped_too(dirty_memo
 
 
 @pytest.mark.parametrize("args", [{}, {"dampening": 0.5, "nesterov": False}])
-def test_skipped_steps_of_float16_leave_the_weights_of_the_default_optimizer(args, dirty_memory):
-    def trained(scale: float, steps: int) -> ImageClassifier:
-        torch.manual_seed(0)
-        task = ImageClassifier(10, 1, "lenet", lr=0.01, lr_scheduler="constant", optimizer_args=args)
-        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))
-        trainer = tiny_trainer(max_epochs=-1, max_steps=steps, limit_val_batches=0, plugins=[plugin])
-        trainer.fit(task, datamodule=Digits(batch_size=128))
-        return task
-
-    skipped, start = trained(OVERFLOWS, 3), trained(OVERFLOWS, 1)
-    for name, value in start.backbone.state_dict().items():
-        assert torch.equal(value, skipped.backbone.state_dict()[name]), name
-    learned = trained(1024.0, 3)
-    assert all(value.abs().max() < 10 for value in learned.backbone.state_dict().values())
+def test_float16_trains_with_the_default_optimizer_after_a_skipped_step(args, dirty_memory):
+    torch.manual_seed(0)
+    task = ImageClassifier(10, 1, "lenet", lr=0.01, lr_scheduler="constant", optimizer_args=args)
+    before = {name: value.clone() for name, value in task.backbone.state_dict().items()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=1e38, backoff_factor=1e-35)  # skips one step
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    trainer = tiny_trainer(max_epochs=-1, max_steps=3, limit_val_batches=0, plugins=[plugin])
+    trainer.fit(task, datamodule=Digits(batch_size=128))
+    for name, value in task.backbone.state_dict().items():
+        assert 0 < (value - before[name]).abs().max() < 1, name
