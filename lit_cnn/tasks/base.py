@@ -184,8 +184,8 @@ class BaseTask(LightningModule, ABC):
     def train(self, mode: bool = True) -> BaseTask:
         """As ``nn.Module.train``, but frozen layers stay in evaluation mode, so that their statistics stay frozen."""
         super().train(mode)
-        for layer in self._frozen.modules:
-            layer.eval()
+        for name in self._frozen.modules:
+            self.backbone.get_submodule(name).eval()
         return self
 
     def setup(self, stage: str) -> None:
