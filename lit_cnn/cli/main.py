@@ -20,6 +20,7 @@ from lit_cnn.cli.errors import as_flags, report_errors
 from lit_cnn.cli.help import main_help, run_help
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import spell_settings_by
+from lit_cnn.utils.rank import one_report
 from lit_cnn.utils.signals import handle_sigterm
 
 
@@ -46,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # with lit_cnn.data.decoding.crash_report, names an image file that kills the process
         faulthandler.enable(sys.__stderr__, all_threads=False)
     spell_settings_by(as_flags)
-    with handle_sigterm(), report_errors(debug):
+    with handle_sigterm(), report_errors(debug), one_report():
         _dispatch(words, debug)
 
 

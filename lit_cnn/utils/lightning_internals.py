@@ -18,7 +18,8 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-PARENT = "LIT_CNN_PARENT"  # environment variable: process id of the rank that launched this one
+from lit_cnn.utils.rank import PARENT
+
 PRECISION_INPUT = _PRECISION_INPUT  # type of Trainer(precision=…)
 BATCHES_THAT_STEPPED = "_batches_that_stepped"  # key of the epoch loop's state in checkpoints
 
