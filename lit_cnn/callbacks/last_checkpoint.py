@@ -15,12 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
 
-from lit_cnn.callbacks.nan_guard import not_finite
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.io import PARTIAL, remove_partial_files
 from lit_cnn.checkpoint.progress import epoch_is_truncated, validation_follows
@@ -201,7 +199,6 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         """Write last.ckpt; the one before becomes previous.ckpt. At any moment two complete files have these names."""
-        self._check_weights(trainer)
         kept = self._keep_old() if trainer.is_global_zero else None
         try:
             trainer.save_checkpoint(self.path)
@@ -237,12 +234,6 @@ class LastCheckpoint(Checkpoint):
             except UserError:
                 return False
         return True
-
-    def _check_weights(self, trainer: Trainer) -> None:
-        """Refuse to save weights that are NaN or infinite: the files there are better."""
-        weights = [p.detach() for p in trainer.lightning_module.parameters() if p.is_floating_point() and p.numel()]
-        if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
-            raise not_finite(trainer, "the weights hold values that are infinite or NaN", self.path)
 
     def _check_space(self, trainer: Trainer, module: LightningModule) -> None:
         """Refuse to start where the checkpoints would fill the disk.

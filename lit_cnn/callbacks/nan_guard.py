@@ -24,17 +24,19 @@ def _last_good(checkpoint: Path | None) -> str:
     return f"the last good checkpoint is {checkpoint}"
 
 
-def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFiniteError:
+def not_finite(trainer: Trainer, what: str, checkpoint: Path | None, done: int | None = None) -> NotFiniteError:
     """The error for the present step.
 
     Args:
         trainer: the run.
         what: was found.
         checkpoint: ``last.ckpt``, if the run keeps one.
+        done: optimizer steps before the one it was found in, where that is not the present one.
     """
+    step = (trainer.global_step if done is None else done) + 1
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     return NotFiniteError(
-        f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, at learning rate "
+        f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at learning rate "
         f"{rate:.4g}: stopped; {_last_good(checkpoint)}. Try a smaller `model.lr`, "
         "`trainer.gradient_clip_val=1`, or `skip_nonfinite_steps=10`"
     )
@@ -60,6 +62,8 @@ class NanGuard(Callback):
         self._snapshot = StepSnapshot()
         self._flags = FlagReducer()
         self._pending: Tensor | None = None  # a loss that was not checked yet
+        self._pending_step = 0  # optimizer steps before it
+        self._buffers: list[Tensor] = []  # to be checked before they are saved
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
 
     @property
@@ -75,6 +79,10 @@ class NanGuard(Callback):
         """Restore the count."""
         self.skipped = state_dict["skipped"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the buffers to be checked: not those that hold infinities by design, as masks of attention do."""
+        self._buffers = [b for b in pl_module.buffers() if b.is_floating_point() and torch.isfinite(b).all()]
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember what a skipped step must not change."""
         if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
@@ -83,17 +91,19 @@ class NanGuard(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Check the loss, or the one before."""
-        loss = loss.detach()
+        scaled, loss = loss, loss.detach()
         if self.skips:
             now = torch.isfinite(loss).all()
+            if _has_scaler(trainer):  # it skips steps by their gradients: a bad loss must not give finite ones
+                scaled.register_hook(lambda gradient: gradient.masked_fill(~now, math.nan))
             self._finite = now if self._finite is None else self._finite & now
             return
         if loss.device.type == "cpu":
-            self._pending = loss
+            self._pending, self._pending_step = loss, trainer.global_step
             self._check(trainer)
         else:
             self._check(trainer)
-            self._pending = loss
+            self._pending, self._pending_step = loss, trainer.global_step
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Skip the update if the loss or a gradient is not finite, on all ranks alike."""
@@ -101,7 +111,7 @@ class NanGuard(Callback):
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = self._finite
-        if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips by itself
+        if gradients and not _has_scaler(trainer):  # it skips infinite gradients by itself: they are no fault
             finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
         if self._flags.any(trainer, [not finite]) == [False]:
             return
@@ -111,11 +121,25 @@ class NanGuard(Callback):
                 trainer, f"the loss or a gradient was not finite in {self.skipped} steps, the last", self.checkpoint
             )
         self._snapshot.restore(as_task(pl_module).train_means)
-        optimizer.zero_grad(set_to_none=True)
+        if not _has_scaler(trainer):  # it has to see the gradients to skip the step
+            optimizer.zero_grad(set_to_none=True)
         say(
             f"skipped step {trainer.global_step + 1}: its loss or a gradient is not finite "
             f"({self.skipped} of at most {self.skips})"
         )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save weights or running statistics that are NaN or infinite: the files there are better.
+
+        A loss of float16 that is NaN spoils the statistics, while the gradient scaler keeps the weights finite.
+        """
+        if self._pending_step < trainer.global_step:  # else a step that failed and was undone
+            self._check(trainer)
+        weights = [p.detach() for p in pl_module.parameters() if p.is_floating_point() and p.numel()]
+        if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
+            raise not_finite(trainer, "the weights hold values that are infinite or NaN", self.checkpoint)
+        if self._buffers and not torch.stack([torch.isfinite(b).all() for b in self._buffers]).all():
+            raise not_finite(trainer, "the running statistics hold values that are infinite or NaN", self.checkpoint)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the last loss before anything is saved."""
@@ -131,4 +155,9 @@ class NanGuard(Callback):
     def _check(self, trainer: Trainer) -> None:
         pending, self._pending = self._pending, None
         if pending is not None and not torch.isfinite(pending).all():
-            raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint)
+            raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint, self._pending_step)
+
+
+def _has_scaler(trainer: Trainer) -> bool:
+    """Whether gradients are scaled, as with float16."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None

@@ -16,7 +16,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_cnn import __version__
 from lit_cnn.callbacks.csv_logger import MetricsCSV
-from lit_cnn.checkpoint.compatibility import incompatibilities, rescale_progress, resume_key
+from lit_cnn.checkpoint.compatibility import (
+    incompatibilities,
+    needed_to_repeat,
+    other_numerics,
+    rescale_progress,
+    resume_key,
+)
 from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
 from lit_cnn.errors import UserError
@@ -51,7 +57,8 @@ class RunMetadata(Callback):
         self._data_dir = absolute_data_dir(config)  # before anything changes the working folder
         self.record, self.anyway, self.requires = record, anyway, list(requires)
         self._key: dict[str, Any] = {}
-        self._changed: list[str] = []
+        self._changed: list[str] = []  # of the samples
+        self._inexact: list[str] = []  # of the bits
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compare the resume key with the checkpoint's.
@@ -62,8 +69,16 @@ class RunMetadata(Callback):
         if stage != "fit":
             return
         self._key = resume_key(trainer)
+        if trainer.strategy.root_device.type == "cuda" and (needed := needed_to_repeat(self._key)):
+            say(f"note: on a GPU a run repeats, and resumes, bit for bit only with {needed}")
         if self.record is None:
             return
+        self._inexact = other_numerics(self.record.resume_key, self._key)
+        if self._inexact:
+            say(
+                "note: the bits can differ from those of a run that was never stopped, since these differ "
+                f"(checkpoint -> now): {', '.join(self._inexact)}"
+            )
         self._changed = incompatibilities(self.record.resume_key, self._key)
         if not self._changed:
             return
@@ -81,8 +96,8 @@ class RunMetadata(Callback):
             return
         path = self.run_dir / "config.yaml"
         header = f"# lit-cnn {__version__}\n"
-        if self._changed and self.record is not None:
-            header += f"# resumed inexactly at step {self.record.step}: {', '.join(self._changed)}\n"
+        if (changed := self._changed + self._inexact) and self.record is not None:
+            header += f"# resumed inexactly at step {self.record.step}: {', '.join(changed)}\n"
         text = header + yaml_text.dump(self.config)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             earlier = len(list(self.run_dir.glob("config.before_resume_*.yaml"))) + 1

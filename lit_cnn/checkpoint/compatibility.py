@@ -1,4 +1,7 @@
-"""The resume key: what decides the order and the pixels of the samples, and must not change for an exact resume."""
+"""The resume key: what decides the order and the pixels of the samples, and the bits of what is computed from them.
+
+A resume with another order is refused. Another device, torch version or precision is allowed, and named.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 from lit_cnn.utils.datamodule import datamodule
@@ -23,7 +27,10 @@ NAMES = {  # of entries of the key, in messages
     "shard_window": "shards mixed at a time",
     "accumulate_grad_batches": "accumulated batches",
     "limit_train_batches": "limit of training batches",
+    "threads": "CPU threads",
+    "benchmark": "cuDNN benchmark",
 }
+NUMERICS = ("device", "threads", "torch", "precision", "deterministic", "benchmark")  # decide bits, not samples
 
 
 def resume_key(trainer: Trainer) -> dict[str, Any]:
@@ -38,12 +45,49 @@ def resume_key(trainer: Trainer) -> dict[str, Any]:
         **data.order(),
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "limit_train_batches": trainer.limit_train_batches,
+        **_numerics(trainer),
     }
 
 
+def _numerics(trainer: Trainer) -> dict[str, Any]:
+    """What decides the bits of the same computation on the same samples, as plain types."""
+    device = trainer.strategy.root_device
+    found = {"device": _device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
+    if device.type == "cpu":  # sums are split over threads; the other two change no bits
+        return {**found, "threads": torch.get_num_threads()}
+    deterministic: bool | str = torch.are_deterministic_algorithms_enabled()
+    if torch.is_deterministic_algorithms_warn_only_enabled():
+        deterministic = "warn"
+    return {**found, "deterministic": deterministic, "benchmark": torch.backends.cudnn.benchmark}
+
+
+def _device_name(device: torch.device) -> str:
+    """Such as ``NVIDIA H100 80GB HBM3``, or ``CPU (AVX512)``."""
+    if device.type == "cpu":
+        return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def needed_to_repeat(key: dict[str, Any]) -> str:
+    """The setting without which runs with this resume key can differ in bits; ``""`` on CPUs."""
+    if "deterministic" not in key:
+        return ""
+    if key["deterministic"] is not True:
+        return "`trainer.deterministic=true`"
+    return "`trainer.benchmark=false`" if key["benchmark"] else ""
+
+
 def incompatibilities(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One piece of text for each difference, such as ``batch size 64 -> 32``."""
-    before = {**LATER, **before}
+    """One piece of text for each difference in the samples, such as ``batch size 64 -> 32``."""
+    return _differences({**LATER, **before}, {k: v for k, v in now.items() if k not in NUMERICS})
+
+
+def other_numerics(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One piece of text for each difference in the bits, such as ``torch 2.13.0 -> 2.14.0``."""
+    return _differences(before, {k: now[k] for k in NUMERICS if k in now})
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{NAMES.get(k, k)} {before[k]} -> {v}" for k, v in now.items() if k in before and before[k] != v]
 
 

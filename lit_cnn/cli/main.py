@@ -23,6 +23,7 @@ from lit_cnn.cli.help import main_help, run_help
 from lit_cnn.cli.other_tools import command_hint
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import spell_settings_by
+from lit_cnn.utils.rank import one_report
 from lit_cnn.utils.signals import handle_sigterm
 from lit_cnn.utils.streams import reliable_streams
 
@@ -53,7 +54,7 @@ def _run(words: list[str], debug: bool) -> None:
         # with lit_cnn.data.decoding.crash_report, names an image file that kills the process
         faulthandler.enable(sys.__stderr__, all_threads=False)
     spell_settings_by(as_flags)
-    with handle_sigterm(), report_errors(debug):
+    with handle_sigterm(), report_errors(debug), one_report():
         _check_working_folder()
         _dispatch(words, debug)
         sys.stdout.flush()  # what cannot be written is an error now, and not when Python ends

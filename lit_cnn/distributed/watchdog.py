@@ -23,7 +23,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_cnn.distributed.connections import DIED, PeerConnections
 from lit_cnn.errors import Stopped, UserError
 from lit_cnn.utils.console import say
-from lit_cnn.utils.lightning_internals import PARENT, handle_sigterm_by, replace_launcher
+from lit_cnn.utils.lightning_internals import handle_sigterm_by, replace_launcher
+from lit_cnn.utils.rank import PARENT, watch_begins
 from lit_cnn.utils.signals import terminate
 from lit_cnn.utils.streams import is_terminal
 
@@ -66,6 +67,7 @@ class ProcessWatchdog(Callback):
 
     def watch(self, trainer: Trainer) -> None:
         """Begin before the trainer launches its ranks; a run of one process is not watched."""
+        watch_begins()
         handle_sigterm_by(trainer, terminate)
         if trainer.world_size == 1 or (environment := replace_launcher(trainer, self._children)) is None:
             return
@@ -130,7 +132,7 @@ class ProcessWatchdog(Callback):
         self._done.set()
         if self._connections is not None:
             self._connections.close(DONE)
-        self._clean_up()
+        self._clean_up(failed=False)
 
     def _fail(self, error: BaseException) -> None:
         if self._world_size == 1:
@@ -150,11 +152,12 @@ class ProcessWatchdog(Callback):
                 child.terminate()  # it waits for this process to connect and has nothing to save yet
         self._clean_up()
 
-    def _clean_up(self) -> None:
-        """Destroy the process group, and wait for or kill the processes that this one launched."""
-        # before Python shuts down: gloo's threads may hold tensors, and freeing them later crashes
-        # (https://github.com/pytorch/pytorch/pull/179291); Lightning does so for NCCL
-        if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+    def _clean_up(self, *, failed: bool = True) -> None:
+        """Destroy the process groups, and wait for or kill the processes that this one launched."""
+        # Before Python shuts down: gloo's threads may hold tensors, and freeing them later crashes
+        # (https://github.com/pytorch/pytorch/pull/179291). NCCL's wait for the other ranks to destroy theirs, so this
+        # rank must not first wait for these to end; after a failure they may wait for ever.
+        if torch.distributed.is_initialized() and (not failed or torch.distributed.get_backend() == "gloo"):
             torch.distributed.destroy_process_group()
         end = time.monotonic() + LAST_STEPS
         for child in self._children:

@@ -11,6 +11,7 @@ from torch import nn
 
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.models._input_check import first_conv, on_meta
+from lit_cnn.nn.pooling import replace_pooling
 
 
 def torchvision_models() -> ModuleType:
@@ -75,8 +76,11 @@ def build(name: str, num_classes: int, in_channels: int, **kwargs: Any) -> nn.Mo
     if loading := sorted(LOADING & kwargs.keys()):
         raise UserError(f"{name}: {loading[0]} cannot be given here; weights are loaded by `model.weights`")
     if zoo == "timm":
-        return timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
-    return _build_torchvision(short, num_classes, in_channels, kwargs)
+        model: nn.Module = timm_module().create_model(short, num_classes=num_classes, in_chans=in_channels, **kwargs)
+    else:
+        model = _build_torchvision(short, num_classes, in_channels, kwargs)
+    replace_pooling(model)
+    return model
 
 
 def _build_torchvision(short: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:

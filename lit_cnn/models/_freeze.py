@@ -67,13 +67,14 @@ class Frozen(NamedTuple):
     """The modules and tensors that ``freeze`` froze.
 
     Attributes:
-        modules: to be kept in eval mode while training (``module.eval()`` after every ``model.train()``), so that BN
-            statistics do not change either; none of them contains a layer that trains.
+        modules: names of modules to be kept in eval mode while training (``eval()`` after every ``model.train()``), so
+            that BN statistics do not change either; none of them contains a layer that trains. Names, since modules
+            can be replaced later (``sync_batchnorm``).
         tensors: state-dict names of the frozen parameters and buffers, without those that never train (those of a
             whitening layer).
     """
 
-    modules: list[nn.Module]
+    modules: list[str]
     tensors: set[str]
 
 
@@ -94,21 +95,21 @@ def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) ->
     parts = _outside(model, keep)
     if count == "backbone":
         find_head(model, num_classes)  # without one, no layer would be left to train
-        modules = list(parts.values())
+        modules = list(parts)
     elif isinstance(count, int) and not isinstance(count, bool) and count >= 0:
         parts = _expand_bodies(parts)
         modules = _first(parts, count, type(model).__name__)
     else:
         raise UserError(f"`model.freeze` must be 'backbone' or a number of blocks from 0 up, got {what!r}")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for module in modules:
-        module.requires_grad_(False)
+    for name in modules:
+        parts[name].requires_grad_(False)
     inside = tuple(f"{name}." for name in (*parts, *keep))
     for name, parameter in model.named_parameters():
         if modules and not name.startswith(inside):
             parameter.requires_grad = False
     still = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    frozen = {id(layer) for module in modules for layer in module.modules()}
+    frozen = {id(layer) for name in modules for layer in parts[name].modules()}
     buffers = {
         f"{path}.{name}"
         for path, layer in model.named_modules()
@@ -118,13 +119,13 @@ def freeze(model: nn.Module, what: str | int, num_classes: int | None = None) ->
     return Frozen(modules, (trained - still) | buffers)
 
 
-def _first(parts: dict[str, nn.Module], count: int, model: str) -> list[nn.Module]:
-    """The first ``count`` parts that have parameters, and the modules between them (dropout)."""
+def _first(parts: dict[str, nn.Module], count: int, model: str) -> list[str]:
+    """Names of the first ``count`` parts that have parameters, and the modules between them (dropout)."""
     names = _with_parameters(parts)
     if count > len(names):
         raise UserError(f"`model.freeze`: {count} is more than the {len(names)} blocks of {model}: {', '.join(names)}")
     end = list(parts).index(names[count]) if count < len(names) else len(parts)
-    return list(parts.values())[:end] if count else []
+    return list(parts)[:end] if count else []
 
 
 def _with_parameters(parts: dict[str, nn.Module]) -> list[str]:

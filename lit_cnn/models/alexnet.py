@@ -15,12 +15,13 @@ from lit_cnn.models._input_check import flat_features, report_input_errors
 from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.dense import dense_head
 from lit_cnn.nn.init import init_weights
+from lit_cnn.nn.pooling import AdaptiveAvgPool2d, LocalResponseNorm
 
 
-def _local_response_norm() -> nn.LocalResponseNorm:
+def _local_response_norm() -> LocalResponseNorm:
     """Section 3.3: k = 2, n = 5, alpha = 1e-4, beta = 0.75."""
     # PyTorch divides alpha by n, the paper does not.
-    return nn.LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+    return LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
 class AlexNet(nn.Module):
@@ -99,7 +100,7 @@ class AlexNet(nn.Module):
             flat = flat_features(self.features, in_channels, image_size)
         else:
             self.unused_arguments["image_size"] = f"with pool_to={pool_to} it takes any size"
-            self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
+            self.avgpool = AdaptiveAvgPool2d(pool_to)
             flat = c5 * pool_to**2
         self.classifier = dense_head(
             flat, (hidden, hidden), num_classes, dropout=dropout, dropout_first=dropout_first

@@ -16,6 +16,7 @@ from lit_cnn.models._argument_check import check_bool, check_choice, check_fract
 from lit_cnn.models._input_check import report_input_errors
 from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.init import init_weights
+from lit_cnn.nn.pooling import adaptive_avg_pool2d
 
 # Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 INCEPTIONS = {
@@ -79,7 +80,7 @@ class AuxiliaryHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.avg_pool2d(x, 5, 3)  # N x 512 x 4 x 4
         # Maps that were not 14 x 14 are pooled to 4 x 4 as well; on a 4 x 4 map this is the identity.
-        x = F.adaptive_avg_pool2d(x, 4)
+        x = adaptive_avg_pool2d(x, (4, 4))
         x = self.conv(x).flatten(1)  # N x 2048
         x = F.relu(self.fc1(self.dropout(x)))  # N x 1024
         return self.fc2(self.dropout(x))  # N x K

@@ -16,6 +16,7 @@ from lit_cnn.models._input_check import report_input_errors
 from lit_cnn.models._registry import ModelInfo, add_models
 from lit_cnn.nn.dense import activation_class, dense_head
 from lit_cnn.nn.init import init_weights
+from lit_cnn.nn.pooling import AdaptiveAvgPool2d
 
 # 3x3 convolutions per stage; each stage ends with a 2x2 max-pool. 7 and 9 are not in the paper: they are its
 # network A shortened to four stages, for small images.
@@ -80,7 +81,7 @@ class VGG(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.unused_arguments = {} if hidden else {"dropout": "it has no hidden dense layers"}
-        self.avgpool = nn.AdaptiveAvgPool2d(pool_to)
+        self.avgpool = AdaptiveAvgPool2d(pool_to)
         self.classifier = dense_head(
             channels * pool_to**2, hidden, num_classes, dropout=dropout, activation=activation
         )  # fmt: skip

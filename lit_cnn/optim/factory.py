@@ -95,9 +95,27 @@ def build_optimizer(
         )
     groups = _param_groups(model, decay_norm_and_bias or not weight_decay, lr_stop or {})
     try:
-        return cls(groups, **options)
+        optimizer = cls(groups, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer {cls.__name__} refused its settings: {error}") from error
+    if isinstance(optimizer, torch.optim.SGD):
+        optimizer.register_step_pre_hook(_preset_momentum)
+    return optimizer
+
+
+def _preset_momentum(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Before a step under a gradient scaler: give fused SGD momentum buffers where it has none.
+
+    It makes them by ``empty_like`` and leaves them so where the scaler found a gradient that is infinite, which is
+    usual in the first steps of float16; the next step then takes what was in memory for momentum (torch 2.14). From
+    -0.0, which changes no number that is added to it, the first update has the bits that it has without a scaler.
+    """
+    if getattr(optimizer, "found_inf", None) is None:  # set by the scaler
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["fused"] and group["momentum"] else ():
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.full_like(parameter.grad, -0.0)
 
 
 def _param_groups(model: nn.Module, decay_all: bool, lr_stop: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -24,17 +24,19 @@ def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen
         settings: of the model: freeze, num_classes (where there are classes), channels_last, compile.
 
     Returns:
-        The frozen layers, in evaluation mode.
+        Names of the frozen layers, which are in evaluation mode.
     """
     frozen = Frozen([], set())
     if settings["freeze"] is not None:
         frozen = freeze(backbone, settings["freeze"], settings.get("num_classes"))
-    for layer in frozen.modules:  # Lightning restores the mode that every layer is in
-        layer.eval()
+    for name in frozen.modules:  # Lightning restores the mode that every layer is in
+        backbone.get_submodule(name).eval()
     if settings["channels_last"]:
         backbone.to(memory_format=torch.channels_last)
     if settings["compile"]:
-        backbone.compile()  # in place, so that state-dict keys stay the backbone's own
+        # In place, so that state-dict keys stay the backbone's own. One graph per batch size: with a graph for any
+        # size, which torch makes once a second size occurs, the numbers would depend on where a run was resumed.
+        backbone.compile(dynamic=False)
     return frozen
 
 

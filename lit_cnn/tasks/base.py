@@ -184,8 +184,8 @@ class BaseTask(LightningModule, ABC):
     def train(self, mode: bool = True) -> BaseTask:
         """As ``nn.Module.train``, but frozen layers stay in evaluation mode, so that their statistics stay frozen."""
         super().train(mode)
-        for layer in self._frozen.modules:
-            layer.eval()
+        for name in self._frozen.modules:
+            self.backbone.get_submodule(name).eval()
         return self
 
     def setup(self, stage: str) -> None:
@@ -266,8 +266,11 @@ class BaseTask(LightningModule, ABC):
         """
         hparams = self.hparams
         trainer = self.trainer
-        # Lightning refuses to clip gradients that a fused optimizer may have unscaled itself
-        clips = bool(trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
+        plugin = trainer.precision_plugin
+        mixed = isinstance(plugin, MixedPrecision)
+        # Lightning refuses to clip gradients that a fused optimizer may have unscaled itself; a fused one does not know
+        # whether its first update, which has no dampening, was skipped by the scaler
+        damps = (hparams["optimizer_args"] or {}).get("dampening") and getattr(plugin, "scaler", None) is not None
         optimizer = build_optimizer(
             self.backbone,
             hparams["optimizer"],
@@ -275,7 +278,7 @@ class BaseTask(LightningModule, ABC):
             hparams["weight_decay"],
             hparams["optimizer_args"] or {},
             hparams["decay_norm_and_bias"],
-            fused=not clips,
+            fused=not (mixed and (trainer.gradient_clip_val or damps)),
             lr_stop=hparams["lr_stop"],
         )
         if hparams.get("lr_base_size"):

@@ -10,7 +10,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.optim.lr_schedule import ScheduleName
 from lit_cnn.tasks.base import BaseTask, EvaluationOutput
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
-from lit_cnn.tasks.metrics import accuracies, confusion_matrix, count_correct
+from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
 from lit_cnn.tasks.tta import TTAName, average_logits
 from lit_cnn.utils.datamodule import Batch
@@ -111,7 +111,7 @@ class ImageClassifier(BaseTask):
         self.train_means.mean("acc")  # before auxiliary losses, which are known from the first batch on
         scores = accuracies(self.hparams["num_classes"])
         self.val_scores, self.test_scores = scores.clone(), scores.clone()
-        self.test_matrix = confusion_matrix(self.hparams["num_classes"])
+        self.test_matrix = ConfusionMatrix(self.hparams["num_classes"])
 
     def check_outputs(self, outputs: Any, count: int) -> None:
         """Refuse a backbone that does not end in a classifier for these classes.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassAccuracy
 
 
 class ExactMean(Metric):
     """Mean over samples.
 
     The sum is kept in float64, so that its rounding error stays far below what float32 shows however the samples are
-    grouped into batches and ranks.
+    grouped into batches and ranks. Where a device has no float64 (Apple's GPUs), ``total`` is float32 (2,) instead: the
+    sum, and the part of it that float32 loses (compensated summation, Neumaier 1974).
     """
 
     full_state_update = False
@@ -30,7 +31,10 @@ class ExactMean(Metric):
 
     def update(self, values: Tensor) -> None:
         """Add the values of N samples, float (N,)."""
-        self.total += values.sum(dtype=torch.float64)
+        if self.total.dtype == torch.float64:
+            self.total += values.sum(dtype=torch.float64)
+        else:
+            self.total.copy_(_add_pairs(self.total, _sum_pairs(values.float())))
         self.count += values.numel()
 
     def add(self, value: Tensor, count: int, times: int = 1) -> None:
@@ -40,12 +44,78 @@ class ExactMean(Metric):
         """
         self._update_count += 1  # else torchmetrics warns that it was never updated
         self._computed = None
-        self.total.add_(value.double(), alpha=times)
+        if self.total.dtype == torch.float64:
+            self.total.add_(value.double(), alpha=times)
+        else:
+            self.total.copy_(_add_pairs(self.total, _multiply(value.float(), times)))
         self.count.add_(count)
+
+    def add_total(self, total: Tensor, count: Tensor) -> None:
+        """Add a sum, a float64 scalar, of ``count`` samples."""
+        self._update_count += 1
+        if self.total.dtype == torch.float64:
+            self.total += total.to(self.total)
+        else:
+            self.total.copy_(_add_pairs(self.total, _as_pair(total.cpu()).to(self.total)))
+        self.count += count.to(self.count)
+
+    def exact_total(self) -> Tensor:
+        """The sum, a new float64 scalar."""
+        return self.total.clone() if self.total.dtype == torch.float64 else self.total.cpu().double().sum()
 
     def compute(self) -> Tensor:
         """float32 scalar; NaN without samples."""
-        return (self.total / self.count).float()
+        if self.total.dtype == torch.float64:
+            return (self.total / self.count).float()
+        return (self.exact_total() / self.count.cpu()).float().to(self.total.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        """As torchmetrics', with the sum as float32 (2,) where ``fn`` moves it to a device without float64."""
+        wide = True
+        try:
+            fn(torch.zeros((), dtype=torch.float64))
+        except (TypeError, RuntimeError):  # what torch raises for MPS
+            wide = False
+        if wide != (self.total.dtype == torch.float64):
+            if wide:  # back from such a device
+                self.total, self._defaults["total"] = self.exact_total(), torch.zeros((), dtype=torch.float64)
+            else:
+                self.total, self._defaults["total"] = _as_pair(self.total), torch.zeros(2)
+        return super()._apply(fn, exclude_state)
+
+
+def _as_pair(value: Tensor) -> Tensor:
+    """float32 (2,) whose sum is the float64 scalar ``value`` to 48 bits."""
+    high = value.float()
+    return torch.stack([high, (value - high).float()])
+
+
+def _add_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of pairs of a number and its rest, float32 (2, …), by error-free addition (Knuth's TwoSum)."""
+    total = a[0] + b[0]
+    part = total - a[0]
+    rest = (a[0] - (total - part)) + (b[0] - part) + (a[1] + b[1])
+    # where the total is infinite or NaN so is its rest, which must not turn an infinity into NaN
+    rest = torch.where(total.isfinite(), rest, 0)
+    high = total + rest
+    return torch.stack([high, torch.where(high.isfinite(), rest - (high - total), 0)])
+
+
+def _sum_pairs(values: Tensor) -> Tensor:
+    """Sum of float32 (N,) as a pair, float32 (2,), in a binary tree."""
+    pairs = torch.stack([values.flatten(), torch.zeros_like(values.flatten())])
+    while (count := pairs.shape[1]) > 1:
+        half = (count + 1) // 2
+        pairs = _add_pairs(pairs[:, :half], nn.functional.pad(pairs[:, half:], (0, 2 * half - count)))
+    return pairs.sum(1)
+
+
+def _multiply(value: Tensor, times: int) -> Tensor:
+    """``times * value``, a float32 scalar, as a pair: the products of its halves are exact up to 4,096 times."""
+    spread = value * 4097  # 2^12 + 1: Dekker's split
+    high = torch.where(spread.isfinite(), spread - (spread - value), value)
+    low = torch.where(high.isfinite(), value - high, 0)
+    return _add_pairs(torch.stack([high * times, torch.zeros_like(high)]), torch.stack([low * times, low * 0]))
 
 
 class EpochMeans(nn.ModuleDict):
@@ -87,7 +157,7 @@ class EpochMeans(nn.ModuleDict):
             self.mean(name).add(value, count, times=count)
 
     def local_state(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Copies of this rank's sums, float64 scalars, and counts, int64 scalars, by name."""
+        """Copies of this rank's sums, as ExactMean keeps them, and counts, int64 scalars, by name."""
         return {name: (mean.total.clone(), mean.count.clone()) for name, mean in self._means().items()}
 
     @torch.no_grad()
@@ -108,7 +178,7 @@ class EpochMeans(nn.ModuleDict):
         kept: dict[str, dict[str, Tensor]] = {}
         for name, mean in self._means().items():
             with mean.sync_context():  # all-reduces the state, and restores this rank's own afterwards
-                kept[name] = {"total": mean.total.clone(), "count": mean.count.clone()}
+                kept[name] = {"total": mean.exact_total(), "count": mean.count.clone()}
         return kept
 
     def resume(self, sums: Mapping[str, Mapping[str, Tensor]], rank: int) -> None:
@@ -120,9 +190,7 @@ class EpochMeans(nn.ModuleDict):
         for name, state in sums.items():
             mean = self.mean(name)
             if rank == 0:
-                mean.total += state["total"].to(mean.total)
-                mean.count += state["count"].to(mean.count)
-                mean._update_count += 1  # else torchmetrics warns that it was never updated
+                mean.add_total(state["total"], state["count"])
 
 
 def count_correct(logits: Tensor, target: Tensor) -> Tensor:
@@ -150,6 +218,31 @@ def accuracies(num_classes: int) -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)
 
 
-def confusion_matrix(num_classes: int) -> Metric:
-    """Confusion matrix: counts int64 (K, K), true classes on rows."""
-    return MulticlassConfusionMatrix(num_classes, validate_args=False)
+class ConfusionMatrix(Metric):
+    """Confusion matrix: counts int64 (K, K), true classes on rows.
+
+    torchmetrics' compares every prediction with every cell where algorithms have to be deterministic, and on Apple's
+    GPUs: 8 GB for a batch of 1,000 images of 1,000 classes. Counting integers is deterministic everywhere.
+
+    Args:
+        num_classes: K.
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+    counts: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count a batch: logits (N, K), targets int64 (N,)."""
+        cells = target * self.num_classes + logits.argmax(1)
+        self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts)
+
+    def compute(self) -> Tensor:
+        """int64 (K, K)."""
+        return self.counts.clone()

@@ -20,8 +20,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from lit_cnn.utils.console import say
+from lit_cnn.utils.rank import PARENT
 
-PARENT = "LIT_CNN_PARENT"  # environment variable: process id of the rank that launched this one
 PRECISION_INPUT = _PRECISION_INPUT  # type of Trainer(precision=…)
 BATCHES_THAT_STEPPED = "_batches_that_stepped"  # key of the epoch loop's state in checkpoints
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
+from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.checkpoint.record import load_verified
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
@@ -19,16 +24,25 @@ from tests.faults.harness import last
 WORDS = ["fit", *TINY, "--epochs=3", "--trainer.default_root_dir=."]  # 10 steps an epoch
 
 
-def poison(monkeypatch: pytest.MonkeyPatch, bad: dict[tuple[int, int], float], stage: str = "training_step") -> None:
-    """Multiply the loss of (epoch, batch) by a number such as NaN."""
+# float16 with a gradient scaler, on the CPU
+FLOAT16 = (
+    "--trainer.plugins={class_path: lightning.pytorch.plugins.MixedPrecision, "
+    "init_args: {precision: 16-mixed, device: cpu}}"
+)
+
+
+def poison(
+    monkeypatch: pytest.MonkeyPatch, bad: dict[tuple[int, int], float], change: Callable[..., Tensor] = operator.mul
+) -> None:
+    """Multiply the loss of (epoch, batch) by a number such as NaN, or add it."""
     real = ImageClassifier.training_step
 
     def training_step(self, batch, batch_idx):
         outputs = real(self, batch, batch_idx)
-        factor = bad.get((self.current_epoch, batch_idx))
-        return outputs if factor is None else {**outputs, "loss": outputs["loss"] * factor}
+        number = bad.get((self.current_epoch, batch_idx))
+        return outputs if number is None else {**outputs, "loss": change(outputs["loss"], number)}
 
-    monkeypatch.setattr(ImageClassifier, stage, training_step)
+    monkeypatch.setattr(ImageClassifier, "training_step", training_step)
 
 
 def with_nan(where):
@@ -91,6 +105,45 @@ def test_nonfinite_weights_are_never_saved(workdir, monkeypatch, fails):
         assert all(torch.isfinite(v).all() for v in load_verified(path)["state_dict"].values()), path
 
 
+def test_nonfinite_running_statistics_are_never_saved(workdir, monkeypatch, fails):
+    real = ImageClassifier.on_train_batch_end
+
+    def spoil(self, outputs, batch, batch_idx):
+        if self.global_step == 14:  # as a batch that overflows in float16 does, while the scaler skips its update
+            next(b for name, b in self.backbone.named_buffers() if "running_var" in name).fill_(float("nan"))
+        return real(self, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "on_train_batch_end", spoil)
+    assert "running statistics hold values that are infinite or NaN in epoch 2" in fails(*WORDS, "--checkpoint_every=1")
+    for path in last(workdir).parent.glob("*.ckpt"):
+        assert all(torch.isfinite(v).all() for v in load_verified(path)["state_dict"].values()), path
+    assert load_verified(last(workdir))["global_step"] == 14
+
+
+def test_buffers_that_are_infinite_by_design_are_saved(workdir, monkeypatch):
+    real = ImageClassifier.configure_models
+
+    def configure_models(self):
+        real(self)
+        self.backbone.register_buffer("mask", torch.tensor(float("-inf")))
+
+    monkeypatch.setattr(ImageClassifier, "configure_models", configure_models)
+    main([*WORDS, "--epochs=1"])
+    assert load_verified(last(workdir))["state_dict"]["backbone.mask"] == float("-inf")
+
+
+def test_a_loss_that_was_not_checked_yet_is_checked_before_a_save_unless_its_step_was_undone(monkeypatch):
+    guard, checked = NanGuard(), []
+    monkeypatch.setattr(guard, "_check", checked.append)
+    trainer, module = SimpleNamespace(global_step=4), torch.nn.Identity()
+    guard._pending_step = 4  # the step that follows the fourth, which failed
+    guard.on_save_checkpoint(trainer, module, {})
+    assert checked == []
+    guard._pending_step = 3
+    guard.on_save_checkpoint(trainer, module, {})
+    assert checked == [trainer]
+
+
 def test_a_nonfinite_validation_loss_does_not_become_the_best(workdir, monkeypatch, fails):
     monkeypatch.setattr(ImageClassifier, "validation_step", with_nan(lambda task: task.current_epoch == 1))
     assert "the validation loss is nan in epoch 2" in fails(*WORDS)
@@ -118,6 +171,24 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(workdir, monkeypa
         for name, before in seen[step - 1].items():
             assert torch.equal(before, seen[step][name]), (step, name)
         assert any(not torch.equal(before, seen[step + 1][name]) for name, before in seen[step].items())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])  # two that unscale gradients themselves
+@pytest.mark.parametrize(("change", "number"), [(operator.mul, float("nan")), (operator.add, float("inf"))])
+def test_with_a_gradient_scaler_the_scaler_skips_the_step(change, number, optimizer, workdir, monkeypatch, capsys):
+    poison(monkeypatch, {(0, 3): number}, change)  # an infinity that is added has finite gradients
+    seen: dict[int, dict[str, Tensor]] = {}
+    real = ImageClassifier.on_train_batch_end
+
+    def remember(self, outputs, batch, batch_idx):
+        seen[self.global_step] = {k: v.clone() for k, v in self.backbone.state_dict().items()}
+        return real(self, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "on_train_batch_end", remember)
+    main([*WORDS, f"--model.optimizer={optimizer}", "--epochs=1", FLOAT16, "--skip_nonfinite_steps=1"])
+    assert "skipped step 4: its loss or a gradient is not finite (1 of at most 1)" in capsys.readouterr().out
+    assert all(torch.equal(value, seen[4][name]) for name, value in seen[3].items())
+    assert any(not torch.equal(value, seen[5][name]) for name, value in seen[4].items())
 
 
 def test_more_such_steps_than_allowed_stop_the_run(workdir, monkeypatch, fails):

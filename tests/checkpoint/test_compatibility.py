@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from lit_cnn.callbacks import run_metadata
+from lit_cnn.callbacks.run_metadata import RunMetadata
+from lit_cnn.checkpoint import compatibility
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
@@ -108,3 +113,70 @@ def test_resume_auto_starts_a_run_and_then_resumes_it(workdir, capsys) -> None:
     assert "checkpoint: lightning_logs/version_0/checkpoints/last.ckpt (step 10)" in capsys.readouterr().out
     assert [p.name for p in Path("lightning_logs").iterdir()] == ["version_0"]
     assert load(last(workdir))["global_step"] == 20
+
+
+# -- the bits: device, torch version, precision
+
+
+def rewrite(path: Path, change: dict[str, object] | None) -> None:
+    """Change what a checkpoint says about the bits; None removes it, as in one of an earlier version."""
+    content = load(path)
+    own = content["lit_cnn"]
+    del own["content_hash"]
+    own["order"] = {k: v for k, v in own["order"].items() if change is not None or k not in compatibility.NUMERICS}
+    own["order"] |= change or {}
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        (None, ""),
+        ({"torch": "1.0", "device": "NVIDIA H100", "benchmark": True}, "device NVIDIA H100 -> CPU ("),
+        ({"precision": "bf16-mixed"}, "precision bf16-mixed -> 32-true"),
+        ({"threads": 99}, "CPU threads 99 -> "),
+    ],
+)
+def test_another_device_torch_or_precision_is_told_and_not_refused(change, told, root, capsys) -> None:
+    rewrite(last(root), change)
+    main(["fit", "--resume", "--epochs=2", f"--trainer.default_root_dir={root}"])
+    out = capsys.readouterr().out
+    assert ("note: the bits can differ from those of a run that was never stopped" in out) == bool(told)
+    assert told in out
+    header = (last(root).parent.parent / "config.yaml").read_text().splitlines()[1]
+    assert header.startswith("# resumed inexactly at step 14: ") == bool(told)
+    assert load(last(root))["lit_cnn"]["order"].keys() >= {"device", "torch", "precision", "threads"}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A trainer on a GPU, as far as the resume key goes."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
+    return SimpleNamespace(strategy=strategy, precision="16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "benchmark", "needed"),
+    [
+        (False, False, "`trainer.deterministic=true`"),
+        (False, True, "`trainer.deterministic=true`"),
+        ("warn", False, "`trainer.deterministic=true`"),
+        (True, True, "`trainer.benchmark=false`"),
+        (True, False, ""),
+    ],
+)
+def test_the_key_of_a_gpu_holds_what_decides_its_bits(deterministic, benchmark, needed, gpu, monkeypatch, capsys):
+    torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
+    key = compatibility._numerics(gpu)
+    torch.use_deterministic_algorithms(False)
+    version = str(torch.__version__)
+    bits = {"deterministic": deterministic, "benchmark": benchmark}
+    assert key == {"device": "NVIDIA H100", "torch": version, "precision": "16-mixed", **bits}
+    assert compatibility.needed_to_repeat(key) == needed
+    # said once when training starts
+    monkeypatch.setattr(run_metadata, "resume_key", lambda trainer: key)
+    RunMetadata({}, Path()).setup(gpu, torch.nn.Module(), "fit")
+    assert ("on a GPU a run repeats, and resumes, bit for bit only with " in capsys.readouterr().out) == bool(needed)

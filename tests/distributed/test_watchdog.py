@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 
@@ -11,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from lit_cnn.distributed.watchdog import ProcessWatchdog, is_connection_error
-from lit_cnn.errors import UserError
+from lit_cnn.errors import Stopped, UserError
 
 
 def trainer(devices: int) -> Trainer:
@@ -86,3 +87,37 @@ def test_sigterm_outside_of_training_ends_the_process_without_a_collective():
 )
 def test_errors_of_broken_connections_are_recognized(error, lost):
     assert is_connection_error(error) is lost
+
+
+@pytest.mark.parametrize(
+    ("backend", "error", "expected"),
+    [
+        ("nccl", None, ["destroyed", "waited", "killed"]),
+        ("gloo", None, ["destroyed", "waited", "killed"]),
+        ("nccl", Stopped(143), ["destroyed", "waited", "killed"]),
+        ("gloo", UserError("its own"), ["destroyed", "waited", "killed"]),
+        ("nccl", UserError("its own"), ["waited", "killed"]),  # the other ranks may be gone, and it may wait for them
+    ],
+)
+def test_process_groups_are_destroyed_before_the_launched_ranks_are_waited_for(backend, error, expected, monkeypatch):
+    done = []
+
+    class Child:
+        def wait(self, timeout):
+            done.append("waited")
+
+        def kill(self):
+            done.append("killed")
+
+        def terminate(self):
+            pass
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: done.append("destroyed"))
+    watchdog = ProcessWatchdog()
+    watchdog._world_size, watchdog._children = 2, [Child()]
+    with contextlib.suppress(Stopped, UserError), watchdog.guard():
+        if error is not None:
+            raise error
+    assert done == expected

@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_cnn.checkpoint.compatibility import NUMERICS, needed_to_repeat
 from lit_cnn.checkpoint.diff import content_hash, differences
 from lit_cnn.checkpoint.record import HASH, KEY, load_verified
 from lit_cnn.cli.argv import Arguments, parse
@@ -90,15 +91,34 @@ def verify_resume(arguments: Arguments, steps: int) -> None:
         _train(["fit", "--resume", *allowed], killed, kills[1])
         resumed = _train(["fit", "--resume", *allowed], killed)
         found = _compare(uninterrupted, resumed)
+        key = load_verified(_last(uninterrupted))[KEY]["order"]
         if not found:
             digest = content_hash(state_of(_last(uninterrupted)))
             say(f"identical: weights, optimizer, schedule, counters and metrics.csv (SHA-256 {digest[:16]})")
+            if note := _where_it_holds(key):
+                say(note)
             return
         say(f"different: {found[0]}" + (f"; and {len(found) - 1} more" if len(found) > 1 else ""))
         again = _compare(uninterrupted, _train(short, Path(folder) / "again"))
         if again:
-            say("two uninterrupted runs differ too: something in them is random (on GPUs, try --deterministic)")
+            needed = needed_to_repeat(key)
+            why = f"on {key['device']} equal bits need {needed}" if needed else "something in them is random"
+            say(f"two uninterrupted runs differ too: {why}")
         raise SystemExit(1)
+
+
+def _where_it_holds(key: dict[str, Any]) -> str:
+    """On a GPU, what an identical resume depends on; ``""`` on CPUs.
+
+    Args:
+        key: resume key of the runs.
+    """
+    if "deterministic" not in key:
+        return ""
+    where = f"on {key['device']}, torch {key['torch']}, precision {key['precision']}"
+    if needed := needed_to_repeat(key):
+        return f"note: {where}; other runs can differ without {needed}"
+    return f"{where}, deterministic algorithms: other runs there have the same bits"
 
 
 def _train(words: list[str], root: Path, kill_at: int = 0) -> Path:
@@ -139,6 +159,7 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     """What two runs must have in common: a checkpoint's content without settings, folders and the like."""
     content = load_verified(checkpoint)
     own = {name: value for name, value in content[KEY].items() if name not in ("config", "data_dir", HASH)}
+    own["order"] = {name: value for name, value in own.get("order", {}).items() if name not in NUMERICS}
     callbacks: dict[str, Any] = {}
     for name, state in content["callbacks"].items():
         if name == "Timer":  # how long a run took is no state

@@ -82,3 +82,25 @@ def test_it_goes_with_a_new_training_run_only(workdir, fails) -> None:
 def test_a_run_that_fails_is_reported_with_its_own_message(workdir, quick, fails) -> None:
     error = fails(*WORDS, "9", "--model.backbone=resnet1")
     assert "a run failed: unknown model 'resnet1', did you mean" in error
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ({"device": "CPU (AVX2)", "torch": "2.14.0", "precision": "32-true"}, ""),
+        ({}, ""),
+        (
+            {"deterministic": True, "benchmark": False},
+            "on NVIDIA H100, torch 2.14.0, precision 16-mixed, deterministic algorithms: other runs there have",
+        ),
+        (
+            {"deterministic": False, "benchmark": False},
+            "note: on NVIDIA H100, torch 2.14.0, precision 16-mixed; other runs can differ without "
+            "`trainer.deterministic=true`",
+        ),
+    ],
+)
+def test_on_a_gpu_it_says_what_the_result_depends_on(key, line) -> None:
+    gpu = {"device": "NVIDIA H100", "torch": "2.14.0", "precision": "16-mixed"} if "benchmark" in key else {}
+    assert verify_resume._where_it_holds({**gpu, **key}).startswith(line)
+    assert bool(verify_resume._where_it_holds({**gpu, **key})) == bool(line)
