@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
@@ -29,6 +28,7 @@ from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import CheckpointWriteError, NotFiniteError, Stopped, UserError
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
+from lit_cnn.utils.tensors import all_finite
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 # SIGUSR1 is what a SLURM job asks for some time before its end: --signal=USR1@120
@@ -235,7 +235,7 @@ class LastCheckpoint(Checkpoint):
     def _check_weights(self, trainer: Trainer) -> None:
         """Refuse to save weights that are NaN or infinite: the files there are better."""
         weights = [p.detach() for p in trainer.lightning_module.parameters() if p.is_floating_point() and p.numel()]
-        if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
+        if not all(map(bool, all_finite(weights))):
             raise not_finite(trainer, "the weights hold values that are infinite or NaN", self.path)
 
     def _check_space(self, trainer: Trainer, module: LightningModule) -> None:

@@ -16,6 +16,7 @@ from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import NotFiniteError, UserError
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
+from lit_cnn.utils.tensors import HostCopy, all_finite
 
 
 def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFiniteError:
@@ -37,8 +38,9 @@ def not_finite(trainer: Trainer, what: str, checkpoint: Path | None) -> NotFinit
 class NanGuard(Callback):
     """Stop at the first training loss that is NaN or infinite, before it reaches the weights where that is free.
 
-    Reading a number back drains a GPU's queue, so there the loss is checked one step later, and always before anything
-    is saved. Skipping needs the answer before every update, on any device.
+    Reading a number back at once drains a GPU's queue, so there the loss is copied to the CPU in the background and
+    checked one step later, and always before anything is saved. Skipping needs the answer before every update, on any
+    device.
 
     Args:
         skips: how many such steps of a run to skip instead of stopping. A skipped step changes neither weights
@@ -53,7 +55,7 @@ class NanGuard(Callback):
         self.skipped = 0
         self._snapshot = StepSnapshot()
         self._flags = FlagReducer()
-        self._pending: Tensor | None = None  # a loss that was not checked yet
+        self._pending: HostCopy | None = None  # a loss that was not checked yet
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
 
     @property
@@ -83,11 +85,11 @@ class NanGuard(Callback):
             self._finite = now if self._finite is None else self._finite & now
             return
         if loss.device.type == "cpu":
-            self._pending = loss
+            self._pending = HostCopy(loss)
             self._check(trainer)
         else:
             self._check(trainer)
-            self._pending = loss
+            self._pending = HostCopy(loss)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Skip the update if the loss or a gradient is not finite, on all ranks alike."""
@@ -96,7 +98,8 @@ class NanGuard(Callback):
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = self._finite
         if gradients and getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips by itself
-            finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
+            for part in all_finite(gradients):
+                finite = finite & part.to(finite.device)
         if self._flags.any(trainer, [not finite]) == [False]:
             return
         self.skipped += 1
@@ -124,5 +127,5 @@ class NanGuard(Callback):
 
     def _check(self, trainer: Trainer) -> None:
         pending, self._pending = self._pending, None
-        if pending is not None and not torch.isfinite(pending).all():
-            raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint)
+        if pending is not None and not torch.isfinite(loss := pending.read()).all():
+            raise not_finite(trainer, f"the training loss is {float(loss)}", self.checkpoint)

@@ -218,7 +218,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """Build the splits for ``stage`` ("fit", "validate", "test" or "predict")."""
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}[stage]
         self._require(*needed)
-        self._normalization()
+        self._statistics = normalization.on_rank_zero(self._normalization, self.trainer)
 
     def _require(self, *names: str) -> None:
         validation.check_initialized(self)
@@ -258,7 +258,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _num_threads(self, split: Split | None = None, shuffle: bool = False) -> int:
         """Return the number of decoding threads; for a loader of ``split`` it is benchmarked where it is "auto"."""
-        cores = num_cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
+        cores = num_cores(1 if self.trainer is None else self.trainer.num_devices)
         if self.workers != "auto" or split is None:
             return threads.default_num_threads(self.workers, cores)
         if self._benchmarked_threads is None:
