@@ -127,7 +127,7 @@ class Muon(torch.optim.Optimizer):
 
     def _update_together(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         """The same on a GPU: few kernels for all parameters, and batched products for filters of one shape."""
-        batches: dict[Any, list[nn.Parameter]] = {}
+        batches: dict[Any, list[Any]] = {}
         for p in parameters:
             shape = (len(p), p[0].numel()) if group["kind"] == "muon" else None
             batches.setdefault((p.device, p.dtype, shape), []).append(p)
@@ -138,7 +138,7 @@ class Muon(torch.optim.Optimizer):
             buffers = [self._buffer(p) for p in batch]
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients)
-            directions = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+            directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
             if group["kind"] == "muon":
                 scales = len(batch[0]) ** 0.5 / torch.stack(torch._foreach_norm(batch))
                 torch._foreach_mul_(batch, list(scales.unbind()))

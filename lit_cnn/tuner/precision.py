@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -100,7 +101,8 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
 
 def _float32(device: torch.device) -> str:
     """What convolutions of float32 are computed in: on most GPUs TF32, unless torch is told otherwise."""
-    if device.type == "cuda" and torch.backends.cudnn.conv.fp32_precision == "tf32" and torch.cuda.is_tf32_supported():
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set by a class of modules
+    if device.type == "cuda" and convolutions.fp32_precision == "tf32" and torch.cuda.is_tf32_supported():
         return "float32 (computed in TF32)"
     return "float32"
 
@@ -115,7 +117,7 @@ def compare_precision(device: torch.device, dtype: torch.dtype) -> Comparison:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     results: dict[bool, list[Tensor]] = {}
 
-    def one_pass(lower: bool) -> None:
+    def forward_and_backward(lower: bool) -> None:
         with torch.autocast(device.type, dtype, enabled=lower):
             y = F.conv2d(x, weight, padding=1)
         gradients = torch.autograd.grad(y.float().square().mean(), (x, weight))
@@ -123,7 +125,7 @@ def compare_precision(device: torch.device, dtype: torch.dtype) -> Comparison:
 
     for turn in range(TURNS + 1):
         for lower in (False, True):
-            took = _seconds(device, lambda lower=lower: one_pass(lower))
+            took = _seconds(device, partial(forward_and_backward, lower))
             if turn:  # the first one selects kernels
                 seconds[lower].append(took)
     errors = [float((a - b).norm() / a.norm()) for a, b in zip(results[False], results[True], strict=True)]

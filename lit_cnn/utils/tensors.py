@@ -23,8 +23,8 @@ def group_by_dtype(*lists: Sequence[Tensor]) -> list[tuple[list[Tensor], ...]]:
 
 def copy_all_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy tensors to others of the same shapes, in place."""
-    for group in group_by_dtype(targets, sources):
-        torch._foreach_copy_(*group)
+    for there, here in group_by_dtype(targets, sources):
+        torch._foreach_copy_(there, here)
 
 
 def all_finite(tensors: Sequence[Tensor]) -> list[Tensor]:

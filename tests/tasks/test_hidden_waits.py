@@ -1,0 +1,108 @@
+"""A training step on a GPU reads nothing back and makes no blocking copy, so that the host can queue the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
+from lit_cnn.callbacks.nan_guard import NanGuard
+from lit_cnn.callbacks.progress_bar import ProgressBar
+from lit_cnn.checkpoint.interval import SaveInterval
+from lit_cnn.data import Digits
+from lit_cnn.data.transforms.augment import Augment
+from lit_cnn.tasks.classification import ImageClassifier
+from tests.fake_cuda import CUDA, fake_cuda
+
+WARM_UP, COUNTED = 3, 2  # batches
+
+
+class Enough(Exception):
+    """Ends the run in mid-epoch."""
+
+
+class Count(Callback):
+    """Count the waits of some batches: their transfer, augmentation, step, and what the callbacks do after it."""
+
+    def __init__(self, counter: Any) -> None:
+        self.counter = counter
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == WARM_UP - 1:
+            self.counter.reads.clear()
+            self.counter.copies.clear()
+        if batch_idx == WARM_UP + COUNTED - 1:
+            raise Enough
+
+
+class OnFakeCuda(SingleDeviceStrategy):
+    """Trains on the fake device; Lightning's accelerator of the CPU would refuse to."""
+
+    def setup_environment(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        pass
+
+
+def backward(self: ImageClassifier, loss: Any) -> None:
+    """The autograd engine needs a real device: gradients of any value."""
+    for parameter in self.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def waits(folder: Any, precision: Any = None, data: Any = None, **settings: Any) -> tuple[list[str], list[str]]:
+    """Reads and copies of a few steps."""
+    torch.manual_seed(0)
+    data = Digits(batch_size=8, image_size=8, **(data or {}))
+    settings = {"backbone": "convnet", "backbone_args": {"widths": [8, 8], "dilations": [1, 1]}, **settings}
+    task = ImageClassifier(10, 1, **settings)
+    with fake_cuda() as counter:
+        trainer = Trainer(
+            accelerator="cpu",
+            strategy=OnFakeCuda(CUDA),
+            plugins=[precision()] if precision else None,
+            max_epochs=1,
+            logger=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[
+                ProgressBar(), NanGuard(), LastCheckpoint(folder, SaveInterval.parse("1 epoch")), Count(counter)
+            ],
+        )  # fmt: skip
+        with pytest.raises(Enough):
+            trainer.fit(task, datamodule=data)
+    return counter.reads, counter.copies
+
+
+def half() -> MixedPrecision:
+    return MixedPrecision("16-mixed", "cuda", torch.amp.GradScaler("cuda"))
+
+
+CROPS = Augment(crop_scale=(0.3, 1.0), flip=0.5, alternate_flip=True, erase=0.5, cutout=2)
+MOVES = Augment(crop_padding=2, padding_mode="reflect", rotation=10.0, translate=0.1, zoom=0.1, brightness=0.2)
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "crops": {"data": {"augment": CROPS}},
+    "moves": {"data": {"augment": MOVES}},
+    "adamw": {"optimizer": "adamw"},
+    "ema": {"ema_decay": 0.9},
+    "mixup": {"mixup_alpha": 0.4},
+    "cutmix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
+    "fp16": {"precision": half},
+    "muon": {"optimizer": "muon"},
+    "smoothed": {"label_smoothing": 0.1, "loss": "mse_softmax"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_training_step_waits_for_nothing(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageClassifier, "backward", backward)
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    assert waits(tmp_path, **CASES[case]) == ([], [])
