@@ -51,7 +51,7 @@ class WaitCounter(TorchDispatchMode):
             return self._on_cpu(func, packet, args, kwargs)
         if on_gpu and packet in READS:
             self.reads.append(str(func))
-            if packet is aten._local_scalar_dense:
+            if packet is aten._local_scalar_dense:  # any value will do, but a flag has to be a good one
                 return True if tensors[0].dtype == torch.bool else 1.0
         self._note_copy(func, packet, tensors, leaves, target)
         if packet in UPDATES:
@@ -83,18 +83,15 @@ class WaitCounter(TorchDispatchMode):
         if packet in COPIES:
             kinds |= {torch.device(target).type} if target is not None else set()
             host = [tensor for tensor in tensors if tensor.device.type == "cpu"]
-            background = any(leaf is True for leaf in leaves) and host and all(t.data_ptr() in self._pinned for t in host)
+            background = (
+                any(leaf is True for leaf in leaves) and host and all(t.data_ptr() in self._pinned for t in host)
+            )
             if len(kinds) > 1 and not background:
                 self.copies.append(f"{func} {[tuple(tensor.shape) for tensor in tensors]}")
-        elif any(tensor.device.type == "cpu" and tensor.ndim for tensor in tensors):  # a scalar is an argument of a kernel
+        elif any(
+            tensor.device.type == "cpu" and tensor.ndim for tensor in tensors
+        ):  # a scalar is an argument of a kernel
             self.copies.append(f"{func} {[tuple(tensor.shape) for tensor in tensors]}")
-
-
-class _Stream:
-    """Stands for ``torch.cuda.Stream``; its events are complete at once."""
-
-    def record_event(self) -> Any:
-        return mock.Mock()
 
 
 @contextmanager
@@ -102,7 +99,7 @@ def fake_cuda() -> Iterator[WaitCounter]:
     """Let tensors on ``cuda`` be fake ones, and count what waits for them."""
     counter = WaitCounter()
     with (
-        mock.patch("torch.cuda.current_stream", lambda device=None: _Stream()),
+        mock.patch("torch.cuda.current_stream"),  # whose events are complete at once
         FakeTensorMode(allow_non_fake_inputs=True),
         counter,
     ):
