@@ -144,9 +144,21 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", mostly_slow(CASES, "plain", "ema", "cutmix", "fp16", "muon", "ddp"))
-def test_a_training_step_waits_for_nothing(case, tmp_path, monkeypatch):
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """For what needs a driver."""
     monkeypatch.setattr(ImageClassifier, "backward", backward)
     monkeypatch.setattr("torch.distributed.new_group", lambda backend: None)  # for flags of the CPU
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+
+
+@pytest.mark.parametrize("case", mostly_slow(CASES, "plain", "ema", "cutmix", "fp16", "muon", "ddp"))
+def test_a_training_step_waits_for_nothing(case, tmp_path, stand_ins):
     assert waits(tmp_path, **CASES[case]) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"optimizer": "muon"}, {"optimizer_args": {"fused": False}}])
+def test_a_gradient_scaler_waits_once_for_an_optimizer_that_is_not_fused(settings, tmp_path, stand_ins):
+    reads, copies = waits(tmp_path, precision=half, **settings)
+    assert (len(reads), copies) == (COUNTED, [])  # as docs/speed.md says

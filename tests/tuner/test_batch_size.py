@@ -108,7 +108,7 @@ def test_a_gpu_has_to_hold_an_evaluation_batch_too(workdir, capsys, monkeypatch)
     )
     main(["fit", *TINY, "--epochs=1", "-b", "auto"])
     assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in capsys.readouterr().out
-    assert tried == [22, 22, 22, 22, 32, 64]  # 22: an eighth of the validation images
+    assert tried == [8, 16, 22, 22, 32, 64]  # larger than those of training, up to an eighth of the validation images
 
 
 @pytest.mark.parametrize(("ranks", "fits"), [(1, True), (2, False)])
