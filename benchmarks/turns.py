@@ -44,13 +44,19 @@ class Bare:
         channels_last: memory format of weights and images.
         bf16: forward under autocast.
         optimizer: sgd, or muon as in configs/speedrun_cifar.yaml.
+        device: where to train.
     """
 
     def __init__(
-        self, network: nn.Module, channels_last: bool = False, bf16: bool = False, optimizer: str = "sgd"
+        self,
+        network: nn.Module,
+        channels_last: bool = False,
+        bf16: bool = False,
+        optimizer: str = "sgd",
+        device: str = "cpu",
     ) -> None:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network, self.bf16 = network.train().to(memory_format=self.format), bf16
+        self.network, self.bf16 = network.train().to(device, memory_format=self.format), bf16
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if optimizer == "muon":
@@ -60,7 +66,7 @@ class Bare:
 
     def __call__(self, image: Tensor, target: Tensor) -> None:
         """One step on images float (N, C, H, W)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             loss = F.cross_entropy(self.network(image.contiguous(memory_format=self.format)).float(), target)
         self.optimizer.zero_grad()
         loss.backward()

@@ -16,6 +16,7 @@ from lit_cnn.distributed.flags import FlagReducer
 from lit_cnn.errors import NotFiniteError, UserError
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
+from lit_cnn.utils.tensors import HostCopy, all_finite
 
 
 def _last_good(checkpoint: Path | None) -> str:
@@ -45,8 +46,9 @@ def not_finite(trainer: Trainer, what: str, checkpoint: Path | None, done: int |
 class NanGuard(Callback):
     """Stop at the first training loss that is NaN or infinite, before it reaches the weights where that is free.
 
-    Reading a number back drains a GPU's queue, so there the loss is checked one step later, and always before anything
-    is saved. Skipping needs the answer before every update, on any device.
+    Reading a number back at once drains a GPU's queue, so there the loss is copied to the CPU in the background and
+    checked one step later, and always before anything is saved. Skipping needs the answer before every update, on any
+    device.
 
     Args:
         skips: how many such steps of a run to skip instead of stopping. A skipped step changes neither weights
@@ -61,7 +63,7 @@ class NanGuard(Callback):
         self.skipped = 0
         self._snapshot = StepSnapshot()
         self._flags = FlagReducer()
-        self._pending: Tensor | None = None  # a loss that was not checked yet
+        self._pending: HostCopy | None = None  # a loss that was not checked yet
         self._pending_step = 0  # optimizer steps before it
         self._buffers: list[Tensor] = []  # to be checked before they are saved
         self._finite: Tensor | None = None  # bool (), of the batches whose gradients are being accumulated
@@ -99,11 +101,11 @@ class NanGuard(Callback):
             self._finite = now if self._finite is None else self._finite & now
             return
         if loss.device.type == "cpu":
-            self._pending, self._pending_step = loss, trainer.global_step
+            self._pending, self._pending_step = HostCopy(loss), trainer.global_step
             self._check(trainer)
         else:
             self._check(trainer)
-            self._pending, self._pending_step = loss, trainer.global_step
+            self._pending, self._pending_step = HostCopy(loss), trainer.global_step
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Skip the update if the loss or a gradient is not finite, on all ranks alike."""
@@ -112,7 +114,8 @@ class NanGuard(Callback):
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = self._finite
         if gradients and not _has_scaler(trainer):  # it skips infinite gradients by itself: they are no fault
-            finite = finite & torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
+            for part in all_finite(gradients):
+                finite = finite & part.to(finite.device)
         if self._flags.any(trainer, [not finite]) == [False]:
             return
         self.skipped += 1
@@ -136,9 +139,9 @@ class NanGuard(Callback):
         if self._pending_step < trainer.global_step:  # else a step that failed and was undone
             self._check(trainer)
         weights = [p.detach() for p in pl_module.parameters() if p.is_floating_point() and p.numel()]
-        if weights and not all(torch.isfinite(norm) for norm in torch._foreach_norm(weights)):
+        if not all(map(bool, all_finite(weights))):
             raise not_finite(trainer, "the weights hold values that are infinite or NaN", self.checkpoint)
-        if self._buffers and not torch.stack([torch.isfinite(b).all() for b in self._buffers]).all():
+        if not all(map(bool, all_finite(self._buffers))):
             raise not_finite(trainer, "the running statistics hold values that are infinite or NaN", self.checkpoint)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,8 +157,8 @@ class NanGuard(Callback):
 
     def _check(self, trainer: Trainer) -> None:
         pending, self._pending = self._pending, None
-        if pending is not None and not torch.isfinite(pending).all():
-            raise not_finite(trainer, f"the training loss is {float(pending)}", self.checkpoint, self._pending_step)
+        if pending is not None and not torch.isfinite(loss := pending.read()).all():
+            raise not_finite(trainer, f"the training loss is {float(loss)}", self.checkpoint, self._pending_step)
 
 
 def _has_scaler(trainer: Trainer) -> bool:

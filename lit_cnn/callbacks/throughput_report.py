@@ -48,17 +48,18 @@ class ThroughputReport(Callback):
         self._seen += 1
         if not WARM_UP <= self._seen <= WARM_UP + self._steps:
             return
+        left = trainer.num_training_batches - batch_idx - 1
+        last = self._seen == WARM_UP + self._steps or left == 0
         device = trainer.strategy.root_device
-        if device.type != "cpu":  # else the time to launch kernels would be measured
-            torch.accelerator.synchronize(device)
+        if device.type != "cpu" and (last or self._seen == WARM_UP):
+            torch.accelerator.synchronize(device)  # else the time to launch kernels would be measured
         now = time.perf_counter()
         if self._seen == WARM_UP:
             self._waited = _waited(trainer)
             self._meter.resume(now)
             return
         self._meter.step(len(batch.target) * trainer.world_size, now)
-        left = trainer.num_training_batches - batch_idx - 1
-        if self._seen == WARM_UP + self._steps or left == 0:
+        if last:
             self._report(trainer, left)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

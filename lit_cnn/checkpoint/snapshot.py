@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lit_cnn.utils.lightning_internals import loops_state
+from lit_cnn.utils.tensors import group_by_dtype
 
 
 class RunningMeans(Protocol):
@@ -34,8 +35,7 @@ class StepSnapshot:
     def __init__(self) -> None:
         self.global_step = -1  # no snapshot yet
         self.epoch = 0
-        self._live: list[Tensor] | None = None  # buffers
-        self._kept: list[Tensor] = []
+        self._buffers: list[tuple[list[Tensor], ...]] | None = None  # live ones and copies, one pair for each dtype
         self._means: dict[str, tuple[Tensor, Tensor]] = {}
         self._loops: dict[str, Any] | None = None  # all loops, at an epoch's end
         self._progress: dict[str, Any] = {}  # of the epoch loop, inside an epoch
@@ -49,11 +49,11 @@ class StepSnapshot:
             means: the task's running means.
             epoch_end: the epoch has ended.
         """
-        if self._live is None:
-            self._live = [b for b in module.buffers() if b.numel()]
-            self._kept = [torch.empty_like(b) for b in self._live]
-        if self._live:
-            torch._foreach_copy_(self._kept, self._live)
+        if self._buffers is None:
+            live = [b for b in module.buffers() if b.numel()]
+            self._buffers = group_by_dtype(live, [torch.empty_like(b) for b in live])
+        for live, kept in self._buffers:
+            torch._foreach_copy_(kept, live)
         self._means = means.local_state()
         loop = trainer.fit_loop.epoch_loop
         self._loops = copy.deepcopy(loops_state(trainer)) if epoch_end else None
@@ -80,8 +80,8 @@ class StepSnapshot:
         Args:
             means: the task's running means.
         """
-        if self._live:
-            torch._foreach_copy_(self._live, self._kept)
+        for live, kept in self._buffers or ():
+            torch._foreach_copy_(live, kept)
         means.load_local_state(self._means)
 
     def loops(self, trainer: Trainer) -> dict[str, Any]:

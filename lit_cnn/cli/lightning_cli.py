@@ -45,15 +45,8 @@ from lit_cnn.utils.rank import is_rank_zero
 
 # what a run's config.yaml and its checkpoints hold
 SETTINGS = (
-    "seed_everything",
-    "trainer",
-    "model",
-    "data",
-    "checkpoint",
-    "checkpoint_every",
-    "skip_nonfinite_steps",
-    "patience",
-)
+    "seed_everything", "trainer", "model", "data", "checkpoint", "checkpoint_every", "skip_nonfinite_steps", "patience",
+)  # fmt: skip
 
 
 class LitCLI(LightningCLI):

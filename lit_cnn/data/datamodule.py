@@ -215,7 +215,7 @@ class ImageDataModule(LightningDataModule, ABC):
         elif stage == "fit" and self.trainer is not None:
             self.trainer.limit_val_batches = 0
             say("no validation images: no best.ckpt is written; last.ckpt holds the trained model", error=True)
-        self._normalization()
+        self._statistics = normalization.on_rank_zero(self._normalization, self.trainer)
 
     def _require(self, *names: str) -> None:
         validation.check_initialized(self)
@@ -258,7 +258,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _num_threads(self, split: Split | None = None, shuffle: bool = False) -> int:
         """Return the number of decoding threads; for a loader of ``split`` it is benchmarked where it is "auto"."""
-        cores = num_cores(1 if self.trainer is None else max(1, self.trainer.num_devices))
+        cores = num_cores(1 if self.trainer is None else self.trainer.num_devices)
         if self.workers != "auto" or split is None:
             return threads.default_num_threads(self.workers, cores)
         if self._benchmarked_threads is None:

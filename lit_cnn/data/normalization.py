@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from lightning.pytorch import Trainer
 
 from lit_cnn.data.loading.loader import Batch
 from lit_cnn.errors import UserError
@@ -64,3 +65,25 @@ def compute(batches: Iterable[Batch]) -> Statistics:
     if float(std.min()) == 0:
         raise UserError("the training images are all of one colour in some channel: set `data.mean` and `data.std`")
     return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def on_rank_zero(statistics: Callable[[], Statistics], trainer: Trainer | None) -> Statistics:
+    """Return ``statistics()``, called on rank zero only and sent to the others: it may read every training image.
+
+    Collective: every rank of ``trainer`` has to call it.
+
+    Raises:
+        UserError: On all ranks, where rank zero raised one.
+    """
+    if trainer is None or trainer.world_size == 1:
+        return statistics()
+    found: Statistics | str = ""
+    if trainer.is_global_zero:
+        try:
+            found = statistics()
+        except UserError as error:
+            found = str(error)
+    found = trainer.strategy.broadcast(found)
+    if isinstance(found, str):
+        raise UserError(found)
+    return found

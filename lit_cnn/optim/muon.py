@@ -13,20 +13,22 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
-    """Approximate U V^T of the singular value decomposition of ``matrix`` (rows, columns); bfloat16, same shape.
+    """Approximate U V^T of the singular value decomposition of ``matrix``, (rows, columns) or (N, rows, columns).
 
     Newton-Schulz iteration, stable in bfloat16: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
-    networks" (kellerjordan.github.io/posts/muon).
+    networks" (kellerjordan.github.io/posts/muon). The result is bfloat16 of the same shape.
     """
     a, b, c = COEFFICIENTS
+    addmm = torch.baddbmm if matrix.ndim == 3 else torch.addmm
     x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)  # the largest singular value is then at most 1
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    norm = x.norm(dim=(-2, -1), keepdim=True) if matrix.ndim == 3 else x.norm()
+    x = x / (norm + 1e-7)  # the largest singular value is then at most 1
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -96,21 +98,50 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if all(p.device.type == "cpu" for p in parameters):
+                for parameter in parameters:
+                    self._update(parameter, group)
+            else:
+                self._update_together(parameters, group)
         return loss
 
-    def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        momentum, filters = group["momentum"], group["kind"] == "muon"
-        if not filters and group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+    def _buffer(self, parameter: nn.Parameter) -> Tensor:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer = state["momentum_buffer"].mul_(momentum).add_(gradient)
+        return state["momentum_buffer"]
+
+    def _update(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+        """One parameter; a batched product of matrices would have other bits on CPUs than older runs."""
+        momentum, filters, gradient = group["momentum"], group["kind"] == "muon", parameter.grad
+        assert gradient is not None
+        if not filters and group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        buffer = self._buffer(parameter).mul_(momentum).add_(gradient)
         direction = gradient.add(buffer, alpha=momentum)  # Nesterov's
         if filters:
             parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
             direction = orthogonalize(direction.flatten(1), group["steps"]).reshape(parameter.shape)
         parameter.add_(direction, alpha=-group["lr"])
+
+    def _update_together(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """The same on a GPU: few kernels for all parameters, and batched products for filters of one shape."""
+        batches: dict[Any, list[Any]] = {}
+        for p in parameters:
+            shape = (len(p), p[0].numel()) if group["kind"] == "muon" else None
+            batches.setdefault((p.device, p.dtype, shape), []).append(p)
+        for batch in batches.values():
+            gradients: Any = [p.grad for p in batch]
+            if group["kind"] != "muon" and group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, batch, alpha=group["weight_decay"])
+            buffers = [self._buffer(p) for p in batch]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
+            if group["kind"] == "muon":
+                scales = len(batch[0]) ** 0.5 / torch.stack(torch._foreach_norm(batch))
+                torch._foreach_mul_(batch, list(scales.unbind()))
+                matrices = orthogonalize(torch.stack([d.flatten(1) for d in directions]), group["steps"])
+                directions = [m.reshape(p.shape).to(p.dtype) for m, p in zip(matrices, batch, strict=True)]
+            torch._foreach_add_(batch, directions, alpha=-group["lr"])

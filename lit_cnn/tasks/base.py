@@ -11,17 +11,16 @@ from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
 from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
 from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
+from lit_cnn.optim.weight_averaging import EMAWeightAveraging
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
 from lit_cnn.utils.datamodule import Batch, datamodule
@@ -303,10 +302,7 @@ class BaseTask(LightningModule, ABC):
 
     def configure_callbacks(self) -> list[Callback]:
         """Weight averaging (EMA) where ``ema_decay`` is set: it is a setting of the model."""
-        if self.ema_decay is None:
-            return []
-        # buffers (batch-norm statistics) are running averages already: copied, not averaged
-        return [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))]
+        return [] if self.ema_decay is None else [EMAWeightAveraging(self.ema_decay)]
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 

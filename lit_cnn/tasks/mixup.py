@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.tasks.losses import soft_targets
+from lit_cnn.utils.tensors import to_device
 
 
 class Mixer:
@@ -51,16 +52,23 @@ class Mixer:
         keep = torch.ones(n)  # share of the sample's own label
         if self.mixup_alpha > 0:
             keep = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha).sample((n,))
-        pixels = keep.view(n, 1, 1).expand(n, height, width)  # share of the sample's own value, per pixel
+        share = keep  # of the sample's own value, in pixels outside of a box
+        box = torch.zeros(4, n)
         if self.cutmix_alpha > 0:
             lam = torch.distributions.Beta(self.cutmix_alpha, self.cutmix_alpha).sample((n,))
-            outside = 1.0 - _boxes(lam, height, width)
-            pixels = torch.where(use_cutmix.view(n, 1, 1), outside, pixels)
+            box = _boxes(lam, height, width)
             # a box cut at the borders covers less than 1 - lam: labels follow the area that it does cover
-            keep = torch.where(use_cutmix, outside.mean((1, 2)), keep)
-        pixels = pixels.unsqueeze(1).to(image)
-        keep = keep.to(image.device).view(n, 1)
-        partner = partner.to(image.device)
+            area = (box[1] - box[0]) * (box[3] - box[2])
+            keep = torch.where(use_cutmix, (height * width - area) / (height * width), keep)
+            share = torch.where(use_cutmix, 1.0, share)
+            box = torch.where(use_cutmix, box, 0.0)  # mixup: no box
+        # the draws are sent, in one copy, and not the masks, which have the size of the images
+        draws = to_device(torch.stack([partner.float(), keep, share, *box]), image.device)
+        partner, keep, share = draws[0].long(), draws[1].view(n, 1), draws[2].view(n, 1, 1, 1)
+        pixels = share.expand(n, 1, height, width)
+        if self.cutmix_alpha > 0:
+            pixels = torch.where(_inside(draws[3:], height, width), 0.0, pixels)
+        pixels = pixels.to(image)
         onehot = soft_targets(target, self.num_classes)
         return image * pixels + image[partner] * (1 - pixels), onehot * keep + onehot[partner] * (1 - keep)
 
@@ -71,14 +79,25 @@ class Mixer:
 
 
 def _boxes(lam: Tensor, height: int, width: int) -> Tensor:
-    """Masks float (N, H, W): 1 inside a box of area (1 - lam) H W around a random center, cut at the borders."""
+    """Boxes of area (1 - lam) H W around random centers, cut at the borders.
+
+    Returns:
+        Top, bottom, left and right, float (4, N); the bottom row and the right column are outside.
+    """
     n = len(lam)
     side = (1 - lam).sqrt()
     y, x = torch.rand(n) * height, torch.rand(n) * width
-    rows, columns = torch.arange(height).view(1, height, 1), torch.arange(width).view(1, 1, width)
+    ends = [
+        (center + sign * length / 2).round().clamp(0, size)
+        for center, length, size in ((y, side * height, height), (x, side * width, width))
+        for sign in (-1, 1)
+    ]
+    return torch.stack(ends)
 
-    def inside(position: Tensor, center: Tensor, length: Tensor) -> Tensor:
-        low = (center - length / 2).round().view(n, 1, 1)
-        return (position >= low) & (position < (center + length / 2).round().view(n, 1, 1))
 
-    return (inside(rows, y, side * height) & inside(columns, x, side * width)).float()
+def _inside(box: Tensor, height: int, width: int) -> Tensor:
+    """Masks bool (N, 1, H, W) of boxes, float (4, N)."""
+    top, bottom, left, right = (end.view(-1, 1, 1, 1) for end in box)
+    rows = torch.arange(height, device=box.device).view(1, 1, height, 1)
+    columns = torch.arange(width, device=box.device).view(1, 1, 1, width)
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

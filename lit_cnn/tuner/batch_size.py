@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
+from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import trial
 from lit_cnn.tuner.auto import AUTO, resolve_auto
 from lit_cnn.tuner.trial import StopTrial
@@ -26,6 +27,7 @@ MIN_BATCH_SIZE = 2  # batch normalization needs two
 MIN_STEPS = 8  # of an epoch
 CPU_MARGIN = 0.8  # share of the free memory to use: the estimate is linear, other programs come and go
 GPU_MARGIN = 0.95  # of a GPU's memory: what a run needs varies a little from step to step
+COLLECTIVES = 2**30  # bytes that NCCL takes for its buffers beside torch's, with several ranks
 NOISE = 32 * 2**20  # bytes; a smaller difference between two batch sizes is not significant
 
 
@@ -126,8 +128,13 @@ class MemoryProbe(Callback, ABC):
         """
         self._steps += 1
         size = len(batch.target)
-        if self._steps > 1 and (not self.try_next(size) or size == self.largest):
-            raise StopTrial
+        if self._steps > 1:
+            self.evaluate(trainer, pl_module, size)
+            if not self.try_next(size) or size == self.largest:
+                raise StopTrial
+
+    def evaluate(self, trainer: Trainer, pl_module: LightningModule, size: int) -> None:
+        """Called before the memory is measured, to evaluate a batch where that is safe to try."""
 
     @abstractmethod
     def try_next(self, size: int) -> bool:
@@ -145,11 +152,25 @@ class GPUMemoryProbe(MemoryProbe):
         self.device = device
         self.limit = f"on {device}"
 
+    @torch.no_grad()
+    def evaluate(self, trainer: Trainer, pl_module: LightningModule, size: int) -> None:
+        """Evaluate one batch as the run would: evaluation batches may be larger than those of training."""
+        assert isinstance(pl_module, ImageClassifier)
+        growing = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it when fit starts
+        pl_module.eval()
+        trainer.validating = True  # no augmentation
+        batch = growing.evaluation_batch(size, pl_module.device)
+        with trainer.precision_plugin.val_step_context():
+            pl_module.evaluate_batch(batch, "val")
+        trainer.training = True
+        pl_module.train()
+
     def try_next(self, size: int) -> bool:
         """Accept ``size`` unless it leaves hardly any memory free."""
         if self.device.type == "cuda":
             total = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
-            if torch.cuda.max_memory_allocated(self.device) > GPU_MARGIN * total:
+            taken = torch.cuda.max_memory_allocated(self.device) + COLLECTIVES * (self.world_size > 1)
+            if taken > GPU_MARGIN * total:
                 self.out_of_memory()
                 return False
         self.fits = size
@@ -240,10 +261,20 @@ class GrowingBatches(LightningDataModule):
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[Batch]:
-        shape, classes = self.data.train_dataloader().source.shape, self.data.num_classes
         for size in self.sizes:
-            image = torch.randint(0, 256, (size, *shape), dtype=torch.uint8)
-            yield Batch(image, torch.randint(0, classes, (size,)), torch.arange(size))
+            yield self._batch(size)
+
+    def _batch(self, size: int) -> Batch:
+        shape = self.data.train_dataloader().source.shape
+        image = torch.randint(0, 256, (size, *shape), dtype=torch.uint8)
+        return Batch(image, torch.randint(0, self.data.num_classes, (size,)), torch.arange(size))
+
+    def evaluation_batch(self, size: int, device: torch.device) -> Batch:
+        """A batch on ``device`` as the run evaluates them where it trains on ``size`` images, ready for the model."""
+        before, self.data.batch_size = self.data.batch_size, size
+        batch = self._batch(self.data.val_dataloader().batch_size)
+        self.data.batch_size = before
+        return self.data.on_after_batch_transfer(Batch(*(part.to(device) for part in batch)), 0)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise and augment as in training."""

@@ -7,6 +7,8 @@ gain nothing from it (LeNet's epoch takes as long in bfloat16: ``python -m bench
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,7 +25,8 @@ from lit_cnn.utils.lightning_internals import PRECISION_INPUT
 FLOAT32 = "32-true"
 MIN_SPEEDUP = 1.1  # a smaller one is noise, and not worth the accuracy
 MAX_ERROR = 0.02  # distance from float32's results, relative to their norm; bfloat16 rounds by 0.4%
-REPEATS = 6  # the fastest one counts: other programs only ever slow one down
+TURNS = 6  # the fastest one counts: other programs only ever slow one down
+QUEUED = 20  # passes of a turn on a GPU: with fewer, launching kernels would count
 CHANNELS, SIDE = 128, 16  # of a middle layer of a ResNet for 32-pixel images
 IMAGES = {"cpu": 2}  # some milliseconds a pass
 GPU_IMAGES = 256  # fewer would leave it idle
@@ -88,12 +91,20 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
         return FLOAT32, f"{device} computes no convolution in {what}: {str(error).splitlines()[0]}"
     finally:
         torch.set_num_threads(threads)
-    why = f"a convolution in {what} on {device} is {found.speedup:.1f} times as fast as in float32"
+    why = f"a convolution in {what} on {device} is {found.speedup:.1f} times as fast as in {_float32(device)}"
     if not found.error <= MAX_ERROR:  # NaN too
         return FLOAT32, f"{why}, but its error is {found.error:.1%}"
     if found.speedup < MIN_SPEEDUP:
         return FLOAT32, why
     return name, f"{why}, and its error is {found.error:.1%}"
+
+
+def _float32(device: torch.device) -> str:
+    """What convolutions of float32 are computed in: on most GPUs TF32, unless torch is told otherwise."""
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set by a class of modules
+    if device.type == "cuda" and convolutions.fp32_precision == "tf32" and torch.cuda.is_tf32_supported():
+        return "float32 (computed in TF32)"
+    return "float32"
 
 
 def compare_precision(device: torch.device, dtype: torch.dtype) -> Comparison:
@@ -105,20 +116,39 @@ def compare_precision(device: torch.device, dtype: torch.dtype) -> Comparison:
     x, weight = (t.to(device, memory_format=torch.channels_last).requires_grad_() for t in (x, weight))
     seconds: dict[bool, list[float]] = {False: [], True: []}
     results: dict[bool, list[Tensor]] = {}
-    for turn in range(REPEATS + 1):
+
+    def forward_and_backward(lower: bool) -> None:
+        with torch.autocast(device.type, dtype, enabled=lower):
+            y = F.conv2d(x, weight, padding=1)
+        gradients = torch.autograd.grad(y.float().square().mean(), (x, weight))
+        results[lower] = [t.detach().float() for t in (y, *gradients)]
+
+    for turn in range(TURNS + 1):
         for lower in (False, True):
-            _synchronize(device)
-            began = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=lower):
-                y = F.conv2d(x, weight, padding=1)
-            gradients = torch.autograd.grad(y.float().square().mean(), (x, weight))
-            _synchronize(device)
+            took = _seconds(device, partial(forward_and_backward, lower))
             if turn:  # the first one selects kernels
-                seconds[lower].append(time.perf_counter() - began)
-            results[lower] = [t.detach().float() for t in (y, *gradients)]
+                seconds[lower].append(took)
     errors = [float((a - b).norm() / a.norm()) for a, b in zip(results[False], results[True], strict=True)]
     error = max(errors) if all(e == e for e in errors) else float("nan")
     return Comparison(min(seconds[False]) / min(seconds[True]), error)
+
+
+def _seconds(device: torch.device, function: Callable[[], None]) -> float:
+    """Seconds of one call; on a GPU those of its kernels, many calls in one queue."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.cuda.device(device):
+            start.record()
+            for _ in range(QUEUED):
+                function()
+            end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000 / QUEUED
+    _synchronize(device)
+    began = time.perf_counter()
+    function()
+    _synchronize(device)
+    return time.perf_counter() - began
 
 
 def _synchronize(device: torch.device) -> None:

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from lit_cnn.callbacks import nan_guard
 from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.checkpoint.record import load_verified
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run as run_command
 from lit_cnn.cli.main import main
+from lit_cnn.errors import NotFiniteError
 from lit_cnn.tasks.classification import ImageClassifier
 from tests.callbacks.test_last_checkpoint import Fail
 from tests.conftest import TINY, state_differences
@@ -210,3 +212,18 @@ def test_the_count_of_skipped_steps_is_resumed_and_the_bits_are_the_same(workdir
 
 def test_a_negative_number_of_skips_is_refused(workdir, fails):
     assert "--skip_nonfinite_steps -1: give 0 (stop) or more" in fails(*WORDS, "--skip_nonfinite_steps=-1")
+
+
+@pytest.mark.parametrize("hook", ["on_before_backward", "on_train_epoch_end", "on_validation_end"])
+def test_on_a_gpu_a_loss_is_read_at_the_next_step_or_before_the_next_save(hook, monkeypatch):
+    losses = [torch.tensor(1.0), torch.tensor(float("nan"))]
+    monkeypatch.setattr(nan_guard, "HostCopy", lambda loss: SimpleNamespace(read=lambda: losses.pop(0)))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer = SimpleNamespace(current_epoch=0, global_step=0, optimizers=[optimizer], callback_metrics={})
+    guard, loss = NanGuard(), torch.ones((), device="meta")
+    guard.on_before_backward(trainer, None, loss)
+    assert len(losses) == 2  # nothing was read
+    guard.on_before_backward(trainer, None, loss)
+    with pytest.raises(NotFiniteError, match="the training loss is nan"):
+        getattr(guard, hook)(*([trainer, None, loss] if hook == "on_before_backward" else [trainer, None]))
+    assert losses == []

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, array_source
+from lit_cnn.data import CIFAR10, MNIST, Augment, Digits, FashionMNIST, array_source, normalization
 from lit_cnn.data.array_source import ArraySource, to_shape
 from lit_cnn.data.transforms.augment import augment_batch
 from lit_cnn.data.transforms.rng import permutation
@@ -185,3 +185,41 @@ def test_what_training_sees_in_every_epoch_is_decided_by_seed_epoch_and_sample()
         assert [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images] == digests
     order = data._split("train").indices[permutation(9, 1, 1259)].tolist()
     assert [i for epoch, _, index, _ in model.seen if epoch == 1 for i in index] == order
+
+
+class Ranks:
+    """A trainer of two ranks, whose broadcasts are heard by the next one."""
+
+    world_size, heard = 2, None
+
+    def __init__(self, rank: int) -> None:
+        self.is_global_zero, self.strategy = rank == 0, self
+
+    def broadcast(self, found: object) -> object:
+        if self.is_global_zero:
+            Ranks.heard = found
+        return Ranks.heard
+
+
+def test_statistics_are_computed_on_rank_zero_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Digits(image_size=8, normalize="computed")
+    alone.setup("fit")
+    for rank in (0, 1):
+        data = Digits(image_size=8, normalize="computed")
+        data.trainer = Ranks(rank)
+        data.setup("fit")
+        assert data.preprocessing()["mean"] == alone.preprocessing()["mean"]
+        assert data.preprocessing()["std"] == alone.preprocessing()["std"]
+        monkeypatch.setattr(normalization, "compute", None)  # rank 1 reads no image
+
+
+def test_an_error_of_rank_zero_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(loader: object) -> None:
+        raise UserError("the training images are all of one colour")
+
+    monkeypatch.setattr(normalization, "compute", fail)
+    for rank in (0, 1):
+        data = Digits(image_size=8, normalize="computed")
+        data.trainer = Ranks(rank)
+        with pytest.raises(UserError, match="all of one colour"):
+            data.setup("fit")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.optim.factory import build_optimizer
 from lit_cnn.optim.muon import Muon, orthogonalize
 from tests.conftest import EVERY_STEP, LENET, load, state_differences
+from tests.fake_cuda import CUDA, fake_cuda
 
 
 def model():
@@ -49,6 +51,39 @@ def test_filters_are_scaled_and_moved_and_the_rest_is_torchs_nesterov_sgd():
         assert 0.5 < torch.linalg.svdvals(moved).min() <= torch.linalg.svdvals(moved).max() < 1.4
     for p, q in zip([*net.parameters()][1:], [*twin.parameters()][1:], strict=True):
         torch.testing.assert_close(p, q)
+
+
+def test_batched_updates_of_a_gpu_are_those_of_one_parameter_after_another():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(2, 8, 3), nn.Conv2d(8, 4, 1), nn.Linear(4, 3)]
+    nets = [nn.ModuleList(layers), copy.deepcopy(nn.ModuleList(layers))]
+    nets[1].to(memory_format=torch.channels_last)
+    optimizers = [Muon([{"params": list(net.parameters())}], lr=0.1, weight_decay=0.01) for net in nets]
+    for step in range(3):
+        for p, q in zip(*(net.parameters() for net in nets), strict=True):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+            q.grad = p.grad.clone()
+        optimizers[0].step()
+        with torch.no_grad():
+            for group in optimizers[1].param_groups:
+                optimizers[1]._update_together(group["params"], group)
+    for (name, p), q in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(p, q, msg=name, rtol=1e-2, atol=1e-3)  # bfloat16
+        assert optimizers[1].state[q]["momentum_buffer"].stride() == q.stride()
+
+
+def test_a_gpu_multiplies_filters_of_one_shape_together(monkeypatch):
+    calls = []
+    monkeypatch.setattr("lit_cnn.optim.muon.orthogonalize", lambda m, steps: calls.append(tuple(m.shape)) or m)
+    with fake_cuda() as counter:
+        net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(9, 4, 2)).to(CUDA)
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer = Muon([{"params": list(net.parameters())}])
+        counter.copies.clear()
+        optimizer.step()
+        assert (counter.reads, counter.copies) == ([], [])
+    assert calls == [(3, 4, 36)]
 
 
 def test_a_resumed_run_with_parts_that_stop_early_ends_with_the_same_bits(workdir):

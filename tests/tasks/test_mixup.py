@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from lit_cnn.errors import UserError
-from lit_cnn.tasks.mixup import Mixer
+from lit_cnn.tasks import mixup
+from lit_cnn.tasks.mixup import Mixer, _boxes, _inside
+from tests.fake_cuda import CUDA, fake_cuda
 
 N, CLASSES = 64, 5
 TARGET = torch.arange(N) % CLASSES
@@ -39,6 +41,28 @@ def test_cutmix_pastes_one_box_and_labels_follow_its_area():
         if len(box):
             low, high = box.min(0).values, box.max(0).values + 1
             assert (high - low).prod() == len(box)  # a filled rectangle
+
+
+def test_labels_follow_the_pixels_of_boxes_of_any_size_and_place():
+    torch.manual_seed(1)
+    for height, width in ((1, 1), (3, 50), (31, 7), (64, 64)):
+        boxes = _boxes(torch.rand(200), height, width)
+        area = (boxes[1] - boxes[0]) * (boxes[3] - boxes[2])
+        outside = 1 - _inside(boxes, height, width).float()
+        assert torch.equal((height * width - area) / (height * width), outside.mean((1, 2, 3)))
+
+
+def test_only_the_draws_are_sent_to_a_gpu():
+    image, target = torch.ones(16, 3, 32, 32), torch.zeros(16, dtype=torch.int64)
+    sent = []
+    with fake_cuda() as counter, pytest.MonkeyPatch.context() as patch:
+        real = mixup.to_device
+        patch.setattr(mixup, "to_device", lambda draws, device: sent.append(draws.numel()) or real(draws, device))
+        image, target = image.to(CUDA), target.to(CUDA)
+        counter.copies.clear()
+        Mixer(0.4, 1.0, CLASSES)(image, target)
+        assert (counter.reads, counter.copies) == ([], [])
+    assert sent == [16 * 7]
 
 
 def test_every_sample_draws_for_itself():

@@ -89,6 +89,39 @@ def test_a_gpu_takes_the_last_size_before_memory_runs_out(workdir, capsys, monke
     assert tried == [2, 2, 4, 8, 16, 32, 64]
 
 
+def test_a_gpu_has_to_hold_an_evaluation_batch_too(workdir, capsys, monkeypatch):
+    real, tried = ImageClassifier.evaluate_batch, []
+
+    def evaluate(self, batch, split):
+        if not self.trainer.checkpoint_callback:  # the search
+            tried.append(len(batch.target))
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            assert batch.image.dtype == torch.float32
+            if len(batch.target) >= 40:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(self, batch, split)
+
+    monkeypatch.setattr(ImageClassifier, "evaluate_batch", evaluate)
+    monkeypatch.setattr(
+        batch_size, "CPUMemoryProbe", lambda *given: batch_size.GPUMemoryProbe(*given, torch.device("cpu"))
+    )
+    main(["fit", *TINY, "--epochs=1", "-b", "auto"])
+    assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in capsys.readouterr().out
+    assert tried == [8, 16, 22, 22, 32, 64]  # larger than those of training, up to an eighth of the validation images
+
+
+@pytest.mark.parametrize(("ranks", "fits"), [(1, True), (2, False)])
+def test_several_gpus_need_room_for_the_buffers_of_collectives(ranks, fits, monkeypatch):
+    probe = batch_size.GPUMemoryProbe(64, ranks, torch.device("cuda"))
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * gib, 8 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4 * gib)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 * gib)
+    assert probe.try_next(32) is fits
+    assert probe.fits == (32 if fits else 0)
+
+
 def test_nothing_fits(workdir, fails, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1000)
     monkeypatch.setattr(memory, "used", lambda: 0)

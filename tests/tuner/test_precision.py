@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 import yaml
@@ -59,6 +61,57 @@ def test_the_probe_measures_rounding_and_leaves_random_numbers_and_threads_alone
     found = precision.compare_precision(CPU, torch.bfloat16)
     assert 1e-4 < found.error < precision.MAX_ERROR
     assert found.speedup > 0
+
+
+class Event:
+    """Stands for ``torch.cuda.Event``: a pass takes 3 ms."""
+
+    passes = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = Event.passes
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return 3.0 * (end.at - self.at)
+
+
+def test_a_gpu_is_timed_by_events_around_many_queued_passes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.accelerator, "synchronize", None)
+
+    def one_pass():
+        Event.passes += 1
+
+    assert precision._seconds(torch.device("cuda"), one_pass) == pytest.approx(0.003)
+    assert Event.passes == precision.QUEUED > 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "supported", "name"),
+    [
+        ("cuda", "tf32", True, "float32 (computed in TF32)"),
+        ("cuda", "tf32", False, "float32"),  # before Ampere
+        ("cuda", "ieee", True, "float32"),
+        ("cpu", "tf32", True, "float32"),
+    ],
+)
+def test_the_reason_names_tf32(kind, setting, supported, name, monkeypatch):
+    monkeypatch.setattr(precision, "compare_precision", lambda device, dtype: Comparison(3.0, 0.003))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: supported)
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = setting
+    try:
+        assert f"times as fast as in {name}, and" in choose_precision(torch.device(kind))[1]
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
 
 
 def test_auto_is_resolved_once_and_the_run_keeps_what_was_found(workdir, monkeypatch, capsys):

@@ -150,10 +150,12 @@ def crop_boxes(
     largest central one of an allowed ratio.
     """
     boxes, found = random_boxes(draws, height, width, scale, ratio, strict=False)
-    heights = height.tolist() if isinstance(height, Tensor) else [height]
-    widths = width.tolist() if isinstance(width, Tensor) else [width]
-    central = [_central(h, w, ratio) for h, w in zip(heights, widths, strict=True)]
-    return torch.where(found[:, None], boxes, torch.tensor(central, device=boxes.device))
+    if isinstance(height, Tensor) and isinstance(width, Tensor):
+        sizes = zip(height.tolist(), width.tolist(), strict=True)
+        central = torch.tensor([_central(h, w, ratio) for h, w in sizes], device=boxes.device)
+    else:
+        central = _central_on(int(height), int(width), tuple(ratio), boxes.device)
+    return torch.where(found[:, None], boxes, central)
 
 
 def crop_box(
@@ -176,6 +178,12 @@ def crop_box(
             top, left = values[2 * _ATTEMPTS] * (height - h + 1), values[2 * _ATTEMPTS + 1] * (width - w + 1)
             return math.floor(top), math.floor(left), h, w
     return _central(height, width, ratio)
+
+
+@lru_cache(maxsize=64)
+def _central_on(height: int, width: int, ratio: tuple[float, float], device: torch.device) -> Tensor:
+    # Cached because a new tensor per batch would cost a copy to the device each time.
+    return torch.tensor([_central(height, width, ratio)], device=device)
 
 
 def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
