@@ -96,5 +96,5 @@ def test_benchmarks_that_are_named_exist(page):
 
 
 def test_every_page_is_in_the_navigation():
-    navigation = re.findall(r": (\w+\.md)$", text_of(ROOT / "mkdocs.yml"), re.MULTILINE)
+    navigation = re.findall(r": ([\w-]+\.md)$", text_of(ROOT / "mkdocs.yml"), re.MULTILINE)
     assert sorted(navigation) == [page.name for page in DOCS]

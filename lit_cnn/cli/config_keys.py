@@ -14,6 +14,7 @@ from lit_cnn.errors import UserError
 
 PARTS = ("trainer", "model", "data", "checkpoint")
 KEYS = ("seed_everything", *PARTS, "checkpoint_every", "skip_nonfinite_steps", "patience")
+PRINTED = ("--ckpt_path", "--weights_only")  # by --print_config, as null
 NO_AUGMENT = asdict(Augment())
 
 
@@ -72,6 +73,8 @@ def _place(key: str, value: Any, path: str) -> list[tuple[str, Any]]:
         flags, number = device_flags(str(value), how_many=flag == "--devices")
         extra = [("--trainer.devices", number)] if number else []
         return [(f.lstrip("-"), _numbers(text)) for f, text in [*flags, *extra]]
+    if value is None and flag in PRINTED:
+        return []
     if flag in OWN:
         raise UserError(f"{path}: {key} is for the command line: {flag} {value}")
     name = flag.lstrip("-")

@@ -141,7 +141,7 @@ class Evil:
         (os.system, "system"), (eval, "builtins.eval"), (exec, "builtins.exec"), (Path.touch, "getattr"),
         (subprocess.call, "subprocess.call"), (io.open, "open"), (__import__, "__import__"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", value),
 )  # fmt: skip
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_is_refused_by_name_and_does_not_run(function: Any, named: str, zipped: bool, tmp_path: Path) -> None:
