@@ -206,7 +206,7 @@ def _split(word: str) -> tuple[str, str, str]:
     """Flag, equals sign and value of a word; ``-b64`` is ``-b=64``."""
     if found := re.fullmatch(r"(-[bj])(\d+)", word):
         return found[1], "=", found[2]
-    return word.partition("=")  # type: ignore[return-value]  # three texts
+    return word.partition("=")
 
 
 def _takes_next(flag: str, word: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lit_cnn import plugins
-from lit_cnn.cli.argv import import_names
+from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say, show
 from lit_cnn.utils.files import expand_home

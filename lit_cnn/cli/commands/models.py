@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from lit_cnn import plugins
-from lit_cnn.cli.argv import import_names
+from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
