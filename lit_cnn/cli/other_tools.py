@@ -75,6 +75,10 @@ OTHER_SWITCHES = {
     "--bf16": ("--trainer.precision", "bf16-mixed", "null"),
     "--use_amp": ("--trainer.precision", "bf16-mixed", "null"),
     "--cpu": ("--trainer.accelerator", "cpu", "auto"),
+    "--wandb": ("--trainer.logger", "WandbLogger", "null"),
+    "--use_wandb": ("--trainer.logger", "WandbLogger", "null"),
+    "--log_wandb": ("--trainer.logger", "WandbLogger", "null"),
+    "--mlflow": ("--trainer.logger", "MLFlowLogger", "null"),
     "--use_cpu": ("--trainer.accelerator", "cpu", "auto"),
     "--no_cuda": ("--trainer.accelerator", "cpu", "auto"),
     "--no_accel": ("--trainer.accelerator", "cpu", "auto"),
@@ -106,10 +110,10 @@ _CROP = "use --img-size N, and --data.augment.crop_scale '[0.3, 1.0]' for a rand
 _SHARE = "use --data.val_fraction X, a share of the training images such as 0.1"
 _TERMINAL = "use --trainer.enable_progress_bar false for less output, --debug for more"
 _ORDER = "training images are always shuffled, those of val and test never"
-_WANDB = "use --trainer.logger WandbLogger"
+_WANDB = "use --wandb, and the environment variables WANDB_PROJECT and WANDB_ENTITY"
 _START = "use --weights imagenet, and --freeze backbone to train the head alone"
 _EMA = "use --model.ema_decay 0.999"
-_STOPPING = "use --trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor val/loss"
+_STOPPING = "use --patience N; --checkpoint.monitor val/loss watches the loss"
 _INPUT = "images are words: lit-cnn predict --ckpt_path PATH photo.jpg folder/"
 _COMMANDS = "the command comes first: lit-cnn fit, validate, test, predict"
 
@@ -141,8 +145,8 @@ _ADVICE = {
     _ORDER: "shuffle no_shuffle",
     "use --trainer.log_every_n_steps N; the terminal shows every epoch": "log_interval print_freq p log_every"
     " logging_steps",
-    _WANDB: "wandb use_wandb log_wandb wandb_project wandb_entity entity",
-    "use --trainer.logger MLFlowLogger": "mlflow use_mlflow",
+    _WANDB: "wandb_project wandb_entity entity",
+    "use --trainer.logger MLFlowLogger": "use_mlflow",
     _START: "finetune fine_tune transfer transfer_learning",
     "use --freeze N for the first N blocks, or --freeze backbone": "freeze_layers freeze_at freeze_blocks unfreeze",
     _EMA: "model_ema ema use_ema",
@@ -155,7 +159,7 @@ _ADVICE = {
     " decay_rate lr_decay lr_steps milestones",
     "use --model.optimizer_args.NAME VALUE": "beta1 beta2 betas eps nesterov opt_eps opt_betas optimizer_args",
     "use --data.mean '[0.485, 0.456, 0.406]' --data.std '[0.229, 0.224, 0.225]', or --data.normalize NAME": "mean std",
-    "every run has a folder of its own": "exist_ok overwrite overwrite_output_dir",
+    "every run has a folder of its own, which --name NAME names": "exist_ok overwrite overwrite_output_dir",
     "use --checkpoint.monitor val/loss, or another metric": "monitor eval_metric metric metric_for_best_model metrics"
     " best_metric",
     "checkpoints never load code here": "weights_only",

@@ -94,5 +94,6 @@ def answer(line: str) -> str:
         return as_flags(str(error))
     flags = [f"{_SHORT.get(flag, flag)} {value if len(value) < 40 else '...'}" for flag, value in arguments.flags]
     own = [f"--resume {arguments.resume}".strip()] * (arguments.resume is not None)
+    own += [f"--name {arguments.name}"] * (arguments.name is not None)
     own += [f"--ckpt_path {arguments.ckpt_path}"] * (arguments.ckpt_path is not None)
     return f"read as `{' '.join([*own, *flags, *arguments.images])}`"
