@@ -209,7 +209,7 @@ def small(num_classes, in_channels):
         ("gives_nothing", "gives_nothing returns a NoneType, but logits", "gives_nothing returns a NoneType"),
         ("empty", "nothing to train: the backbone has no parameters, empty", None),
         ("lazy", "lazy: the layer 1 is lazy: give it fixed sizes", "lazy: the layer 1 is lazy"),
-        ("raises", "raises cannot be built with num_classes=10, in_channels=1: OSError: no such disk", "no such disk"),
+        ("raises", "raises cannot be built with 10 classes and 1 channel: OSError: no such disk", "no such disk"),
         ("small", None, "small is registered with image_size=2, but Sequential cannot take 2x2 images; the smallest"),
     ],
 )

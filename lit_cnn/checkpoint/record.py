@@ -69,7 +69,7 @@ class CheckpointRecord:
 
 def absolute_data_dir(config: dict[str, Any]) -> str:
     """The absolute path of ``data.data_dir``, or nothing for an address."""
-    given = config["data"].get("init_args", {}).get("data_dir")
+    given = config.get("data", {}).get("init_args", {}).get("data_dir")
     return "" if not given or "://" in given else os.path.abspath(given)  # noqa: PTH100 (without "..")
 
 

@@ -51,8 +51,6 @@ def _resolve_modes(
     checkpoint = config.checkpoint
     names = arguments.names().union(*(flatten(read_config(path)) for path in arguments.configs))
     if "checkpoint.mode" in names:
-        if checkpoint.mode not in ("min", "max"):
-            raise UserError(f"--checkpoint.mode {checkpoint.mode}: give min or max, or leave it out")
         if checkpoint.monitor and checkpoint.mode != mode_of(checkpoint.monitor):
             extreme = "highest" if checkpoint.mode == "max" else "lowest"
             say(f"note: `checkpoint.mode={checkpoint.mode}` keeps the epoch with the {extreme} {checkpoint.monitor}")

@@ -163,7 +163,7 @@ _ADVICE = {
     "use --checkpoint.monitor val/loss, or another metric": "monitor eval_metric metric metric_for_best_model metrics"
     " best_metric",
     "checkpoints never load code here": "weights_only",
-    "it is off: use a smaller --batch-size, or --amp, to save memory": "grad_checkpointing gradient_checkpointing",
+    "it is off: use --batch-size auto, or --amp, to save memory": "grad_checkpointing gradient_checkpointing",
 }
 _ADVICE_BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
 # For settings whose value may also be a file.

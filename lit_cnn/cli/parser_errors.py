@@ -196,11 +196,14 @@ def _bad_value(message: str, outer: str = "") -> str:
     choices = ", ".join(re.findall(r"Expected a typing\.Literal\[(.+?)\]\.?", message))
     types = [t.rpartition(".")[2] for t in re.findall(r"Expected an? <class '([\w.]+)'>", message)]
     kinds = list(dict.fromkeys(KINDS[t] for t in types if t in KINDS))
+    kinds += [f"a list of {number} values" for number in re.findall(r"Expected a tuple with (\d+) elements", message)]
     if choices and not kinds:
         near = nearest(got, re.findall(r"[-\w]+", choices))
         return f"--{key}: {_quote(got)} is none of {choices}{near}"
     if kinds and got:
         return f"--{key}: expected {' or '.join([*kinds, *([choices] if choices else [])])}, got {_quote(got)}"
+    if key != "?" and got:
+        return f"--{key}: {_quote(got)} is no value that it takes, see lit-cnn fit --help all"
     line = " ".join(message.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..."
 

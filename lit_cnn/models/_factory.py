@@ -165,4 +165,5 @@ def _blame(name: str, num_classes: int, in_channels: int, kwargs: dict[str, Any]
             continue
         return f"{name} cannot be built with {key}={value!r}: {reason}"
     given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
-    return f"{name} cannot be built with {given or f'{num_classes} classes and {in_channels} channels'}: {reason}"
+    channels = f"{in_channels} channel{'s' if in_channels != 1 else ''}"
+    return f"{name} cannot be built with {given or f'{num_classes} classes and {channels}'}: {reason}"

@@ -65,8 +65,8 @@ def overall_scores(counts: np.ndarray, seed: int = 0) -> dict[str, Score]:
     """Scores over all classes.
 
     ``accuracy``, ``balanced_accuracy``, ``precision_macro``, ``recall_macro``, ``f1_macro``, the same ``_weighted``,
-    and ``cohen_kappa``, as scikit-learn's functions of these names with ``zero_division=0`` compute them: averages are over
-    the classes that occur among true or predicted ones, of the balanced accuracy over true ones.
+    and ``cohen_kappa``, as scikit-learn's functions of these names with ``zero_division=0`` compute them: averages are
+    over the classes that occur among true or predicted ones, of the balanced accuracy over true ones.
 
     Args:
         counts: int (K, K), true classes on rows.

@@ -50,7 +50,7 @@ def test_fit_takes_configs_nested_settings_callbacks_and_resumes(workdir):
     assert count.steps == 5
     again = lit_cnn.fit(resume=True, epochs=2, pretrained=False)
     assert again.folder == run.folder
-    with pytest.raises(UserError, match="unknown setting"):
+    with pytest.raises(UserError, match="unknown flag --epoks"):
         lit_cnn.fit("lenet_digits", epoks=1)
 
 

@@ -148,7 +148,10 @@ def test_a_checkpoint_cannot_allow_its_own_imports(canary, fails, capsys):
 
 
 def test_functions_that_are_defaults_of_allowed_classes_are_no_obstacle(workdir, fails):
-    line = fails("fit", *TINY, "--epochs=1", "--trainer.callbacks+=BackboneFinetuning", "--trainer.max_steps=0")
+    text = "from lightning.pytorch.callbacks import BackboneFinetuning\nclass Unfreezes(BackboneFinetuning): pass\n"
+    (workdir / "with_function_default.py").write_text(text)
+    own = ["--trainer.callbacks+=with_function_default.Unfreezes", "--allow_import=with_function_default"]
+    line = fails("fit", *TINY, "--epochs=1", *own, "--trainer.max_steps=0")
     assert "trains nothing" in line  # the check that comes after
 
 

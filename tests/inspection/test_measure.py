@@ -48,7 +48,7 @@ def test_a_registered_model_without_an_image_size_is_measured_at_one_that_it_acc
             return self.fc(x.flatten(1))
 
     figures = measure("FixedSize")
-    assert figures == (10 * 1024 + 10, 10 * 1024, (1, 32, 32), 10, 32, None, "", None, "")
+    assert figures == (10 * 1024 + 10, 10 * 1024, (1, 32, 32), 10, 32, None, "", None, "", "", None)
     assert measure_or_blank("FixedSize") == figures
 
 

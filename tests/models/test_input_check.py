@@ -125,7 +125,7 @@ def test_a_network_of_fixed_size_offers_only_image_sizes_that_it_can_be_built_fo
     [
         (
             torch.zeros(2, 1, 32, 32),
-            "ResNet was built for 3 input channels, got 1: set `data.channels=3`, or build it with in_channels=1",
+            "ResNet was built for 3 input channels, got 1: set `data.channels=3`",
         ),
         (torch.zeros(3, 32, 32), r"shape \(N, C, H, W\), got a tensor of shape \(3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "takes float images, got torch.uint8"),

@@ -103,7 +103,7 @@ def test_a_bug_in_the_factory_is_one_line_with_its_reason() -> None:
     def buggy(num_classes: int, in_channels: int) -> nn.Module:
         return nn.Linear(num_classes).no_such_thing()
 
-    with pytest.raises(UserError, match=r"buggy cannot be built with num_classes=1000, in_channels=3: .*missing"):
+    with pytest.raises(UserError, match=r"buggy cannot be built with 1000 classes and 3 channels: .*missing"):
         get_model("buggy")
 
 
