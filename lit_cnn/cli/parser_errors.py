@@ -78,6 +78,9 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
     for class_path, problem in _class_problems(message):
         if line := _class_line(class_path, problem, message, known, datasets):
             return line
+    if found := re.search(r"Multiple subclasses with name (\w+)\. .*?ambiguity: ([\w., ]+)\.", message):
+        paths = found[2].replace(", ", " or ")
+        return f"--{_key(message)}: several classes are called {found[1]}: give the whole path, {paths}"
     if found := re.search(r"dot import path string: (\S+)", message):
         return _unknown_class(_key(message), found[1], datasets)
     if "is abstract" in message and _part(message) == "data":

@@ -45,7 +45,7 @@ class EMAModel(AveragedModel):
         self.count += 1
 
 
-class EMAWeightAveraging(WeightAveraging):
+class WeightEMA(WeightAveraging):
     """Lightning's WeightAveraging, with the average on the device that trains.
 
     Lightning's own takes the model's device in ``setup``, before the model moves to a GPU: every step would then copy

@@ -20,7 +20,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
 from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
 from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
-from lit_cnn.optim.weight_averaging import EMAWeightAveraging
+from lit_cnn.optim.weight_averaging import WeightEMA
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
 from lit_cnn.utils.datamodule import Batch, datamodule
@@ -302,7 +302,7 @@ class BaseTask(LightningModule, ABC):
 
     def configure_callbacks(self) -> list[Callback]:
         """Weight averaging (EMA) where ``ema_decay`` is set: it is a setting of the model."""
-        return [] if self.ema_decay is None else [EMAWeightAveraging(self.ema_decay)]
+        return [] if self.ema_decay is None else [WeightEMA(self.ema_decay)]
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from lightning.pytorch import Callback
 
+from lit_cnn.cli.parser_errors import humanize_parser_error
+from lit_cnn.cli.trainer_classes import CALLBACKS, WORKS
 from lit_cnn.errors import UserError
 from tests.conftest import mostly_slow
 
@@ -120,3 +123,21 @@ def test_a_mistake_in_a_config_is_named_the_same_way(part, message, images, work
 def test_advice_never_opens_the_gate_for_a_mistyped_option(images):
     assert "allow_import" not in refusal("photos", CALLBACK, "--trainer.callbacks.x=1")
     assert "--allow_import os" in refusal("photos", "--trainer.callbacks=os.getcwd")
+
+
+def test_a_name_of_several_classes_is_answered_with_their_paths():
+    message = (
+        'Parser key "trainer.callbacks":\n  Errors:\n    - Multiple subclasses with name Mine. Give the full class '
+        "path to avoid ambiguity: a.Mine, b.c.Mine.\n  Given value: Mine"
+    )
+    line = "--trainer.callbacks: several classes are called Mine: give the whole path, a.Mine or b.c.Mine"
+    assert humanize_parser_error(message, [], []) == line
+
+
+def test_no_callback_of_the_package_takes_the_name_of_one_that_settings_may_name():
+    classes, ours = [Callback], set()
+    while classes:
+        classes += (cls := classes.pop()).__subclasses__()
+        ours |= {cls.__name__} if cls.__module__.startswith("lit_cnn.") else set()
+    assert len(ours) >= 10
+    assert not ours & {name for name, verdict in CALLBACKS.items() if verdict is WORKS}

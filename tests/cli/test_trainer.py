@@ -39,7 +39,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "NanGuard",
         "Curves",
         "BadImages",
-        "EMAWeightAveraging",
+        "WeightEMA",
         "BestCheckpoint",
         "LastCheckpoint",
     ]

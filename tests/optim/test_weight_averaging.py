@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lit_cnn.optim.weight_averaging import EMAModel, EMAWeightAveraging
+from lit_cnn.optim.weight_averaging import EMAModel, WeightEMA
 from tests.fake_cuda import CUDA, fake_cuda
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_the_count_is_stored_and_restored():
 def test_the_average_is_kept_where_the_run_trains_and_is_updated_without_a_wait():
     module = LightningModule()
     module.layer = nn.Linear(2, 2)
-    callback = EMAWeightAveraging(0.9)
+    callback = WeightEMA(0.9)
     with fake_cuda() as counter:
         # the module is still on the CPU then
         callback.setup(SimpleNamespace(strategy=SimpleNamespace(root_device=CUDA)), module, "fit")
@@ -74,11 +74,11 @@ def test_the_average_is_kept_where_the_run_trains_and_is_updated_without_a_wait(
 
 
 def test_checkpoints_know_it_by_the_name_of_lightnings_class():
-    assert EMAWeightAveraging(0.9).state_key == WeightAveraging().state_key
+    assert WeightEMA(0.9).state_key == WeightAveraging().state_key
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_evaluations_average_nothing(stage):
-    callback = EMAWeightAveraging(0.9)
+    callback = WeightEMA(0.9)
     callback.setup(SimpleNamespace(), LightningModule(), stage)
     assert callback._average_model is None

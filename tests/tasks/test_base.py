@@ -63,7 +63,7 @@ def test_another_task_trains_with_everything_that_is_shared():
     metrics = trainer.callback_metrics
     assert {"train/loss", "train/lr", "val/loss", "val/psnr"} <= metrics.keys()
     assert trainer.optimizers[0].param_groups[0]["initial_lr"] == pytest.approx(0.02)  # scaled by lr_base_size
-    assert any(type(callback).__name__ == "EMAWeightAveraging" for callback in trainer.callbacks)
+    assert any(type(callback).__name__ == "WeightEMA" for callback in trainer.callbacks)
     (tested,) = trainer.test(task, datamodule=Digits(batch_size=128), verbose=False)
     assert tested["test/loss"] < 1
     assert "test/psnr" in tested
