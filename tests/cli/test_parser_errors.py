@@ -17,11 +17,17 @@ FAST = (
     "trainer.precision", "trainer.callbacks", "trainer.logger", "trainer.max_epochs", "model.freeze", "data.workers",
     "data.augment.crop_scale", "checkpoint.save_last",
 )  # fmt: skip
-SETTINGS = [
-    name
-    for name in {**settings_of(data="Digits"), **settings_of(data="ImageFolder")}
-    if not name.endswith("help") and name not in ("config", "print_config")
-]
+ALL = {**settings_of(data="Digits"), **settings_of(data="ImageFolder")}
+# One for each type: the parser says the same of all settings of a type.
+SETTINGS = sorted(
+    {
+        str(kind): name
+        for name, kind in sorted(
+            {**settings_of(data="Digits"), **settings_of(data="ImageFolder")}.items(), reverse=True
+        )
+        if not name.endswith("help") and name not in ("config", "print_config", *FAST)
+    }.values()
+)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def refusal(*words: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", mostly_slow(SETTINGS, *FAST))
+@pytest.mark.parametrize("name", mostly_slow([*SETTINGS, *FAST], *FAST))
 def test_a_value_of_any_kind_works_or_gets_a_short_line_that_names_the_setting(name, images):
     data = ["photos"] if name != "data" and name != "data.download" else []
     if name == "data.download":
