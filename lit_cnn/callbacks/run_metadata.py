@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_cnn import __version__
+from lit_cnn import __version__, run_folder
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.checkpoint.compatibility import (
     incompatibilities,
@@ -94,6 +94,8 @@ class RunMetadata(Callback):
         """Write config.yaml and run.json; on resume an earlier, different one is kept beside it."""
         if not trainer.is_global_zero:
             return
+        if run_folder.is_new(self.run_dir):  # a run that did not come so far leaves none
+            say(f"run folder: {run_folder.format_path(self.run_dir)}")
         path = self.run_dir / "config.yaml"
         header = f"# lit-cnn {__version__}\n"
         if (changed := self._changed + self._inexact) and self.record is not None:

@@ -146,7 +146,8 @@ def expand_homes(settings: Any) -> Any:
         return expand_home(settings) if settings == "~" or settings.startswith(("~/", f"~{os.sep}")) else settings
     if isinstance(settings, (Namespace, dict)):
         for key, value in (vars(settings) if isinstance(settings, Namespace) else dict(settings)).items():
-            settings[key] = expand_homes(value)
+            if key != "class_names":  # a class may be called ~
+                settings[key] = expand_homes(value)
     elif isinstance(settings, list):
         settings[:] = [expand_homes(value) for value in settings]
     return settings

@@ -56,7 +56,7 @@ def as_flags(text: str) -> str:
 def describe(error: BaseException) -> tuple[str, int]:
     """One line on what went wrong, with flags, and the exit status."""
     if isinstance(error, UserError):
-        return as_flags(str(error)), EXIT_USER_ERROR
+        return as_flags(str(error)).replace("\n", "\\n"), EXIT_USER_ERROR  # a name may hold one
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", EXIT_INTERRUPTED
     if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -64,7 +64,9 @@ def describe(error: BaseException) -> tuple[str, int]:
         return f"cannot write {where}: {error.strerror}; existing checkpoints are unchanged", EXIT_USER_ERROR
     if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename is not None:
         return f"cannot open {os.fsdecode(error.filename)}: {error.strerror}", EXIT_USER_ERROR
-    first_line = (str(error).strip() or "no message").splitlines()[0]
+    first_line, *more = (str(error).strip() or "no message").splitlines()
+    if first_line.endswith(":") and more:
+        first_line = f"{first_line} {more[0].strip()}"
     return f"{type(error).__name__}: {first_line} (add --debug for the traceback)", EXIT_CRASH
 
 

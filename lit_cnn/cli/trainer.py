@@ -41,7 +41,6 @@ from lit_cnn.cli.logger_folders import build_loggers
 from lit_cnn.cli.monitoring import patience_callback
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
-from lit_cnn.utils.console import say
 from lit_cnn.utils.rank import is_rank_zero
 
 
@@ -161,9 +160,6 @@ def make_run_folder(root: Path, record: CheckpointRecord | None, name: str | Non
         if isinstance(error, OSError):
             raise UserError(f"cannot write the run folder {folder}: {error.strerror}") from error
         raise
-    if run_folder.is_new(folder):
-        taken = f", since {name} exists" if name not in (None, folder.name) else ""
-        say(f"run folder: {run_folder.format_path(folder)}{taken}")
     return folder
 
 

@@ -116,9 +116,10 @@ def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
 def _refuse_finished(record: CheckpointRecord, trainer: Namespace) -> None:
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs is not None and 0 <= max_epochs <= record.epoch:
+        ended = record.config["trainer"].get("max_epochs") == record.epoch
         raise UserError(
-            f"{record.path} has finished its {_count(record.epoch, 'epoch')}: resume with a larger number, "
-            f"such as --epochs {record.epoch + DEFAULT_EPOCHS}"
+            f"{record.path} has finished {'its ' if ended else ''}{_count(record.epoch, 'epoch')}: resume with a "
+            f"larger number, such as --epochs {record.epoch + DEFAULT_EPOCHS}"
         )
     if max_steps is not None and 0 <= max_steps <= record.step:
         raise UserError(

@@ -157,8 +157,8 @@ class ImageDataModule(LightningDataModule, ABC):
             return own
         if unknown := [name for name in own if name not in self._given_classes]:
             raise UserError(
-                f"the data have classes that the model does not have: {', '.join(unknown)}; "
-                f"data: {', '.join(own)}; model: {', '.join(self._given_classes)}"
+                f"the data have classes that the model does not have: {validation.some(unknown)}; "
+                f"data: {validation.some(own)}; model: {validation.some(self._given_classes)}"
             )
         return list(self._given_classes)
 

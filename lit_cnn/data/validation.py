@@ -57,6 +57,12 @@ def check_normalization(
             raise UserError(f"`data.std` is {std}: every value must be above 0")
 
 
+def some(names: Sequence[str], count: int = 10) -> str:
+    """The first of many names, long ones cut, for a message."""
+    listed = ", ".join(name if len(name) <= 40 else f"{name[:37]}..." for name in names[:count])
+    return f"{listed} and {len(names) - count} more" if len(names) > count else listed
+
+
 def check_class_names(class_names: Sequence[str] | None) -> None:
     """Refuse a class name that occurs twice."""
     if class_names is not None and len(set(class_names)) != len(class_names):

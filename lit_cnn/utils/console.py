@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # rich is imported only when something is drawn
 
 PLAIN_WIDTH = 80  # columns of tables where there is no terminal to ask
 _LEAST_WIDTH = 20
+# Characters that would move the cursor or turn the text around, which names of files and classes may hold.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _COMMAND = re.compile(r"(?<=: )lit-cnn .*")  # at a line's end: to be copied whole
 
 
@@ -45,7 +48,7 @@ def say(line: str, *, error: bool = False, all_ranks: bool = False) -> None:
         all_ranks: on every rank, for what concerns this process alone.
     """
     if all_ranks or is_rank_zero():
-        line = _Style.format(line)
+        line = _Style.format(line).translate(_CONTROLS)
         run_log.write(line)
         stream = sys.stderr if error else sys.stdout
         print(wrap(line, width_of(stream)) if is_terminal(stream) else line, file=stream, flush=True)

@@ -32,7 +32,7 @@ def test_a_named_run_keeps_its_name_and_is_resumed_by_it(workdir, capsys):
     main(["fit", *short, "--name=baseline"])
     assert "run folder: lightning_logs/baseline\n" in capsys.readouterr().out
     main(["fit", *short, "--name=baseline"])
-    assert "run folder: lightning_logs/baseline_2, since baseline exists\n" in capsys.readouterr().out
+    assert "run folder: lightning_logs/baseline_2\n" in capsys.readouterr().out
     main(["fit", "--resume=baseline", "--epochs=2"])
     assert "checkpoint: lightning_logs/baseline/checkpoints/last.ckpt (step 10)" in capsys.readouterr().out
     assert sorted(path.name for path in LOGS.iterdir()) == ["baseline", "baseline_2"]
