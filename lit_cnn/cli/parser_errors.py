@@ -71,10 +71,13 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
     if found := re.search(r"nrecognized arguments: -*([\w.]+)", message):
         name = found[1] if found[1].partition(".")[0] != "augment" else f"data.{found[1]}"
         return _unknown(name, known)
-    if found := re.search(r"does not accept (?:nested key|option) '([\w.]+)'", message):
-        return _unknown(found[1].replace(".init_args", ""), known)
+    if found := re.search(r"(Group 'augment' )?does not accept (?:nested key|option) '([\w.]+)'", message):
+        return _unknown(f"{'data.augment.' if found[1] else ''}{found[2].replace('.init_args', '')}", known)
     if re.search(r'[Kk]ey "(\w+\.)?data" is required', message) or re.search(r"required: (\w+\.)?data\b", message):
         return f"choose the images with --data NAME (and --data-dir DIR): {', '.join(datasets)}"
+    if "Unable to load config" in message:
+        name = "data.augment" if "augment" in message else _key(message)
+        return f"--{name} takes a file of settings; a single one is --{name}.NAME VALUE"
     for class_path, problem in _class_problems(message):
         if line := _class_line(class_path, problem, message, known, datasets):
             return line
@@ -83,8 +86,6 @@ def humanize_parser_error(message: str, known: Iterable[str], datasets: Iterable
     if "is abstract" in message and _part(message) == "data":
         found = re.search(r"Given value: (?:.*?class_path=')?([\w.]+)", message)
         return _abstract(found[1] if found else "ImageDataModule", datasets)
-    if "Unable to load config" in message:
-        return f"--{_key(message)} takes a file of settings; a single one is --{_key(message)}.NAME VALUE"
     return _bad_value(message)
 
 
@@ -180,7 +181,7 @@ def _unknown(name: str, known: list[str], where: str = "") -> str:
     if near:
         flags = re.sub(r"'(\w+)'", lambda found: f"--{meanings[found[1]]}", near)
         return f"unknown setting --{name}{where}{flags}"
-    if siblings and len(siblings) <= 20:
+    if siblings and len(siblings) <= 12:
         return f"unknown setting --{name}{where}; {part} has: {', '.join(siblings)}"
     return unknown_flag(f"--{name}") if not part else f"unknown setting --{name}{where}; see lit-cnn fit --help all"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,16 @@ from lit_cnn.utils import yaml_text
 
 MODE = "lit_cnn"  # of parsers that read what is handed over
 _PLAIN = "lit_cnn_plain"
+_PATHS = ("--data.data_dir", "--data.init_args.data_dir", "--model.weights", "--trainer.default_root_dir")
 _HANDED: dict[str, Any] = {}
 
 
-def hand_over(text: str, content: Mapping[str, Any]) -> str:
+def hand_over(text: str, content: Any) -> str:
     """Let parsers of :data:`MODE` take ``content`` where they read ``text``.
 
     Args:
         text: that of a file, whose path the parser gets, or any other.
-        content: nested settings.
+        content: nested settings, or a text.
 
     Returns:
         The text.
@@ -32,8 +33,24 @@ def hand_over(text: str, content: Mapping[str, Any]) -> str:
     return text
 
 
+def keep_paths(flags: Iterable[tuple[str, str]]) -> None:
+    """Let parsers of :data:`MODE` take paths that exist as they are: ``#1`` and ``[x]`` would be YAML.
+
+    Args:
+        flags: of a command line, with their values.
+    """
+    for flag, value in flags:
+        if flag in _PATHS and Path(value).exists():
+            hand_over(value, value)
+
+
 def _load(text: str) -> Any:
-    return copy.deepcopy(_HANDED[text]) if text in _HANDED else get_loader("yaml")(text)
+    if text in _HANDED:
+        return copy.deepcopy(_HANDED[text])
+    try:
+        return get_loader("yaml")(text)
+    except UnicodeEncodeError:  # undecodable bytes of a file's name
+        return text
 
 
 def plain(parser: ArgumentParser, config: Namespace) -> dict[str, Any]:

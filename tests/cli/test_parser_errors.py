@@ -38,9 +38,9 @@ def refusal(*words: str) -> str:
 
 @pytest.mark.parametrize("name", mostly_slow(SETTINGS, *FAST))
 def test_a_value_of_any_kind_works_or_gets_a_short_line_that_names_the_setting(name, images):
-    data = ["photos"] if name != "data" and name != "data.download" else []
-    if name == "data.download":
-        data = ["--data=Digits"]
+    data = {"data": [], "data.download": ["--data=Digits"], "data.data_dir": ["--data=ImageFolder"]}.get(
+        name, ["photos"]
+    )
     for value in VALUES:
         line = refusal(*data, f"--{name}={value}")
         assert "\n" not in line

@@ -104,7 +104,9 @@ def _data_module(arguments: Arguments, chosen: str) -> ImageDataModule:
     for path, content in contents(arguments).items():
         if "data" in content:  # the rest of a training run's settings is not needed here
             words += ["--config", transport.hand_over(f"data of {path}", {"data": content["data"]})]
-    words += [word for flag, value in arguments.flags for word in (flag, expand_homes(value))]
+    flags = [(flag, expand_homes(value)) for flag, value in arguments.flags]
+    transport.keep_paths(flags)
+    words += [word for flag in flags for word in flag]
     try:
         settings = parser.parse_args(words + arguments.bare)
     except ArgumentError as error:

@@ -95,6 +95,7 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
     for config, content in contents(arguments).items():
         transport.hand_over(read_text(config), logger_folders.fill(content))
         words += ["--config", config]
+    transport.keep_paths(arguments.flags)
     # the data set before its settings, in whatever order they were typed
     flags = sorted(arguments.flags, key=lambda flag: flag[0] != "--data")
     words += [word for flag in flags for word in logger_folders.flag_words(*flag)]
