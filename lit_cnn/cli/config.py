@@ -153,6 +153,29 @@ def expand_homes(settings: Any) -> Any:
     return settings
 
 
+def spell_models(arguments: Arguments) -> None:
+    """Give ``model.backbone`` the name that a model has, where only case and hyphens differ: ``ResNet18``, in place."""
+    for content in contents(arguments).values():
+        model = content.get("model")
+        if isinstance(model, dict) and isinstance(model.get("backbone"), str):
+            model["backbone"] = _model_name(model["backbone"])
+    arguments.flags = [
+        (flag, _model_name(value) if flag == "--model.backbone" else value) for flag, value in arguments.flags
+    ]
+
+
+def _model_name(name: str) -> str:
+    if name in models.MODELS or "/" in name:
+        return name
+    same = [known for known in models.MODELS if plain_name(known) == plain_name(name)]
+    return same[0] if len(same) == 1 else name
+
+
+def plain_name(name: str) -> str:
+    """Letters and digits of a name, in lower case."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def last_value(arguments: Arguments, name: str) -> Any:
     """The value of a setting by the last flag, else the last config file, that gives it; ``None`` where none does."""
     given = [flatten(content).get(name) for content in contents(arguments).values()]

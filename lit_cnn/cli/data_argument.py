@@ -9,7 +9,7 @@ from typing import Any
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import contents
+from lit_cnn.cli.config import contents, plain_name
 from lit_cnn.cli.config_keys import NO_AUGMENT
 from lit_cnn.cli.flag_values import is_settings
 from lit_cnn.data.registry import datasets, find_dataset
@@ -78,7 +78,7 @@ def _choose_by_flag(arguments: Arguments) -> str:
         flags.append((flag, chosen or FOLDER))
         if not chosen:
             chosen = FOLDER
-            if "data.data_dir" in arguments.names():
+            if any(other == "--data.data_dir" and folder != value for other, folder in arguments.flags):
                 raise UserError(f"--data {value} and --data-dir both name a folder: give one of them")
             flags.append(("--data.data_dir", value))
             arguments.notes.append(f"{value} is read as --data {FOLDER} --data-dir {value}")
@@ -120,7 +120,7 @@ def _name(value: str) -> str:
         raise UserError(f"--data {value} is a file: unpack it, and give the folder")
     if value.startswith((".", "~")) or "/" in value or "\\" in value:
         _check_folder(value, f"--data {value}")
-    same = [name for name in known if _plain(name) == _plain(value)]
+    same = [name for name in known if plain_name(name) == plain_name(value)]
     if same:
         return same[0]
     if value in MODELS:
@@ -133,10 +133,6 @@ def _name(value: str) -> str:
         f"unknown data set {value!r}, and there is no such folder; known: {', '.join(known)}, and your own with "
         "--allow_import PACKAGE"
     )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _check_folder(folder: str, given: str) -> None:

@@ -1,6 +1,15 @@
 import pytest
 
-from lit_cnn.cli.config import Difference, differences, find_config, flatten, print_differences, read_config
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.config import (
+    Difference,
+    differences,
+    find_config,
+    flatten,
+    print_differences,
+    read_config,
+    spell_models,
+)
 from lit_cnn.errors import UserError, nearest
 
 
@@ -72,3 +81,21 @@ def test_nearest_offers_close_names_only():
     assert nearest("resnet81", ["resnet18", "vgg16"]) == ", did you mean 'resnet18'?"
     assert nearest("RESNET18", ["resnet18"]) == ", did you mean 'resnet18'?"
     assert nearest("zzz", ["resnet18"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("ResNet18", "resnet18"),
+        ("resnet-18", "resnet18"),
+        ("LeNet", "lenet"),
+        ("timm/ResNet18", "timm/ResNet18"),
+        ("x", "x"),
+    ],
+)
+def test_a_model_is_found_in_other_spellings(given, name, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"model: {given}")
+    arguments = parse(["fit", f"--config={tmp_path / 'c.yaml'}", "--backbone", given])
+    spell_models(arguments)
+    assert arguments.flags == [("--model.backbone", name)]
+    assert [content["model"] for content in arguments.contents.values()] == [{"backbone": name}]

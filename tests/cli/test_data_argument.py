@@ -24,6 +24,7 @@ def _folders(workdir):
         (["fit", "photos"], FOLDER),
         (["fit", "--data", "photos"], FOLDER),
         (["fit", "--data-dir", "photos"], FOLDER),
+        (["fit", "photos", "--data-dir", "photos"], [*FOLDER, FOLDER[1]]),
         (["fit", "./photos"], [("--data", "ImageFolder"), ("--data.data_dir", "./photos")]),
         (["prepare", "photos"], FOLDER),
         (["validate", "photos"], FOLDER),

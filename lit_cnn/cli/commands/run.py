@@ -21,7 +21,7 @@ from lit_cnn.cli.checkpoint_argument import (
     predict_data,
     take_folder_to_predict,
 )
-from lit_cnn.cli.config import contents, drop, expand_homes, find_config, last_value, read_text
+from lit_cnn.cli.config import contents, drop, expand_homes, find_config, last_value, read_text, spell_models
 from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
@@ -75,6 +75,7 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
         check_plugins(record, arguments.allow_import, python=python)
     take_folder_to_predict(arguments)
     choose_data(arguments, record)
+    spell_models(arguments)
     for note in arguments.notes:
         say(note)
     validation.check_flags(arguments, record)
