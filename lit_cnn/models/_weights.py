@@ -102,9 +102,8 @@ def load_weights(
     """
     target = model.state_dict()
     where, entries = _read(model, name, source, strict, key)
-    found = entries.tensors
-    names = current_names(found, target.keys())
-    found = {names.get(key, key): tensor.to_dense() for key, tensor in found.items()}
+    names = current_names(entries.tensors, target.keys())
+    found = {names.get(key, key): tensor.to_dense() for key, tensor in entries.tensors.items()}
     _refuse_integers(where, found, target)
     report = WeightsReport(where, renamed=names, prefix=entries.prefix, copies=entries.others)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
@@ -140,8 +139,7 @@ def load_weights(
         )
     if not chosen:
         raise UserError(f"{where} does not fit {name}: no tensor of it has the name and shape of one in the model")
-    if broken := [key for key, tensor in chosen.items() if torch.isnan(tensor).any()]:
-        raise UserError(f"{where} holds NaN in {_short(broken, 3)}: give another file")
+    _refuse_nan(where, chosen)
     _refuse_random_frozen(where, [key for key in report.new if key in frozen])
     # The chosen tensors have current names and shapes, so the version in the model's own state dict holds for them,
     # whatever the file says, if it says anything; MNASNet refuses a state dict without a version.
@@ -183,6 +181,11 @@ def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Ten
             f"{where} holds {kind} numbers for {wrong[0]}{more}, where the model has floating-point ones: quantised "
             "weights are useless without their scales. Give a file of floating-point weights"
         )
+
+
+def _refuse_nan(where: str, chosen: dict[str, Tensor]) -> None:
+    if broken := [key for key, tensor in chosen.items() if torch.isnan(tensor).any()]:
+        raise UserError(f"{where} holds NaN in {_short(broken, 3)}: give another file")
 
 
 def _size(tensor: Tensor) -> str:

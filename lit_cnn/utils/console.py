@@ -48,8 +48,9 @@ def say(line: str, *, error: bool = False, all_ranks: bool = False) -> None:
         all_ranks: on every rank, for what concerns this process alone.
     """
     if all_ranks or is_rank_zero():
-        line = _Style.format(line).translate(_CONTROLS)
+        line = _Style.format(line)
         run_log.write(line)
+        line = line.translate(_CONTROLS)
         stream = sys.stderr if error else sys.stdout
         print(wrap(line, width_of(stream)) if is_terminal(stream) else line, file=stream, flush=True)
 

@@ -234,3 +234,14 @@ def test_half_precision_weights_load(saved: tuple) -> None:
     assert len(load_weights(model, "resnet20", path).loaded) == len(state)
     assert model.fc.weight.dtype == torch.float32
     assert torch.equal(model.fc.weight, state["fc.weight"].half().float())
+
+
+def test_nan_in_a_file_is_named_and_sparse_tensors_are_loaded(saved: tuple) -> None:
+    path, state = saved
+    torch.save({**state, "fc.weight": state["fc.weight"].to_sparse()}, path)
+    model = resnet(10)
+    load_weights(model, "resnet20", path)
+    assert same(model, state)
+    torch.save({**state, "fc.weight": state["fc.weight"] * float("nan")}, path)
+    with pytest.raises(UserError, match=r"w\.pth holds NaN in fc\.weight: give another file"):
+        load_weights(resnet(10), "resnet20", path)

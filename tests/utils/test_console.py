@@ -118,3 +118,8 @@ def test_a_pipe_gets_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch:
     show(tables()["layers"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     assert "COLUMNS" not in os.environ
+
+
+def test_control_characters_of_names_are_escaped(capsys):
+    say("class a\x1b[31m, b\u202ec, d\x7f, plain é")
+    assert capsys.readouterr().out == "class a\\x1b[31m, b\\u202ec, d\\x7f, plain é\n"
