@@ -4,6 +4,7 @@ from lit_cnn.cli.argv import parse
 from lit_cnn.cli.config import (
     Difference,
     differences,
+    expand_homes,
     find_config,
     flatten,
     print_differences,
@@ -99,3 +100,10 @@ def test_a_model_is_found_in_other_spellings(given, name, tmp_path):
     spell_models(arguments)
     assert arguments.flags == [("--model.backbone", name)]
     assert [content["model"] for content in arguments.contents.values()] == [{"backbone": name}]
+
+
+def test_a_class_called_like_the_home_folder_keeps_its_name(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = {"data": {"init_args": {"data_dir": "~/photos", "class_names": ["cat", "~"], "paths": ["~/a.png"]}}}
+    expected = {"data_dir": "/home/me/photos", "class_names": ["cat", "~"], "paths": ["/home/me/a.png"]}
+    assert expand_homes(settings)["data"]["init_args"] == expected
