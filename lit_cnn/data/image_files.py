@@ -16,7 +16,7 @@ from torch import Tensor
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.decode import Geometry
-from lit_cnn.data.decoding.find import LeftOut, find_image_files
+from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_special
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
@@ -186,6 +186,8 @@ class Images(ImageFilesDataModule, listed=False):
                     others = f", only {self.left_out}" if self.left_out else ""
                     raise UserError(f"no images ({KINDS}) in folder {path}{others}")
                 found += [os.path.join(path, name) for name in inside]  # noqa: PTH118 (kept as given)
+            elif is_special(path):
+                raise UserError(f"{path} is a pipe, socket or device: give image files or folders")
             elif os.path.exists(path):  # noqa: PTH110
                 found.append(path)
             else:

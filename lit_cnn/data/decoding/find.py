@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,7 @@ _CONVERTIBLE = {
     *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npy", ".fits", ".mat"),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".pam", ".qoi", ".flif", ".djvu", ".wmf", ".emf"),
 }
+_PLURAL = re.compile(r"(?<=link)|(?<=special file)")  # where kinds get an s
 _SHOWN = 8  # kinds in a message
 _OPENED = 100  # files of one extension that are opened to see what they are
 
@@ -86,7 +89,7 @@ class LeftOut:
         kinds = sorted(self._kinds.items(), key=lambda item: -item[1][0])
         listed: list[str] = []
         for kind, (count, example, advice) in kinds[:_SHOWN]:
-            text = f"{count:,} {kind.replace('link', 'links') if count > 1 else kind}"
+            text = f"{count:,} {_PLURAL.sub('s', kind) if count > 1 else kind}"
             detail = f"{shown(example)}{f': {advice}' if advice else ''}"
             listed.append(f"{text} ({detail})" if len(listed) < 3 or advice else text)
         if rest := sum(count for _, (count, _, _) in kinds[_SHOWN:]):
@@ -108,6 +111,22 @@ def shown(name: str, width: int = 40) -> str:
 def is_image_name(name: str) -> bool:
     """Whether a file of that name is read: not hidden, and of a known extension."""
     return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether it is a pipe, a socket or a device (or a link to one): opening a pipe waits for its other end."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (once per link: no Path needed)
+    except (OSError, ValueError):
+        return False  # such as a dead link, which is told where it is read
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _special_names(folder: str) -> set[str]:
+    """Return the names of the special files in a folder. The listing tells regular files without a stat each."""
+    with os.scandir(folder) as entries:
+        odd = [e for e in entries if not e.is_file(follow_symlinks=False) and not e.is_dir(follow_symlinks=False)]
+    return {entry.name for entry in odd if is_special(entry.path)}
 
 
 def visible_folders(folder: Path) -> list[str]:
@@ -139,7 +158,9 @@ def count_files_beside(folder: Path, left_out: LeftOut, prefix: str = "") -> Non
         prefix: Of their names in messages.
     """
     for name in sorted(file_names(folder)):
-        if is_image_name(name):
+        if is_special(folder / name):
+            left_out.add("special file", prefix + name)
+        elif is_image_name(name):
             left_out.add(f"{Path(name).suffix.lower()} beside the class folders", prefix + name)
         else:
             left_out.add_file(folder / name, prefix + name)
@@ -159,7 +180,7 @@ def file_names(folder: Path) -> Iterator[str]:
 
 def image_names(folder: Path) -> Iterator[str]:
     """Yield the names of the images in a folder itself, in no particular order."""
-    return (name for name in file_names(folder) if is_image_name(name))
+    return (name for name in file_names(folder) if is_image_name(name) and not is_special(folder / name))
 
 
 def holds_images(folder: Path) -> bool:
@@ -188,8 +209,12 @@ def find_image_files(folder: Path, left_out: LeftOut | None = None, prefix: str 
     """
     for root, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".") and name != LOGS]
+        special = _special_names(root) if files else set()
         for name in files:
-            if is_image_name(name):
+            if name in special:
+                if left_out is not None and not name.startswith("."):
+                    left_out.add("special file", prefix + Path(root, name).relative_to(folder).as_posix())
+            elif is_image_name(name):
                 yield Path(root, name).relative_to(folder).as_posix()
             elif left_out is not None and not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
                 path = Path(root, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,3 +118,16 @@ def test_prediction_says_what_it_leaves_out(make_folder: Make, capsys: pytest.Ca
 
 def test_kinds_that_were_read_before_come_first() -> None:
     assert EXTENSIONS[:8] == (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_with_the_name_of_an_image_is_left_out_and_a_link_to_an_image_is_not(tmp_path: Path) -> None:
+    Image.new("L", (1, 1)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe.png")
+    left_out = LeftOut()
+    assert sorted(find_image_files(tmp_path, left_out)) == ["a.png", "b.png"]
+    assert str(left_out).startswith("2 special files (")
+    with pytest.raises(UserError, match=r"pipe.png is a pipe, socket or device: give image files or folders$"):
+        Images([str(tmp_path / "pipe.png")], class_names=["a", "b"]).setup("predict")
