@@ -28,17 +28,11 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 _OF_SYSTEM = "__MACOSX"  # of an archive made on a Mac
 # Folders of other things than images, beside a folder of images.
 _BESIDE = {
-    "labels",
-    "annotations",
-    "annotation",
-    "annots",
-    "labeltxt",
-    "meta",
-    "metadata",
-    "docs",
-    "imagesets",
-    "lists",
+    *("labels", "annotations", "annotation", "annots", "labeltxt"),
+    *("meta", "metadata", "docs", "imagesets", "lists"),
 }
+# Folders of images of every class.
+_IMAGES = {"images", "image", "imgs", "img", "jpegimages", "photos", "pictures"}
 _DEPTH = 4  # folders around the classes
 
 
@@ -88,6 +82,7 @@ def find_layout(root: Path, known: Collection[str] = ()) -> Layout:
     layout = _find_splits(inner, known)
     layout.notes = notes + layout.notes
     if "all" in layout.folders:
+        _refuse_no_classes(inner, known)
         layout.notes += _suspicions(inner, known)
     return layout
 
@@ -105,7 +100,9 @@ def _find_splits(root: Path, known: Collection[str]) -> Layout:
     if len(nested) > 1 and set(nested) <= set(known):  # an earlier version took them for classes
         return Layout({"all": root})
     if "train" in chosen and len(chosen) < len(nested):
-        raise UserError(f"{root} has several folders for the same split ({', '.join(nested)}): keep one of each")
+        counts = Counter(splits[name] for name in nested)
+        same = [name for name in nested if counts[splits[name]] > 1]
+        raise UserError(f"{root} has several folders for the same split ({', '.join(same)}): keep one of each")
     if "train" not in chosen and not set(splits) & set(known):
         _refuse_no_train(root, folders, {name: splits[name] for name in flat}, nested)
     if "train" not in chosen and not (chosen and len(chosen) == len(folders)):
@@ -115,20 +112,26 @@ def _find_splits(root: Path, known: Collection[str]) -> Layout:
     keep = set(known)
     if train is not None:
         chosen["train"] = _unwrap(train, keep)
+        _refuse_no_classes(chosen["train"], known)
         keep.update(visible_folders(chosen["train"]))
     layout.folders = {split: chosen[split] if split == "train" else _unwrap(chosen[split], keep) for split in chosen}
-    taken = {
-        split: layout.folders[split].relative_to(root).as_posix()
-        for split in ("train", "val", "test")
-        if split in chosen
-    }
+    unlabelled: list[str] = []
+    for split in ("val", "test") if train is not None else ():
+        if split in chosen and (note := _without_classes(layout.folders[split], keep)):
+            layout.flat[split] = chosen[split]
+            del layout.folders[split]
+            unlabelled.append(note)
+    used = [split for split in ("train", "val", "test") if split in layout.folders]
+    taken = {split: layout.folders[split].relative_to(root).as_posix() for split in used}
     if any(name.lower() not in _EXACT for name in taken.values()):
         layout.notes.append(f"{root}: using {', '.join(f'{name} as {split}' for split, name in taken.items())}")
     layout.notes += [
         f"{folder} holds {sum(1 for _ in image_names(folder)):,} images without class folders: not used; move them to "
         f"{folder / '<class>'}"
-        for folder in layout.flat.values()
+        for split, folder in layout.flat.items()
+        if split not in chosen
     ]
+    layout.notes += unlabelled
     if others := [name for name in folders if name not in nested and root / name not in layout.flat.values()]:
         layout.notes.append(f"{root}: not used: {_some(others)}; used: {', '.join(taken.values())}")
     return layout
@@ -150,6 +153,33 @@ def _refuse_no_train(root: Path, folders: Sequence[str], flat: dict[str, str], n
                 f"{root / name} holds class folders ({_some(same)}), and {root} itself too: move those in {root} to "
                 f"{root / 'train'}"
             )
+
+
+def _only_images(folder: Path, known: Collection[str]) -> Path | None:
+    """Return the folder called images that alone holds images in ``folder``, without class folders, or None."""
+    names = [name for name in visible_folders(folder) if name != _OF_SYSTEM]
+    found = [name for name in names if name.lower() in _IMAGES]
+    if len(found) != 1 or set(names) & set(known) or not holds_images(folder / found[0]):
+        return None
+    others = [name for name in names if name not in found and name.lower() not in _BESIDE]
+    return None if any(contains_images(folder / name) for name in others) else folder / found[0]
+
+
+def _refuse_no_classes(folder: Path, known: Collection[str]) -> None:
+    """Refuse images and labels in two folders, as detectors have them, which would become two classes."""
+    if (images := _only_images(folder, known)) is not None:
+        raise UserError(no_classes(images))
+
+
+def _without_classes(folder: Path, classes: Collection[str]) -> str | None:
+    """Return a note if a val or test folder has none of the class folders of train, else None."""
+    names = visible_folders(folder)
+    if not names or set(names) & set(classes) or similar_names({*names, *classes}):
+        return None
+    if (images := _only_images(folder, classes)) is not None:
+        count = sum(1 for _ in image_names(images))
+        return f"{images} holds {count:,} images without class folders: not used; move them to {folder / '<class>'}"
+    return f"{folder}: not used: none of its folders ({_some(names)}) is a class of train"
 
 
 def no_classes(folder: Path) -> str:
@@ -196,6 +226,9 @@ def _unwrap(folder: Path, known: Collection[str], around_splits: bool = False) -
         if around_splits and any(split_of(name) and visible_folders(inner / name) for name in names):
             return inner
         classes = [name for name in names if name.lower() not in _BESIDE]
+        images = [name for name in classes if name.lower() in _IMAGES]
+        if len(images) == 1 and not any(contains_images(inner / name) for name in classes if name not in images):
+            classes = images  # parts, attributes and the like beside it
         if len(classes) > 1:
             several = inner != folder and sum(contains_images(inner / name) for name in classes) > 1
             return inner if several else folder
@@ -208,16 +241,22 @@ def _unwrap(folder: Path, known: Collection[str], around_splits: bool = False) -
 def _suspicions(root: Path, known: Collection[str]) -> list[str]:
     """Return a note if class folders hold splits, or the same folders each, so that they are rather splits."""
     inside: dict[str, list[str]] = {}
+    within: dict[str, Path] = {}  # where these are: an archive may hold its folder twice
     names = [name for name in visible_folders(root) if name != _OF_SYSTEM]
     for name in names:
         if name not in known and not holds_images(root / name):
-            inside[name] = visible_folders(root / name)
+            within[name] = _innermost(root / name)
+            inside[name] = visible_folders(within[name])
     splits = {name: [each for each in folders if split_of(each, folders)] for name, folders in inside.items()}
-    around = [name for name in splits if {"train", "test"} <= {split_of(each, splits[name]) for each in splits[name]}]
+    around = [
+        name
+        for name in splits
+        if "train" in (kinds := {split_of(each, splits[name]) for each in splits[name]}) and kinds & {"val", "test"}
+    ]
     if around:
         first, split = around[0], splits[around[0]][0]
-        if visible_folders(root / first / split):
-            raise UserError(f"{root / first} holds splits ({_some(splits[first])}): give that folder")
+        if visible_folders(within[first] / split):
+            raise UserError(f"{within[first]} holds splits ({_some(splits[first])}): give that folder")
         return [f"{root}: the splits inside of {_some(around)} are not used; put them outside: {split}/{first}"]
     common = sorted(set.intersection(*map(set, inside.values()))) if len(inside) == len(names) > 1 else []
     if len(common) < 2:
@@ -229,6 +268,16 @@ def _suspicions(root: Path, known: Collection[str]) -> list[str]:
     if any(word in name.lower() for name in names for word in ("train", "test", "valid")):
         raise UserError(text)
     return [text]
+
+
+def _innermost(folder: Path) -> Path:
+    """Return ``folder``, or the folder that is in it alone, a few levels down."""
+    for _ in range(_DEPTH):
+        names = [] if holds_images(folder) else visible_folders(folder)
+        if len(names) != 1:
+            break
+        folder = folder / names[0]
+    return folder
 
 
 def similar_names(names: Iterable[str]) -> list[tuple[str, ...]]:
