@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
-from lit_cnn.cli.checkpoint_argument import find_data_dir
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.checkpoint_argument import find_data_dir, take_folder_to_predict
 from lit_cnn.cli.main import main
 from tests.conftest import load, write_pictures
 
