@@ -17,11 +17,13 @@ from lit_cnn.cli.flag_values import (
     WITHOUT_VALUE,
     device_flags,
     import_names,
+    is_flag,
     is_settings,
+    split_flag,
     truth,
     whole_number,
 )
-from lit_cnn.cli.other_tools import NO_FILE, OTHER_ALIASES, OTHER_SWITCHES, advice, refuse_word, translate
+from lit_cnn.cli.other_tools import NAMED_VALUES, NO_FILE, OTHER_ALIASES, OTHER_SWITCHES, advice, refuse_word, translate
 from lit_cnn.cli.run_name import read_run_name
 from lit_cnn.errors import UserError, nearest
 
@@ -166,11 +168,14 @@ def parse(args: list[str]) -> Arguments:
     devices = ""  # of a device whose number is the only one there is, unless the devices are given too
     while words:
         word = words.pop(0)
-        if not _is_flag(word):
+        if not is_flag(word):
             _add_word(parsed, word, last)
+            last = ""
             continue
-        name, equals, value = _split(word)
+        name, equals, value = split_flag(word)
         flag, last = canonical(name), name
+        if not equals and (on := _negated(flag)):
+            flag, equals, value = on, "=", "false"
         own = OWN.get(flag)
         if not equals and words and _takes_next(flag, words[0]):
             equals, value = "=", words.pop(0)
@@ -202,11 +207,10 @@ def parse(args: list[str]) -> Arguments:
     return parsed
 
 
-def _split(word: str) -> tuple[str, str, str]:
-    """Flag, equals sign and value of a word; ``-b64`` is ``-b=64``."""
-    if found := re.fullmatch(r"(-[bj])(\d+)", word):
-        return found[1], "=", found[2]
-    return word.partition("=")
+def _negated(flag: str) -> str:
+    """The flag that ``--no_FLAG`` turns off; ``""`` for all others."""
+    on = canonical(f"--{flag[5:]}") if flag.startswith("--no_") and flag not in SWITCHES else ""
+    return on if on in SWITCHES or on in BOOLEANS else ""
 
 
 def _takes_next(flag: str, word: str) -> bool:
@@ -218,7 +222,7 @@ def _takes_next(flag: str, word: str) -> bool:
         return word.lower() in (*TRUE, *FALSE)
     if flag in BOOLEANS:
         return word.lower() in (*TRUE, *FALSE, "null", "warn") or re.fullmatch(r"-?\d+", word) is not None
-    return flag not in BARE and not _is_flag(word)
+    return flag not in BARE and not is_flag(word)
 
 
 def _setting(parsed: Arguments, flag: str, value: str) -> tuple[str, str]:
@@ -245,6 +249,8 @@ def _refuse_other(flag: str, name: str, value: str | None) -> None:
         hint = NO_FILE[flag]
     if hint:
         raise UserError(f"unknown flag {name}: {hint}")
+    if name.startswith("---"):
+        raise UserError(unknown_flag(name))
     if value is None:
         raise UserError(f"{name} needs a value: {name} VALUE" if known or flag in _TOP else unknown_flag(name))
 
@@ -284,17 +290,19 @@ def canonical(flag: str) -> str:
     return flag
 
 
-def _is_flag(token: str) -> bool:
-    """A leading minus followed by a letter or another minus; -1 and -0.5 are numbers."""
-    return token.startswith("-") and len(token) > 1 and not (token[1].isdigit() or token[1] == ".")
-
-
 def _add_word(parsed: Arguments, word: str, last: str) -> None:
     """Take a word that is no flag: an image of ``predict``, else the data; ``last``: the flag before it."""
     refuse_word(parsed.command, word, last)
     if parsed.command == "predict":
         parsed.images.append(word)
+    elif (switch := SWITCHES.get(canonical(last))) and word.lower() in (
+        switch[1],
+        *NAMED_VALUES.get(switch[0][2:], ()),
+    ):
+        raise UserError(f"{word!r} after {last}: it takes no value")
     elif any(flag == "--data" for flag, _ in parsed.flags):
+        if switch:
+            raise UserError(f"{word!r} after {last}: it takes no value")
         raise UserError(f"{word!r} is one word too many: the one that {parsed.command} takes names the data")
     else:
         parsed.flags.append(("--data", word))

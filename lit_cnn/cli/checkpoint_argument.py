@@ -13,6 +13,7 @@ from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_ne
 from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
+from lit_cnn.data.registry import find_dataset
 from lit_cnn.errors import UserError
 from lit_cnn.plugins import announced
 from lit_cnn.utils.console import say
@@ -128,13 +129,20 @@ def find_data_dir(record: CheckpointRecord, base: dict[str, Any]) -> None:
 
 
 def take_folder_to_predict(arguments: Arguments) -> None:
-    """``predict --data-dir DIR`` classifies the images in DIR, as ``predict DIR`` does, where no data set is named."""
-    if arguments.command != "predict" or arguments.images or last_value(arguments, "data") is not None:
+    """``predict --data-dir DIR`` and ``--data DIR`` classify all images in DIR, as ``predict DIR`` does."""
+    if arguments.command != "predict" or arguments.images:
         return
-    folders = [value for flag, value in arguments.flags if flag == "--data.data_dir"]
-    if folders:
+    named = last_value(arguments, "data")
+    flag = "--data.data_dir" if named is None else "--data"
+    folders = [value for name, value in arguments.flags if name == flag]
+    both = named is not None and "data.data_dir" in arguments.names()
+    if folders and not both and (named is None or _is_folder(folders[-1])):
         arguments.images = folders[-1:]
-        arguments.flags = [(flag, value) for flag, value in arguments.flags if flag != "--data.data_dir"]
+        arguments.flags = [(name, value) for name, value in arguments.flags if name != flag]
+
+
+def _is_folder(data: str) -> bool:
+    return find_dataset(data) is None and Path(data).expanduser().is_dir()
 
 
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from lit_cnn.cli.argv import OWN, SWITCHES, canonical, unknown_flag
 from lit_cnn.cli.flag_values import device_flags, is_settings
-from lit_cnn.cli.other_tools import NAMED_VALUES, advice, translate
+from lit_cnn.cli.other_tools import NAMED_VALUES, NO_FILE, advice, translate
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 
@@ -31,6 +32,7 @@ def normalize(content: Mapping[str, Any], path: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in content.items():
         if key in KEYS:
+            _check_part(key, value, path)
             settings[key] = _part(key, value)
     for key, value in content.items():
         if key in KEYS:
@@ -44,8 +46,20 @@ def normalize(content: Mapping[str, Any], path: str) -> dict[str, Any]:
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get(last), (str, bool)):
-            inner[last] = translate(name, inner[last])
+            text = translate(name, inner[last])
+            inner[last] = None if text == "null" else text
     return settings
+
+
+def _check_part(key: str, value: Any, path: str) -> None:
+    """Refuse a part of the settings that holds none."""
+    if key not in PARTS or value is None or isinstance(value, Mapping):
+        return
+    if isinstance(value, str) and (key in ("model", "data") or is_settings(value)):
+        return
+    if key == "checkpoint" and isinstance(value, str):
+        raise UserError(f"{path}: checkpoint: {value}: {NO_FILE['--checkpoint']}")
+    raise UserError(f"{path}: {key} takes settings (lines below it), got {json.dumps(value, default=str)}")
 
 
 def _part(key: str, value: Any) -> Any:
@@ -80,7 +94,7 @@ def _place(key: str, value: Any, path: str) -> list[tuple[str, Any]]:
     name = flag.lstrip("-")
     if name in KEYS or (name.partition(".")[0] in PARTS and "." in name):
         return [(name, value)]
-    if hint := advice(name):
+    if hint := advice(name, key=True):
         raise UserError(f"{path}: unknown setting {key}: {hint}")
     raise UserError(f"{path}: {unknown_flag(key)}")
 

@@ -12,6 +12,7 @@ from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import contents, plain_name
 from lit_cnn.cli.config_keys import NO_AUGMENT
 from lit_cnn.cli.flag_values import is_settings
+from lit_cnn.data import Digits
 from lit_cnn.data.registry import datasets, find_dataset
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.models import MODELS
@@ -55,6 +56,8 @@ def choose_data(arguments: Arguments, record: CheckpointRecord | None) -> str:
         chosen = FOLDER
         arguments.flags.insert(0, ("--data", FOLDER))
         arguments.notes.append(f"--data-dir {folder} is read as --data {FOLDER} --data-dir {folder}")
+    if find_dataset(chosen) is Digits and "data.data_dir" in arguments.names():
+        raise UserError("`data.data_dir` has no effect on Digits, which reads no folder: use --data DIR")
     if unnamed and not chosen:
         raise UserError(f"choose the images with --data NAME (and --data-dir DIR): {', '.join(datasets())}")
     for data in unnamed:

@@ -97,3 +97,15 @@ def device_flags(value: str, how_many: bool) -> tuple[list[tuple[str, str]], str
         accelerator = [] if how_many else [("--trainer.accelerator", "gpu")]
         return [*accelerator, ("--trainer.devices", f"[{numbers[1]}]")], ""
     raise UserError(f"--device {value}: use cpu, cuda, cuda:1, mps, or GPUs by number such as 0 or 0,1")
+
+
+def split_flag(word: str) -> tuple[str, str, str]:
+    """Flag, equals sign and value of a word; ``-b64`` is ``-b=64``."""
+    if found := re.fullmatch(r"(-[bj])(\d+)", word):
+        return found[1], "=", found[2]
+    return word.partition("=")
+
+
+def is_flag(token: str) -> bool:
+    """A leading minus followed by a letter or another minus; -1 and -0.5 are numbers."""
+    return token.startswith("-") and len(token) > 1 and not (token[1].isdigit() or token[1] == ".")

@@ -166,13 +166,23 @@ _ADVICE = {
     "it is off: use --batch-size auto, or --amp, to save memory": "grad_checkpointing gradient_checkpointing",
 }
 _ADVICE_BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
+# For keys of a config, where no command is meant.
+_KEY_ADVICE = {
+    **dict.fromkeys(("train", "val", "test"), _FOLDERS),
+    "names": "the names of the classes come from the data",
+}
 # For settings whose value may also be a file.
 NO_FILE = {"--checkpoint": _STATES, "--trainer": "a setting of the trainer is --trainer.NAME VALUE"}
 
 # Words for the values of a setting, in lower case.
 NAMED_VALUES = {
     "trainer.precision": {
+        **{
+            name: name
+            for name in ("bf16", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "32-true", "64-true", "auto")
+        },
         "fp16": "16-mixed",
+        "float16": "16-mixed",
         "amp": "bf16-mixed",
         "bfloat16": "bf16-mixed",
         "fp32": "32-true",
@@ -193,17 +203,21 @@ NAMED_VALUES = {
         "const": "constant",
         "none": "constant",
     },
+    "data.batch_size": {"auto": "auto"},
+    "patience": {"none": "null"},
+    "model.freeze": {"none": "null"},
     "data.cache": {"true": "ram", "false": "none", "memory": "ram"},
 }
 
 
-def advice(name: str) -> str:
+def advice(name: str, *, key: bool = False) -> str:
     """What to use instead of another tool's flag or key; ``""`` where nothing is known.
 
     Args:
         name: without dashes.
+        key: it stands in a config.
     """
-    return _ADVICE_BY_NAME.get(name, "")
+    return (_KEY_ADVICE.get(name, "") if key else "") or _ADVICE_BY_NAME.get(name, "")
 
 
 # Commands of other tools, and those to use.

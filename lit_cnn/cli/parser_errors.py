@@ -195,6 +195,7 @@ def _bad_value(message: str, outer: str = "") -> str:
     got = re.sub(r"^NestedArg\(key='[^']*', val=(.*)\)$", r"\1", values[0]) if values else ""
     keys = [key.replace(".init_args", "") for key in re.findall(r'[Kk]ey "([\w.]+)"', message)]
     key = ".".join(dict.fromkeys([*([outer] if outer else []), *keys[:1], *keys[-1:]])) or "?"
+    key = "seed" if key in LINKED and key.endswith(".seed") else key  # which it is linked to
     if key in EXPECTED:
         return f"--{key}: expected {EXPECTED[key]}, got {_quote(got)}"
     choices = ", ".join(re.findall(r"Expected a typing\.Literal\[(.+?)\]\.?", message))

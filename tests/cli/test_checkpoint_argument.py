@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
-from lit_cnn.cli.checkpoint_argument import find_data_dir
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.checkpoint_argument import find_data_dir, take_folder_to_predict
 from lit_cnn.cli.main import main
 from tests.conftest import load, write_pictures
 
@@ -71,3 +72,14 @@ def test_every_command_finds_the_data_from_another_working_folder(workdir, monke
     main(["test", f"--ckpt_path={run}", "--data-dir=../a/gone"])
     shutil.copytree(run, workdir / "c" / "lightning_logs" / "version_0")  # as it was after one epoch, but for its path
     assert "there is no folder" in fails("test", "--ckpt_path=../c/lightning_logs/version_0")
+
+
+@pytest.mark.parametrize("flag", ["--data", "--data-dir"])
+def test_a_folder_to_predict_is_all_its_images(flag, workdir):
+    (workdir / "photos").mkdir()
+    arguments = parse(["predict", flag, "photos"])
+    take_folder_to_predict(arguments)
+    assert (arguments.images, arguments.flags) == (["photos"], [])
+    named = parse(["predict", flag, "Digits"]) if flag == "--data" else parse(["predict", "--data=CIFAR10", flag, "x"])
+    take_folder_to_predict(named)
+    assert named.images == []

@@ -74,7 +74,7 @@ def test_what_is_neither_gets_one_line(words, message):
         ("data: {batch_size: 8}", ["--data", "Digits"], {"class_path": "Digits", "init_args": {"batch_size": 8}}),
         ("batch_size: 8", ["photos"], {"class_path": "ImageFolder", "init_args": {"batch_size": 8}}),
         ("data_dir: photos", [], {"class_path": "ImageFolder", "init_args": {"data_dir": "photos"}}),
-        ("data: Digits", ["--data-dir", "photos"], "Digits"),  # the folder of that data set
+        ("data: CIFAR10", ["--data-dir", "photos"], "CIFAR10"),  # the folder of that data set
     ],
     ids=lambda item: " ".join(item) if isinstance(item, list) else "" if isinstance(item, dict) else item,
 )  # fmt: skip

@@ -103,3 +103,40 @@ def test_commands_of_other_tools_lead_to_one(name):
 def test_a_flag_before_the_command_is_named():
     with pytest.raises(UserError, match="the command comes first, lit-cnn fit --epochs"):
         read(["--epochs", "5"])
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("--data Digits --data-dir photos", "no effect on Digits"),
+        ("photos --no-pretrained", "--weights null"),
+        ("photos --no-deterministic", "--trainer.deterministic false"),
+        ("photos --no-shuffle", "always shuffled"),
+        ("photos --pretrained imagenet", "'imagenet' after --pretrained: it takes no value"),
+        ("--amp bf16", "'bf16' after --amp: it takes no value"),
+        ("photos --wandb mine", "'mine' after --wandb: it takes no value"),
+        ("--amp photos", "--data ImageFolder --data-dir photos"),
+        ("photos ---epochs 3", "unknown flag ---epochs, did you mean --epochs?"),
+        ("photos --precision BF16 --batch-size AUTO", "--precision bf16 --batch-size auto"),
+        ("photos --patience none --freeze none", "--patience null --freeze null"),
+    ],
+)
+def test_switches_and_values_are_read_as_meant(words, shown, images):
+    assert shown in answer(f"lit-cnn fit {words}")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("trainer: 5", "c.yaml: trainer takes settings (lines below it), got 5"),
+        ("model: [resnet20]", 'c.yaml: model takes settings (lines below it), got ["resnet20"]'),
+        ("checkpoint: best.ckpt", "c.yaml: checkpoint: best.ckpt: use --resume PATH"),
+        ("train: images", "unknown setting train: one folder holds train, val and test"),
+        ("nc: 3", "unknown setting nc: the number of classes"),
+        ("seed: yes", "--seed: expected a whole number"),
+        ("patience: none\nmodel: {freeze: none}", "read as"),
+    ],
+)
+def test_keys_of_a_config_are_answered_as_keys(text, shown, images):
+    Path("c.yaml").write_text(text, encoding="utf-8")
+    assert shown in answer("lit-cnn fit photos --config c.yaml")

@@ -7,6 +7,7 @@ import argparse
 import shtab
 
 from lit_cnn.cli.argv import BARE, FLAG_ALIASES, OWN
+from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.help import GROUPS
 from lit_cnn.cli.shipped_configs import shipped_configs
@@ -25,7 +26,7 @@ FOLDERS = {"--data_dir", "--data.data_dir", "--trainer.default_root_dir", "--pro
 
 def main(words: list[str], debug: bool = False) -> None:
     """Run the command line ``words``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lit-cnn completion",
         description="Print the completion script for a shell.",
         epilog=INSTALL,

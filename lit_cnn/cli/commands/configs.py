@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.shipped_configs import shipped_configs
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.utils.console import width_of
@@ -19,7 +20,7 @@ def main(words: list[str], debug: bool = False) -> None:
     Raises:
         UserError: no shipped config has that name.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lit-cnn configs",
         description="List the experiments that come with lit-cnn, or print one of them.",
         epilog="examples:\n  lit-cnn configs\n  lit-cnn configs lenet_digits > my.yaml\n"

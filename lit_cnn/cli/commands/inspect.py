@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lit_cnn import plugins
+from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say, show
@@ -62,7 +63,7 @@ def main(words: list[str], debug: bool = False) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lit-cnn inspect",
         description="Show the layers of a model that hold parameters or change the map.",
         epilog=EXAMPLES,

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from lit_cnn import plugins
+from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
@@ -45,7 +46,7 @@ def main(words: list[str], debug: bool = False) -> None:
     Raises:
         UserError: no model has such a name.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lit-cnn models",
         description="List the models that --model.backbone takes.",
         epilog=EXAMPLES,

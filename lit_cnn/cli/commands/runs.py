@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from lit_cnn import run_folder
+from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.errors import as_flags
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import FAILED, FINISHED, STOPPED, TRAINING, read_state
@@ -39,7 +40,7 @@ def main(words: list[str], debug: bool = False) -> None:
     Raises:
         UserError: there is no such folder.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lit-cnn runs",
         description="List training runs, the newest last.",
         epilog=EPILOG,
