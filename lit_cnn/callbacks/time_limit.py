@@ -75,7 +75,8 @@ def parse_duration(value: str | timedelta | Mapping[str, Any], setting: str) -> 
         found = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     elif re.fullmatch(r"(\d+ *(d|h|min|m|s) *)+", value.strip()):
         parts = re.findall(r"(\d+) *(d|h|min|m|s)", value)
-        found = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+        with contextlib.suppress(OverflowError):  # refused below
+            found = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
     if found is None or found < timedelta(seconds=1):
         raise UserError(f"`{setting}={value}`: give 90s, 5m, 1h30m, 2d, or days:hours:minutes:seconds, 00:12:00:00")
     minutes, seconds = divmod(round(found.total_seconds()), 60)

@@ -19,7 +19,7 @@ from lightning.pytorch import loggers as lightning_loggers
 from lightning.pytorch import profilers as lightning_profilers
 
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import read_config
+from lit_cnn.cli.config import last_value, read_config
 from lit_cnn.errors import UserError, nearest
 
 WORKS = ""
@@ -184,6 +184,11 @@ def named(value: Any) -> list[Given]:
     if isinstance(value, str):
         return [Given(value)]
     if isinstance(value, Mapping) and "class_path" in value:
+        if stray := [str(key) for key in value if key not in ("class_path", "init_args", "dict_kwargs")]:
+            short = str(value["class_path"]).rpartition(".")[2]
+            raise UserError(
+                f"{short}: {', '.join(stray)} belongs below init_args, as in init_args: {{{stray[0]}: ...}}"
+            )
         return [Given(str(value["class_path"]), dict(value.get("init_args") or {}))]
     return []
 
@@ -197,6 +202,8 @@ def check(arguments: Arguments) -> None:
         UserError: naming the class, and what to use instead.
     """
     for setting, (table, module) in _TABLES.items():
+        if setting == "profiler" and last_value(arguments, "trainer.profiler") in (True, "true", "True"):
+            raise UserError("--trainer.profiler true: choose one, simple, advanced or pytorch")
         for item in given(setting, arguments, {}):
             if setting == "profiler" and "." not in item.name:
                 item.name = _profiler_class(item.name)

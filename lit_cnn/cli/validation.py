@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli import bounds
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.trainer_classes import strategy_reason
 from lit_cnn.errors import UserError, nearest
@@ -61,6 +62,8 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
     if arguments.images and arguments.names() & {"data", "data.data_dir"}:
         raise UserError("predict takes either image files and folders, or --data and --data.data_dir: not both")
     for flag, value in arguments.flags:
+        if flag == "--seed_everything" and value.isdigit() and int(value) > bounds.LARGEST_SEED:
+            raise UserError(f"--seed {value}: expected at most {bounds.LARGEST_SEED}")
         if flag == "--seed_everything" and not value.isdigit():
             raise UserError(f"--seed: expected a whole number of at least 0, got {value!r}")
 
@@ -98,8 +101,6 @@ def check_training(config: Namespace, record: CheckpointRecord | None) -> None:
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if getattr(trainer, name) == 0:
             raise UserError(f"--trainer.{name} 0 trains nothing: give at least 1")
-    if trainer.accumulate_grad_batches < 1:
-        raise UserError(f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: give at least 1")
     for name in ("num_classes", "in_channels"):
         if name in (config.model.backbone_args or {}):
             raise UserError(f"--model.backbone_args.{name} cannot be set: it comes from the data")
@@ -149,6 +150,7 @@ def check_choices(config: Namespace) -> None:
         value = config[part].get(setting) if part in config else None
         if isinstance(value, str) and value not in known:
             raise UserError(f"--{name}: {value!r} is none of {', '.join(known)}{nearest(value, known)}")
+    bounds.check(config)
     for name in ("max_time", "val_check_interval"):
         value = config.trainer[name]
         if isinstance(value, dict) and not value.keys() <= set(DURATIONS):
