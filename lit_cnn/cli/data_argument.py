@@ -56,7 +56,7 @@ def choose_data(arguments: Arguments, record: CheckpointRecord | None) -> str:
         chosen = FOLDER
         arguments.flags.insert(0, ("--data", FOLDER))
         arguments.notes.append(f"--data-dir {folder} is read as --data {FOLDER} --data-dir {folder}")
-    if find_dataset(chosen) is Digits and "data.data_dir" in arguments.names():
+    if not arguments.images and find_dataset(chosen) is Digits and "data.data_dir" in arguments.names():
         raise UserError("`data.data_dir` has no effect on Digits, which reads no folder: use --data DIR")
     if unnamed and not chosen:
         raise UserError(f"choose the images with --data NAME (and --data-dir DIR): {', '.join(datasets())}")

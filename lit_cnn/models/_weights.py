@@ -184,7 +184,7 @@ def _refuse_integers(where: str, found: dict[str, Tensor], target: dict[str, Ten
 
 
 def _refuse_nan(where: str, chosen: dict[str, Tensor]) -> None:
-    if broken := [key for key, tensor in chosen.items() if torch.isnan(tensor).any()]:
+    if broken := [key for key, tensor in chosen.items() if not tensor.is_meta and torch.isnan(tensor).any()]:
         raise UserError(f"{where} holds NaN in {_short(broken, 3)}: give another file")
 
 

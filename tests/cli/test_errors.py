@@ -70,7 +70,7 @@ from tests.conftest import TINY, write_pictures
             ["fit", "--data=Digits", "--model.lr_warmup_epochs=-2"],
             ["lr_warmup_epochs -2.0 must be at least 0"],
         ),
-        (["fit", "--data=Digits", "--trainer.accumulate_grad_batches=0"], ["give at least 1"]),
+        (["fit", "--data=Digits", "--trainer.accumulate_grad_batches=0"], ["expected at least 1"]),
         (["fit", "--data=Digits", "--checkpoint.monitor=val/los"], ["nothing is measured as 'val/los'", "'val/loss'"]),
         (["fit", "--data=Digits", "--checkpoint.every_n_train_steps=5"], ["--checkpoint.monitor null"]),
     ],
