@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -120,6 +121,9 @@ class ImageFolder(ImageFilesDataModule):
         if len(names) == 1 and self._given_classes is None:
             raise UserError(f"{where} has a single class folder, {names[0]!r}; {self.HINT}, at least two")
         if odd := next((name for name in names if not is_unicode(name)), None):
+            if sys.getfilesystemencoding() != "utf-8":
+                encoding = f"this system reads file names as {sys.getfilesystemencoding()}"
+                raise UserError(f"{where}: {encoding}, which cannot hold class folder {shown(odd)}: set PYTHONUTF8=1")
             raise UserError(f"{where}: the name of class folder {shown(odd)} is not UTF-8: rename it")
         if self._given_classes is None and (similar := similar_names(names)):
             pairs = ", ".join(" and ".join(map(repr, group)) for group in similar[:3])

@@ -253,8 +253,12 @@ def test_classes_in_any_script_are_shown_in_any_encoding_and_files_are_utf8(work
     for name in ("café", "日本"):
         write_pictures(workdir / "photos" / name, 10, size=10)
     for words in (["fit", *PHOTOS, "--epochs=1"], ["predict", "--ckpt_path=best", "photos"]):
-        done = shell(words, "", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        done = shell(words, "", PYTHONIOENCODING="ascii")
         assert done.returncode == 0, done.stderr
+    done = shell(["fit", *PHOTOS, "--epochs=1"], "", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.returncode == 2
+    assert "reads file names as ascii" in done.stderr
+    assert "set PYTHONUTF8=1" in done.stderr
     for path in workdir.rglob("lightning_logs/**/*"):
         if path.suffix in (".csv", ".json", ".yaml", ".txt"):
             path.read_text(encoding="utf-8")
