@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jsonargparse import Namespace
@@ -54,17 +54,21 @@ OPTIONS = {
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator
 
 
-def check(config: Namespace) -> None:
-    """Refuse numbers outside of their bounds.
+def check(config: Namespace, stored: Mapping[str, Any]) -> None:
+    """Refuse numbers outside of their bounds, but not those that a run has been trained with.
+
+    Args:
+        config: parsed settings.
+        stored: those of the checkpoint; empty without one.
 
     Raises:
         UserError: naming the setting and what is expected.
     """
     for name, bound in BOUNDS.items():
         part, _, setting = name.partition(".")
-        if part in config:
+        if part in config and (part not in stored or config[part].get(setting) != stored[part].get(setting)):
             _check(f"--{name}", config[part].get(setting), bound)
-    callbacks = config.trainer.callbacks or []
+    callbacks = [] if stored else config.trainer.callbacks or []
     for item in callbacks if isinstance(callbacks, list) else [callbacks]:
         options = OPTIONS.get(str(item.get("class_path")).rpartition(".")[2], {})
         for option, bound in options.items():

@@ -194,7 +194,7 @@ class LitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, resolve ``auto``, and print what differs."""
         command, config = self.arguments.command, self._settings
-        validation.check_choices(config)
+        validation.check_choices(config, self.record)
         validation.check_devices(config.trainer)
         validation.check_strategy(config.trainer)
         validation.check_precision(config.trainer)

@@ -143,14 +143,14 @@ def check_strategy(trainer: Namespace) -> None:
         raise UserError(f"--trainer.strategy {name}: {reason}")
 
 
-def check_choices(config: Namespace) -> None:
+def check_choices(config: Namespace, record: CheckpointRecord | None) -> None:
     """Refuse texts that a setting of Lightning does not take, although its type is any text."""
     for name, known in CHOICES.items():
         part, _, setting = name.partition(".")
         value = config[part].get(setting) if part in config else None
         if isinstance(value, str) and value not in known:
             raise UserError(f"--{name}: {value!r} is none of {', '.join(known)}{nearest(value, known)}")
-    bounds.check(config)
+    bounds.check(config, record.config if record is not None else {})
     for name in ("max_time", "val_check_interval"):
         value = config.trainer[name]
         if isinstance(value, dict) and not value.keys() <= set(DURATIONS):

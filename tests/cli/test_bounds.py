@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from jsonargparse import Namespace
 
+from lit_cnn.cli import bounds
+from lit_cnn.errors import UserError
 from tests.conftest import TINY
 
 
@@ -54,3 +57,12 @@ def test_options_outside_of_init_args_are_told_where_they_belong(workdir, fails)
     text = "trainer: {callbacks: [{class_path: EarlyStopping, monitor: val/loss}]}"
     (workdir / "own.yaml").write_text(text)
     assert "EarlyStopping: monitor belongs below init_args" in fails("fit", "--config=own.yaml", *TINY)
+
+
+def test_a_number_that_a_checkpoint_was_trained_with_is_not_refused() -> None:
+    settings = {"gradient_clip_val": -1.0, "log_every_n_steps": -1, "callbacks": None}
+    config = Namespace(trainer=Namespace(**settings))
+    bounds.check(config, {"trainer": settings})
+    config.trainer.log_every_n_steps = -2
+    with pytest.raises(UserError, match="--trainer.log_every_n_steps -2: expected at least 0"):
+        bounds.check(config, {"trainer": settings})
