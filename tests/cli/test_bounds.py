@@ -64,5 +64,5 @@ def test_a_number_that_a_checkpoint_was_trained_with_is_not_refused() -> None:
     config = Namespace(trainer=Namespace(**settings))
     bounds.check(config, {"trainer": settings})
     config.trainer.log_every_n_steps = -2
-    with pytest.raises(UserError, match="--trainer.log_every_n_steps -2: expected at least 0"):
+    with pytest.raises(UserError, match=r"--trainer\.log_every_n_steps -2: expected at least 0"):
         bounds.check(config, {"trainer": settings})
