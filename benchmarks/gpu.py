@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -117,7 +118,7 @@ def main(args: Sequence[str] | None = None) -> None:
     given = parser.parse_args(args)
     rows: dict[str, Callable[[], str]] = {}
     if "step" in given.parts:
-        rows |= {f"step, {name}": lambda name=name: steps(given.device, name) for name in RUNS}  # type: ignore[misc]
+        rows |= {f"step, {name}": partial(steps, given.device, name) for name in RUNS}
     if "speedrun" in given.parts:
         rows["speedrun"] = lambda: speedrun(given.device, given.data_dir)
     if "resume" in given.parts:

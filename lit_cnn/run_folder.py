@@ -158,7 +158,7 @@ def unlock(run: Path) -> None:
     _NEW.pop(run.resolve(), None)
     held = _LOCKS.pop(run.resolve(), None)
     if held is not None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a leftover does no harm
             (run / ".lock_owner").unlink(missing_ok=True)
         held.release()
 

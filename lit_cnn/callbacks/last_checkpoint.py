@@ -255,7 +255,7 @@ class LastCheckpoint(Checkpoint):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
             if is_terminal(sys.stdout):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # the terminal is gone
                     os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
             os._exit(128 + number)  # now means now: no clean-up that could hang
         self._received = number

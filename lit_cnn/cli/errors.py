@@ -83,7 +83,7 @@ def report_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         message, status = describe(error)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # stdout is gone or full; the error below goes to stderr
             sys.stdout.flush()
         say(f"lit-cnn: error: {message}", error=True, all_ranks=True)
         raise SystemExit(status) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,6 @@ SMALL = 64  # pixels: up to this side networks for CIFAR and MNIST suit
 FEW = 1000  # images: below, smaller batches, so that there are enough optimizer steps
 MANY_CORES = 8
 SAMPLE = 50  # files whose headers are read
-WEIGHTS_HOST = "download.pytorch.org"
 
 
 class ImageSet(NamedTuple):
@@ -97,18 +95,18 @@ def print_advice(wanted: str) -> None:
     if tiny:
         choices = TINY_GREY if images.grey else TINY
     first = _figures(choices[0].backbone).macs or 1
-    offline = False
+    missing = False
     for number, choice in enumerate(choices, 1):
         figures = _figures(choice.backbone)
-        pretrained = not tiny and _weights_available(choice.backbone)
-        offline |= not tiny and not pretrained
+        pretrained = not tiny and _weights_cached(choice.backbone)
+        missing |= not tiny and not pretrained
         print(f"\n{number}. {choice.why}: {choice.backbone}")
         print(f"   {_reason(choice, figures, first, pretrained)}")
         print(f"   {_command(images, choice, pretrained)}")
-    if offline:
+    if missing:
         print(
-            f"\nPretrained weights would help, but {WEIGHTS_HOST} cannot be reached:\n"
-            "where it can, add --weights imagenet, or give a file: --weights FILE"
+            "\nPretrained weights help, but these are not in the cache: add\n"
+            "--weights imagenet, which downloads them once, or --weights FILE"
         )
 
 
@@ -186,16 +184,9 @@ def _command(images: ImageSet, choice: Choice, pretrained: bool) -> str:
     return shlex.join(words)
 
 
-def _weights_available(backbone: str) -> bool:
-    """Whether ``model.weights=imagenet`` can load the weights: they lie in the cache, or can be downloaded."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never fails)
+def _weights_cached(backbone: str) -> bool:
+    """Whether the weights that ``model.weights=imagenet`` loads are in torch's cache. The network is not asked."""
+    # expanduser returns "~" where there is no home; Path.home raises
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")) / "hub" / "checkpoints"  # as torch.hub.get_dir()
-    if any(hub.glob(f"{backbone.rpartition('/')[2]}*-????????.pth")):
-        return True
-    if {"https_proxy", "HTTPS_PROXY"} & os.environ.keys():
-        return True  # it can only be found out by a download
-    try:
-        socket.create_connection((WEIGHTS_HOST, 443), timeout=2).close()
-    except OSError:
-        return False
-    return True
+    return any(hub.glob(f"{backbone.rpartition('/')[2]}*-????????.pth"))

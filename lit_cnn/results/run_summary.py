@@ -60,7 +60,7 @@ def summarize(run: Path, locked: bool | None) -> RunSummary:
     state = read_state(run)
     about = describe(_config(run)) if "backbone" not in state else state
     rows: list[Row] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # stopped before its first epoch
         rows = read_metrics(run / "metrics.csv")[1]
     epochs = max(
         (int(row["epoch"]) + 1 for row in rows if "train/loss" in row and row.get("epoch", "").isdigit()), default=0
@@ -98,7 +98,7 @@ def started(run: Path, state: dict[str, Any]) -> float | None:
     times = [int(found[1]) for found in events if found]
     if times:
         return float(min(times))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # of a run that failed early there may be none
         return (run / "config.yaml").stat().st_mtime
     return None
 
@@ -133,7 +133,7 @@ def _count(number: Any, otherwise: Any) -> Any:
 def _best(rows: list[Row], metric: str, choose: Any) -> float | None:
     values = []
     for row in rows:
-        with contextlib.suppress(KeyError, ValueError):
+        with contextlib.suppress(KeyError, ValueError):  # not measured at this step
             values.append(float(row[metric]))
     values = [value for value in values if math.isfinite(value)]
     return choose(values) if values else None

@@ -58,7 +58,7 @@ def write_to(folder: Path) -> None:
     if _log.early is None:
         return
     path = folder / NAME
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # there is none yet
         if path.stat().st_size:
             _append(path, f"\n{_DIVIDER}\n")
     _append(path, "".join(_log.early))
@@ -66,7 +66,8 @@ def write_to(folder: Path) -> None:
 
 
 def _append(path: Path, text: str) -> None:
-    # opened each time: the folder may be moved, or removed where the run does not start
+    # Opened each time: the folder may be moved, or removed where the run does not start. A log that cannot be written
+    # must not stop the run.
     with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         file.write(text.encode("utf-8", errors="backslashreplace"))
 

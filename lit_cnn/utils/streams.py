@@ -83,7 +83,7 @@ def reliable_streams() -> Iterator[None]:
         yield
     finally:
         for stream in ours:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):  # its reader is gone, or it was closed
                 stream.flush()
         if sys.stdout is ours[0]:
             sys.stdout = before[0]

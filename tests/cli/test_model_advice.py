@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 
 import pytest
 
@@ -19,20 +20,20 @@ def advice(capsys, *words):
     return out, [shlex.split(line) for line in out.splitlines() if line.startswith("   lit-cnn ")]
 
 
-@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("cores", [2, 16])
 @pytest.mark.parametrize("data", model_advice.DATASETS)
-def test_every_data_set_gets_three_models_that_exist(data, cores, online, monkeypatch, capsys):
+def test_every_data_set_gets_three_models_that_exist(data, cores, cached, monkeypatch, capsys):
     monkeypatch.setattr(model_advice, "num_cores", lambda: cores)
-    monkeypatch.setattr(model_advice, "_weights_available", lambda backbone: online)
+    monkeypatch.setattr(model_advice, "_weights_cached", lambda backbone: cached)
     out, commands = advice(capsys, data)
     assert len(commands) == 3
     names = [command[command.index("--backbone") + 1] for command in commands]
     assert len(set(names)) == 3 <= len(KNOWN.intersection(names))
     photos = data == "Flowers"
-    assert [("imagenet" in command) for command in commands] == [photos and online] * 3
-    assert ("Pretrained weights would help" in out) == (photos and not online)
-    assert out.count("ImageNet top-1") == (3 if photos and online else 0)
+    assert [("imagenet" in command) for command in commands] == [photos and cached] * 3
+    assert ("Pretrained weights help" in out) == (photos and not cached)
+    assert out.count("ImageNet top-1") == (3 if photos and cached else 0)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_pattern_beside_it_is_refused(fails):
 
 @pytest.mark.parametrize(("size", "first"), [(30, "resnet20"), (90, "torchvision/mobilenet_v3_small")])
 def test_a_folder_is_counted_and_its_commands_run(size, first, workdir, monkeypatch, capsys):
-    monkeypatch.setattr(model_advice, "_weights_available", lambda backbone: False)
+    monkeypatch.setattr(model_advice, "_weights_cached", lambda backbone: False)
     for name in ("cat", "dog"):
         write_pictures(workdir / "my photos" / name, 8, size=size)
     out, commands = advice(capsys, "my photos")
@@ -69,16 +70,14 @@ def test_a_folder_without_classes_is_one_line(workdir, fails):
     assert "flat" in fails("models", "--for", "flat")
 
 
-def test_weights_are_available_from_the_cache_alone(tmp_path, monkeypatch):
+def test_weights_count_only_where_they_are_cached_and_the_network_is_not_asked(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
-        raise OSError
+        raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(model_advice.socket, "create_connection", refuse)
-    monkeypatch.delenv("https_proxy", raising=False)
-    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert not model_advice._weights_available("torchvision/efficientnet_b0")
+    assert not model_advice._weights_cached("torchvision/efficientnet_b0")
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "efficientnet_b0_rwightman-7f5810bc.pth").touch()
-    assert model_advice._weights_available("torchvision/efficientnet_b0")
-    assert not model_advice._weights_available("resnet18")
+    assert model_advice._weights_cached("torchvision/efficientnet_b0")
+    assert not model_advice._weights_cached("resnet18")

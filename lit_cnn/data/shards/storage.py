@@ -138,7 +138,7 @@ class RemoteStorage:
             except FileNotFoundError:
                 self._fetch(file)
                 continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # somebody else's cache
                 os.utime(copy)  # least recently used ones are removed first
             return opened
 
