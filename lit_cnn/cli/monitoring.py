@@ -12,7 +12,7 @@ from lit_cnn.callbacks.time_limit import parse_duration
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.checkpoint_options import check_checkpoint_options
-from lit_cnn.cli.config import flatten, read_config
+from lit_cnn.cli.config import contents, flatten
 from lit_cnn.cli.metrics import check_metric, mode_of
 from lit_cnn.cli.trainer_classes import Given, given
 from lit_cnn.errors import UserError
@@ -49,7 +49,7 @@ def _resolve_modes(
 ) -> None:
     """Set the mode of the checkpoint and of EarlyStopping by the metric's name, where none is given."""
     checkpoint = config.checkpoint
-    names = arguments.names().union(*(flatten(read_config(path)) for path in arguments.configs))
+    names = arguments.names().union(*(flatten(content) for content in contents(arguments).values()))
     if "checkpoint.mode" in names:
         if checkpoint.monitor and checkpoint.mode != mode_of(checkpoint.monitor):
             extreme = "highest" if checkpoint.mode == "max" else "lowest"

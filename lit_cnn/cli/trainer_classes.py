@@ -19,7 +19,7 @@ from lightning.pytorch import loggers as lightning_loggers
 from lightning.pytorch import profilers as lightning_profilers
 
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.config import last_value, read_config
+from lit_cnn.cli.config import contents, last_value
 from lit_cnn.errors import UserError, nearest
 
 WORKS = ""
@@ -150,7 +150,7 @@ def given(setting: str, arguments: Arguments, base: Mapping[str, Any]) -> list[G
         base: settings that come from a checkpoint.
     """
     found: list[Given] = []
-    for content in (base, *(read_config(config) for config in arguments.configs)):
+    for content in (base, *contents(arguments).values()):
         trainer = content.get("trainer")
         if isinstance(trainer, Mapping) and setting in trainer:
             found = named(trainer[setting])

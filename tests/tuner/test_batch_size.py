@@ -70,7 +70,21 @@ def test_auto_finds_a_number_that_the_run_keeps_and_is_otherwise_the_same_run(wo
     assert "batch size auto: 128 (that of " in capsys.readouterr().out
 
 
-def test_a_gpu_takes_the_last_size_before_memory_runs_out(workdir, capsys, monkeypatch):
+@pytest.fixture
+def found_as_on_a_gpu(workdir, capsys, monkeypatch):
+    """Searches as on a GPU, where memory runs out by an exception; returns what was printed."""
+
+    def search() -> str:
+        monkeypatch.setattr(
+            batch_size, "CPUMemoryProbe", lambda *given: batch_size.GPUMemoryProbe(*given, torch.device("cpu"))
+        )
+        main(["fit", *TINY, "--epochs=1", "-b", "auto"])
+        return capsys.readouterr().out
+
+    return search
+
+
+def test_a_gpu_takes_the_last_size_before_memory_runs_out(found_as_on_a_gpu, monkeypatch):
     real, tried = ImageClassifier.training_step, []
 
     def step(self, batch, batch_idx):
@@ -81,15 +95,11 @@ def test_a_gpu_takes_the_last_size_before_memory_runs_out(workdir, capsys, monke
         return real(self, batch, batch_idx)
 
     monkeypatch.setattr(ImageClassifier, "training_step", step)
-    monkeypatch.setattr(
-        batch_size, "CPUMemoryProbe", lambda *given: batch_size.GPUMemoryProbe(*given, torch.device("cpu"))
-    )
-    main(["fit", *TINY, "--epochs=1", "-b", "auto"])
-    assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in capsys.readouterr().out
+    assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in found_as_on_a_gpu()
     assert tried == [2, 2, 4, 8, 16, 32, 64]
 
 
-def test_a_gpu_has_to_hold_an_evaluation_batch_too(workdir, capsys, monkeypatch):
+def test_a_gpu_has_to_hold_an_evaluation_batch_too(found_as_on_a_gpu, monkeypatch):
     real, tried = ImageClassifier.evaluate_batch, []
 
     def evaluate(self, batch, split):
@@ -103,11 +113,7 @@ def test_a_gpu_has_to_hold_an_evaluation_batch_too(workdir, capsys, monkeypatch)
         return real(self, batch, split)
 
     monkeypatch.setattr(ImageClassifier, "evaluate_batch", evaluate)
-    monkeypatch.setattr(
-        batch_size, "CPUMemoryProbe", lambda *given: batch_size.GPUMemoryProbe(*given, torch.device("cpu"))
-    )
-    main(["fit", *TINY, "--epochs=1", "-b", "auto"])
-    assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in capsys.readouterr().out
+    assert "batch size auto: 32 (largest power of two that fits on cpu, 64 is too large;" in found_as_on_a_gpu()
     assert tried == [8, 16, 22, 22, 32, 64]  # larger than those of training, up to an eighth of the validation images
 
 
