@@ -75,7 +75,12 @@ GROUPS: dict[str, list[Setting]] = {
         ),
         Setting("--model.weights FILE", "model.weights", "random", "start from a file, or imagenet (a download)"),
         Setting("--model.freeze N|backbone", "model.freeze", "nothing", "blocks that do not train"),
-        Setting("--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, mse_softmax, or one of your own"),
+        Setting(
+            "--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, bce, focal, mse_softmax, or your own"
+        ),
+        Setting(
+            "--model.class_weights X", "model.class_weights", "none", "balanced, or {rare: 5}: of the training loss"
+        ),
         Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
         Setting("--model.tta NAME", "model.tta", "none", "average test predictions over flip or flip_shift"),
         Setting("--model.ema_decay X", "model.ema_decay", "off", "average the weights: 0.999 is usual"),

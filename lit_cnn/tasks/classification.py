@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.optim.lr_schedule import ScheduleName
 from lit_cnn.tasks.base import BaseTask, EvaluationOutput
+from lit_cnn.tasks.class_weights import (
+    ClassWeights,
+    check_class_weights,
+    describe_class_weights,
+    resolve_class_weights,
+)
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
 from lit_cnn.tasks.tta import TTAName, average_logits
-from lit_cnn.utils.datamodule import Batch
+from lit_cnn.utils.console import say
+from lit_cnn.utils.datamodule import Batch, datamodule
 
 
 class ImageClassifier(BaseTask):
@@ -50,8 +58,12 @@ class ImageClassifier(BaseTask):
         lr_min: for cosine and linear: lowest learning rate.
         lr_stop: parameters that stop training early: a part of their names, and the epoch at which their learning
             rate has fallen linearly to 0, such as {whiten.bias: 3}.
-        loss: cross_entropy, mse_softmax (mean squared error on softmax outputs), or one that your own package
+        loss: cross_entropy, mse_softmax (mean squared error on softmax outputs), bce (binary cross-entropy of each
+            class on its own), focal (cross-entropy with less weight on what is easy), or one that your own package
             registers.
+        focal_gamma: for focal: how much less; 0 is cross_entropy.
+        class_weights: weight of each class in the training loss: balanced (in inverse proportion to its training
+            images), a list in the order of the classes, or some by name, such as {rare: 5}; null: none.
         label_smoothing: share of the target spread over all classes in training.
         aux_weights: weight of every auxiliary head's loss, or a list with one for each head.
         mixup_alpha: mixup's Beta parameter; 0 is off.
@@ -88,6 +100,8 @@ class ImageClassifier(BaseTask):
         lr_min: float = 0.0,
         lr_stop: dict[str, float] | None = None,
         loss: str = "cross_entropy",
+        focal_gamma: float = 2.0,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
         aux_weights: float | list[float] = 0.3,
         mixup_alpha: float = 0.0,
@@ -104,7 +118,38 @@ class ImageClassifier(BaseTask):
     def configure_losses(self) -> None:
         """Build the loss, auxiliary heads included."""
         hparams = self.hparams
-        self.loss = ClassificationLoss(hparams["loss"], hparams["label_smoothing"], hparams["aux_weights"])
+        check_class_weights(hparams["class_weights"], hparams["num_classes"])
+        self.loss = ClassificationLoss(
+            hparams["loss"],
+            hparams["label_smoothing"],
+            hparams["aux_weights"],
+            focal_gamma=hparams["focal_gamma"],
+            weighted_classes=0 if hparams["class_weights"] is None else hparams["num_classes"],
+        )
+
+    def setup(self, stage: str) -> None:
+        """As the base class; for training also compute class weights from the targets of the training split."""
+        super().setup(stage)
+        if stage == "fit" and self.loss.class_weights is not None:
+            data = datamodule(self.trainer)
+            targets = data.train_dataloader().targets
+            weights = resolve_class_weights(self.hparams["class_weights"], data.class_names, targets)
+            self.loss.class_weights.copy_(weights)
+            if not self.resumes and self.trainer.loggers:  # not in a search for settings
+                say(describe_class_weights(weights, data.class_names))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add balanced class weights as numbers."""
+        super().on_save_checkpoint(checkpoint)
+        if self.loss.class_weights is not None and self.hparams["class_weights"] == "balanced":
+            checkpoint["class_weights"] = self.loss.class_weights.tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the balanced class weights that the run began with."""
+        super().on_load_checkpoint(checkpoint)
+        balanced = self.hparams["class_weights"] == "balanced" and "class_weights" in checkpoint
+        if self.loss.class_weights is not None and balanced:
+            self.loss.class_weights.copy_(torch.tensor(checkpoint["class_weights"]))
 
     def configure_metrics(self) -> None:
         """Build top-1 and, with more than five classes, top-5 accuracy, and the confusion matrix of a test."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_cnn import plugins
 from lit_cnn.errors import UserError
+from lit_cnn.tasks.loss_functions import bce, binary_focal, focal
 from lit_cnn.utils.oom import is_out_of_memory
 from lit_cnn.utils.registry import Registry
 
@@ -35,6 +37,7 @@ LOSSES = Registry(
     built_in=("cross_entropy", "mse_softmax"),
     check=_check_loss,
     load_more=plugins.import_plugins,
+    defaults={"bce": bce, "focal": focal},
 )
 register_loss = LOSSES.register
 """Decorator that makes a function a value of ``model.loss``, under its own name or ``name=``.
@@ -43,7 +46,7 @@ The function maps logits float32 (N, K) and targets, class indices int64 (N,) or
 probabilities float (N, K), to the loss of each sample, float (N,)::
 
     @lit_cnn.register_loss
-    def focal(logits, target): ...
+    def poly1(logits, target): ...
 """
 
 
@@ -85,33 +88,68 @@ class ClassificationLoss(nn.Module):
     """Loss of a classifier, auxiliary heads included.
 
     Args:
-        name: ``cross_entropy``; ``mse_softmax``: mean over all N x K entries of (softmax(logits) - target)^2; or one
-            added by :data:`register_loss`.
-        label_smoothing: share of the target spread evenly over all K classes, in [0, 1).
+        name: ``cross_entropy``; ``mse_softmax``: mean over all N x K entries of (softmax(logits) - target)^2; ``bce``
+            and ``focal``, see :mod:`~lit_cnn.tasks.loss_functions`; or one added by :data:`register_loss`.
+        label_smoothing: share of the target spread evenly over all K classes, in [0, 1). With ``multilabel``: over the
+            class being there and its absence.
         aux_weights: weight of every auxiliary head, or one per head in the order of their names. 0.3 is the
             weight of GoogLeNet (Szegedy et al., "Going deeper with convolutions", 2015, section 5).
+        focal_gamma: of ``focal``.
+        multilabel: targets are 0 or 1 for each class, (N, K); ``cross_entropy`` and ``bce`` are both the binary one.
+        weighted_classes: K where :attr:`class_weights` will be set, 0 for a loss without them.
+
+    Attributes:
+        class_weights: float32 (K,), or None. Of training only: each sample's loss is multiplied by the weight of its
+            class (of a mixed sample by that of its classes, in their proportion), and the sum is divided by that of the
+            weights, as ``torch.nn.CrossEntropyLoss(weight=...)`` does without label smoothing. With ``multilabel``:
+            factors of the loss of the classes that are there, as ``pos_weight`` of ``BCEWithLogitsLoss``.
 
     Raises:
-        UserError: for an unknown loss, or a label smoothing outside [0, 1).
+        UserError: for an unknown loss, a label smoothing outside [0, 1), or a loss that is not for several labels.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
-        self, name: str = "cross_entropy", label_smoothing: float = 0.0, aux_weights: float | Sequence[float] = 0.3
+        self,
+        name: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        aux_weights: float | Sequence[float] = 0.3,
+        *,
+        focal_gamma: float = 2.0,
+        multilabel: bool = False,
+        weighted_classes: int = 0,
     ) -> None:
         super().__init__()
         self._registered = None if name in LOSSES.built_in else LOSSES[name]
         if not 0.0 <= label_smoothing < 1.0:
             raise UserError(f"`model.label_smoothing` must be in [0, 1), got {label_smoothing}")
+        if focal_gamma < 0:
+            raise UserError(f"`model.focal_gamma` must be at least 0, got {focal_gamma}: 2 is usual")
+        own = self._registered in (bce, focal)
+        if multilabel and name == "mse_softmax":
+            raise UserError("`model.loss=mse_softmax` is for one class an image, and these have several: use bce")
+        if multilabel and weighted_classes and self._registered is not None and not own:
+            raise UserError(f"`model.class_weights` of several labels an image are for bce and focal, not for {name}")
+        if self._registered is focal:
+            self._registered = partial(binary_focal if multilabel else focal, gamma=focal_gamma)
+        elif multilabel and name == "cross_entropy":
+            self._registered = bce
         self.name = name
         self.label_smoothing = label_smoothing
         self.aux_weights = aux_weights
+        self.multilabel = multilabel
+        # In checkpoints it is a plain list, beside the backbone's tensors.
+        self.register_buffer(
+            "class_weights", torch.ones(weighted_classes) if weighted_classes else None, persistent=False
+        )
 
     def per_sample(self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Loss of each sample.
+        """Loss of each sample, without class weights.
 
         Args:
             logits: float (N, K).
-            target: class indices int64 (N,), or class probabilities float (N, K).
+            target: class indices int64 (N,), or class probabilities float (N, K); with ``multilabel`` 0 to 1 (N, K).
             label_smoothing: 0 by default, so that evaluations of runs with and without it are comparable.
 
         Returns:
@@ -121,6 +159,8 @@ class ClassificationLoss(nn.Module):
             UserError: a registered loss fails, or does not return one differentiable value per sample.
         """
         logits = logits.float()
+        if self.multilabel:
+            return self._binary(logits, target, label_smoothing)
         if self.name == "cross_entropy":
             return F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
         if self._registered is not None:
@@ -129,10 +169,23 @@ class ClassificationLoss(nn.Module):
             )
         return (logits.softmax(1) - _smooth(target, logits, label_smoothing)).square().mean(1)
 
-    def _call_registered(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _mean(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Training loss of one head, a scalar."""
+        if self.class_weights is None:
+            return self.per_sample(logits, target, self.label_smoothing).mean()
+        if self.multilabel:
+            return self._binary(logits.float(), target, self.label_smoothing, pos_weight=self.class_weights).mean()
+        weights = self.class_weights[target] if target.ndim == 1 else target.float() @ self.class_weights
+        return (self.per_sample(logits, target, self.label_smoothing) * weights).sum() / weights.sum()
+
+    def _binary(self, logits: Tensor, target: Tensor, label_smoothing: float, **kwargs: Tensor) -> Tensor:
+        """Loss of each sample with several labels, float (N,)."""
+        return self._call_registered(logits, target.float() * (1 - label_smoothing) + label_smoothing / 2, **kwargs)
+
+    def _call_registered(self, logits: Tensor, target: Tensor, **kwargs: Tensor) -> Tensor:
         assert self._registered is not None
         try:
-            losses = self._registered(logits, target)
+            losses = self._registered(logits, target, **kwargs)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -167,10 +220,10 @@ class ClassificationLoss(nn.Module):
             The scalar to minimise, and its unweighted auxiliary parts ``{"loss_aux1": scalar, ...}``.
         """
         logits, aux = split_outputs(outputs)
-        total = self.per_sample(logits, target, self.label_smoothing).mean()
+        total = self._mean(logits, target)
         parts: dict[str, Tensor] = {}
         for weight, (name, aux_logits) in zip(self._weights(len(aux)), sorted(aux.items()), strict=True):
-            part = self.per_sample(aux_logits, target, self.label_smoothing).mean()
+            part = self._mean(aux_logits, target)
             parts[f"loss_{name}"] = part.detach()
             total = total + weight * part
         return total, parts

@@ -28,6 +28,10 @@ class Batch(Protocol):
 class TrainLoader(Protocol):
     """Loader of the training split."""
 
+    @property
+    def targets(self) -> Tensor:
+        """Targets of all training samples, whatever the rank."""
+
     def __iter__(self) -> Iterator[Batch]:
         """Batches before :meth:`DataModule.on_after_batch_transfer`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from lit_cnn.errors import UserError, nearest
@@ -19,6 +19,8 @@ class Registry:
         built_in: names that exist without an entry here.
         check: called with a name and a callable before it is added; raises a ``UserError`` for one that cannot work.
         load_more: called when a name is unknown, before it is looked up once more.
+        defaults: items of this package by name, which a user's own item of that name replaces: names that came after
+            users had theirs.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class Registry:
         built_in: tuple[str, ...] = (),
         check: Callable[[str, Callable[..., Any]], None] | None = None,
         load_more: Callable[[], None] | None = None,
+        defaults: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.kind, self.setting, self.built_in = kind, setting, built_in
-        self._check, self._load_more = check, load_more
+        self._check, self._load_more, self._defaults = check, load_more, dict(defaults or {})
         self._items: dict[str, Callable[..., Any]] = {}
 
     @overload
@@ -72,6 +75,8 @@ class Registry:
         """
         if name not in self._items and self._load_more is not None:
             self._load_more()
+        if name not in self._items and name in self._defaults:
+            return self._defaults[name]
         if name not in self._items:
             known = [*self]
             takes = f" `{self.setting}` takes {', '.join(known)};" if known else ""
@@ -82,14 +87,14 @@ class Registry:
         return self._items[name]
 
     def get(self, name: str | None) -> Callable[..., Any] | None:
-        """The callable of that name, ``None`` if there is none."""
+        """The user's callable of that name, ``None`` if there is none."""
         return self._items.get(name) if name is not None else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        yield from (*self.built_in, *self._items)
+        yield from dict.fromkeys((*self.built_in, *self._defaults, *self._items))
 
 
 def _origin(item: Callable[..., Any]) -> tuple[str, str]:

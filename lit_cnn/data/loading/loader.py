@@ -136,6 +136,11 @@ class BatchLoader:
         full, rest = divmod(n, size)
         return full + (rest >= 2 * self.world_size or (full == 0 and rest > 0))
 
+    @property
+    def targets(self) -> Tensor:
+        """Targets of all samples of this split, on any rank."""
+        return self.source.targets[self.indices]
+
     def _batch_indices(self, b: int, order: Tensor) -> Tensor:
         """Return the indices of this rank's batch ``b``."""
         if not self.shuffle:
