@@ -13,6 +13,7 @@ from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_ne
 from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
+from lit_cnn.data.lists.table import is_list
 from lit_cnn.data.registry import find_dataset
 from lit_cnn.errors import UserError
 from lit_cnn.plugins import announced
@@ -142,7 +143,8 @@ def take_folder_to_predict(arguments: Arguments) -> None:
 
 
 def _is_folder(data: str) -> bool:
-    return find_dataset(data) is None and Path(data).expanduser().is_dir()
+    place = Path(data).expanduser()
+    return find_dataset(data) is None and (place.is_dir() or (is_list(data) and place.is_file()))
 
 
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:

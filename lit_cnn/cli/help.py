@@ -44,8 +44,13 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--print_config", "", "", "print the resolved settings and stop"),
     ],
     "Data": [
-        Setting("--data NAME", "", "", "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, Stream"),
-        Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images"),
+        Setting(
+            "--data NAME",
+            "",
+            "",
+            "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, ImageList, Stream",
+        ),
+        Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images, or a list of them"),
         Setting("-b, --batch-size N|auto", "data.batch_size", "64", "images per batch and rank"),
         Setting("--img-size N", "data.image_size", "of the set", "height and width in pixels"),
         Setting("-j, --workers N|auto", "data.workers", "cores, <= 8", "decoding threads"),
@@ -79,7 +84,7 @@ GROUPS: dict[str, list[Setting]] = {
             "--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, bce, focal, mse_softmax, or your own"
         ),
         Setting(
-            "--model.class_weights X", "model.class_weights", "none", "balanced, or {rare: 5}: of the training loss"
+            "--model.class_weights X", "model.class_weights", "off", "balanced, or {rare: 5}: of the training loss"
         ),
         Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
         Setting("--model.tta NAME", "model.tta", "none", "average test predictions over flip or flip_shift"),

@@ -11,6 +11,7 @@ from lit_cnn.data.decoding.source import LabelledFile
 from lit_cnn.data.flowers_vehicles import Flowers, Vehicles
 from lit_cnn.data.folders import ImageFolder
 from lit_cnn.data.image_files import ImageFilesDataModule, Images
+from lit_cnn.data.lists.datamodule import ImageList
 from lit_cnn.data.loading.loader import Batch, BatchLoader
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.datamodule import Stream
@@ -33,6 +34,7 @@ __all__ = [
     "ImageDataModule",
     "ImageFilesDataModule",
     "ImageFolder",
+    "ImageList",
     "Images",
     "LabelledFile",
     "Split",

@@ -97,6 +97,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return f"{type(self).__name__}(data_dir={self.data_dir!r}, batch_size={self.batch_size!r})"
 
     __str__ = __repr__  # Lightning's fails before setup
+    multilabel: bool = False  # whether targets are 0 or 1 for each class, (N, K); known before setup
 
     # Hooks for subclasses ----
 
@@ -289,9 +290,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _normalization(self) -> normalization.Statistics:
         if self._statistics is None:
-            self._statistics = normalization.choose(
-                self.normalize, self.mean, self.std, self.published_statistics(), self.channels
-            )
+            published = self.published_statistics()
+            self._statistics = normalization.choose(self.normalize, self.mean, self.std, published, self.channels)
         if self._statistics is None:
             split, workers = self._split("train"), self._num_threads()
             indices = self._reading_order(split.indices)

@@ -158,26 +158,31 @@ class ImageFolder(ImageFilesDataModule):
     @cached_property
     def _files(self) -> dict[str, list[LabelledFile]]:
         """The files to use, as of ``list_files``, without those that are skipped."""
-        root, paths = self.all_paths()
+        paths = self.all_paths()[1]
         good = set(self._drop_broken(paths))
         if len(good) < len(paths):
             self._refuse_too_many_broken()
         found = {split: [file for file in files if file.path in good] for split, files in self._found.items()}
-        labels, names = {file.label for files in found.values() for file in files}, self.data_classes()
+        labels = {name for files in found.values() for file in files for name in file.classes}
+        names = self.data_classes()
         if empty := [name for name in names if name not in labels]:
-            raise UserError(
-                f"{root}: no images ({KINDS}) for class {', '.join(empty)}: add images or remove the folder"
-            )
+            self._refuse_empty(empty)
         if unknown := sorted(labels.difference(names)):
             raise UserError(f"{type(self).__name__}: files of class {', '.join(unknown)}, which data_classes() lacks")
         return found
+
+    def _refuse_empty(self, names: Sequence[str]) -> None:
+        """Raise UserError for classes without images."""
+        listed = ", ".join(names)
+        raise UserError(f"{self.root()}: no images ({KINDS}) for class {listed}: add images or remove the folder")
 
     def _refuse_too_many_broken(self) -> None:
         """Raise UserError where skipping unreadable files would lose a class or a split."""
         groups = {f"the {split} split": files for split, files in self._found.items() if split != "all"}
         limits = dict.fromkeys(groups, 1.0)
         for file in (file for files in self._found.values() for file in files):
-            groups.setdefault(f"class {file.label}", []).append(file)
+            for name in file.classes:
+                groups.setdefault(f"class {name}", []).append(file)
         for group, files in groups.items():
             broken = [file.path for file in files if file.path in self.broken]
             share = len(broken) / max(len(files), 1)
@@ -229,8 +234,7 @@ class ImageFolder(ImageFilesDataModule):
         """One source of all files, and the indices of every split."""
         names = self.class_names
         files = [file for members in self._files.values() for file in members]
-        number = {name: i for i, name in enumerate(names)}
-        targets = torch.tensor([number[file.label] for file in files], dtype=torch.int64)
+        targets = self._targets(files)
         indices: dict[str, Tensor] = {}
         start = 0
         for split, members in self._files.items():
@@ -242,20 +246,28 @@ class ImageFolder(ImageFilesDataModule):
             indices["train"] = indices.pop("all")
             fractions = {"test": self.test_fraction, "val": self.val_fraction}
         if fractions:
-            indices = hold_out(
-                indices,
-                fractions,
-                [file.path for file in files],
-                targets,
-                seed=self.split_seed,
-                class_names=names,
-                tail=self.split == "tail",
-            )
-        unseen = set(targets.tolist()) - set(targets[indices["train"]].tolist()) if "train" in indices else set()
-        if unseen:
+            indices = self._hold_out(indices, fractions, [file.path for file in files], targets)
+        if "train" in indices and (unseen := self._unseen(targets, indices["train"])):
             classes = ", ".join(names[i] for i in sorted(unseen))
             say(f"{self.root()} has no training images of class {classes}, which cannot be learned", error=True)
         return self._file_source(self.root(), [file.path for file in files], targets), indices
+
+    def _targets(self, files: Sequence[LabelledFile]) -> Tensor:
+        """Return the target of each file."""
+        number = {name: i for i, name in enumerate(self.class_names)}
+        return torch.tensor([number[file.label] for file in files], dtype=torch.int64)
+
+    def _hold_out(
+        self, indices: dict[str, Tensor], fractions: dict[str, float], paths: Sequence[str], targets: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the indices of all splits, with those of ``fractions`` held out of "train"."""
+        tail = self.split == "tail"
+        names = self.class_names
+        return hold_out(indices, fractions, paths, targets, seed=self.split_seed, class_names=names, tail=tail)
+
+    def _unseen(self, targets: Tensor, train: Tensor) -> set[int]:
+        """Return the classes of which no image is in train."""
+        return set(targets.tolist()) - set(targets[train].tolist())
 
     def has_split(self, name: str) -> bool:
         """Whether there are images of split ``name``; lists the files."""

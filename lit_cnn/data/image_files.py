@@ -20,6 +20,8 @@ from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_special
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
+from lit_cnn.data.lists.files import listed_images
+from lit_cnn.data.lists.table import is_list
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
@@ -162,15 +164,26 @@ class Images(ImageFilesDataModule, listed=False):
     """Image files without labels, for prediction: every target is -1.
 
     Args:
-        paths: Image files, or folders that are searched for them, including subfolders.
+        paths: Image files, folders that are searched for them, including subfolders, and lists (CSV or Parquet).
+        root: Folder that the paths in a list count from; null: the list's folder.
+        path_column: Column of the paths in a list; null: by its name.
+        multilabel: Whether the model gives each image any number of classes.
         mean: Per channel, in units of [0, 1]; null: ImageNet's.
         std: Per channel, in units of [0, 1].
         class_names: The model's class names.
     """
 
-    def __init__(self, paths: list[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        paths: list[str] | None = None,
+        root: str | None = None,
+        path_column: str | None = None,
+        multilabel: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.paths = paths if paths is not None else [self.data_dir]
+        self._root, self._path_column, self.multilabel = root, path_column, multilabel
 
     def data_classes(self) -> list[str]:
         """Return no classes."""
@@ -186,6 +199,8 @@ class Images(ImageFilesDataModule, listed=False):
                     others = f", only {self.left_out}" if self.left_out else ""
                     raise UserError(f"no images ({KINDS}) in folder {path}{others}")
                 found += [os.path.join(path, name) for name in inside]  # noqa: PTH118 (kept as given)
+            elif is_list(path) and os.path.isfile(path):  # noqa: PTH113
+                found += listed_images(Path(path), self._root, self._path_column)
             elif is_special(path):
                 raise UserError(f"{path} is a pipe, socket or device: give image files or folders")
             elif os.path.exists(path):  # noqa: PTH110
@@ -210,7 +225,8 @@ class Images(ImageFilesDataModule, listed=False):
         """Return all files as "test"; there is no other split."""
         if set(names) != {"test"}:
             raise UserError("Images has no labels to train or validate on: use it with predict, or `data=ImageFolder`")
-        targets = torch.full((len(self._good),), -1, dtype=torch.int64)
+        shape = (len(self._good), self.num_classes) if self.multilabel else (len(self._good),)
+        targets = torch.full(shape, -1, dtype=torch.int64)
         return {"test": Split(self._file_source(Path(), self._good, targets), torch.arange(len(targets)))}
 
     def setup(self, stage: str) -> None:
@@ -222,6 +238,10 @@ class Images(ImageFilesDataModule, listed=False):
     def sample_name(self, split: str, index: int) -> str:
         """Return the path as it was given."""
         return super().sample_name("test", index)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return how images are prepared for evaluation, and whether they have any number of classes."""
+        return {**super().preprocessing(), **({"multilabel": True} if self.multilabel else {})}
 
     def fingerprint(self) -> str:
         """Return a hash of the list of files with their sizes."""

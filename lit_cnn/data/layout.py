@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lit_cnn.data.decoding.find import contains_images, file_names, holds_images, image_names, visible_folders
+from lit_cnn.data.lists.table import list_hint
 from lit_cnn.errors import UserError, nearest
 
 _EXACT = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -189,7 +190,7 @@ def no_classes(folder: Path) -> str:
     usual = {"img", "image", "dsc", "photo", "pic", "picture", "frame", "im", "test", "train", "val", "screenshot"}
     found = sorted(prefix for prefix, count in prefixes.most_common(6) if prefix not in usual and count > 1)
     text = f"{folder} holds {len(names):,} images but no class folders: move them to {folder / '<class>'}"
-    return f"{text}, such as {', '.join(found)}" if 2 <= len(found) <= 5 else text
+    return (f"{text}, such as {', '.join(found)}" if 2 <= len(found) <= 5 else text) + list_hint(folder)
 
 
 def _loosely(name: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lit_cnn.data.group_split import group_split
 from lit_cnn.data.loading.loader import Source
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
@@ -88,6 +89,7 @@ def hold_out(
     seed: int,
     class_names: Sequence[str],
     tail: bool = False,
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """Hold splits out of the training split, and print which classes are too small for that.
 
@@ -95,10 +97,11 @@ def hold_out(
         indices: int64 indices of the splits there are, "train" among them.
         fractions: Of the training samples left, by the split to hold out; 0: none.
         names: One stable name per sample of the source.
-        targets: int64 (N,), the class of each.
+        targets: int64 (N,), the class of each; or 0 and 1 for each class (N, K), with ``groups``.
         seed: See ``stratified_split``.
         class_names: By index.
         tail: Whether test is the tail, see ``stratified_split``.
+        groups: Of each sample, to be held out as a whole, see ``group_split``.
 
     Returns:
         int64 indices of all splits that have any.
@@ -106,18 +109,20 @@ def hold_out(
     found = dict(indices)
     for split, fraction in fractions.items():
         train = found["train"]
-        kept, held_out = stratified_split(
-            [names[i] for i in train.tolist()],
-            targets[train],
-            fraction,
-            seed=seed,
-            split=split,
-            tail=tail and split == "test",
-        )
+        if groups is None:
+            kept, held_out = stratified_split(
+                [names[i] for i in train.tolist()],
+                targets[train],
+                fraction,
+                seed=seed,
+                split=split,
+                tail=tail and split == "test",
+            )
+        else:
+            members = [groups[i] for i in train.tolist()]
+            kept, held_out = group_split(members, targets[train], fraction, seed=seed, split=split)
         found["train"], found[split] = train[kept], train[held_out]
-    count = {
-        split: torch.bincount(targets[found[split]], minlength=len(class_names)) for split in ("train", *fractions)
-    }
+    count = {split: _per_class(targets[found[split]], len(class_names)) for split in ("train", *fractions)}
     lacking = {split: (count["train"] > 0) & (count[split] == 0) for split in fractions if fractions[split] > 0}
     if splits := [split for split, small in lacking.items() if small.any()]:
         small = torch.stack([lacking[split] for split in splits]).any(0).nonzero().flatten().tolist()
@@ -125,3 +130,8 @@ def hold_out(
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         say(f"too few images to hold one out for {' and '.join(splits)}: class {listed}{more}", error=True)
     return {split: members for split, members in found.items() if len(members)}
+
+
+def _per_class(targets: Tensor, num_classes: int) -> Tensor:
+    """Return the number of samples of each class, int64 (K,)."""
+    return torch.bincount(targets, minlength=num_classes) if targets.ndim == 1 else (targets > 0).sum(0)

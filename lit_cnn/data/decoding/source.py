@@ -17,10 +17,20 @@ from lit_cnn.errors import UserError
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An image file: its path relative to the folder of the data set, with forward slashes, and its class."""
+    """An image file: its path relative to the folder of the data set, with forward slashes, and its class.
+
+    Attributes:
+        labels: its classes, of a data set whose images can have several or none; None otherwise.
+    """
 
     path: str
     label: str
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its one class, or its classes."""
+        return (self.label,) if self.labels is None else self.labels
 
 
 def file_size(path: Path) -> int:
