@@ -52,7 +52,7 @@ def resume_key(trainer: Trainer) -> dict[str, Any]:
 def _numerics(trainer: Trainer) -> dict[str, Any]:
     """What decides the bits of the same computation on the same samples, as plain types."""
     device = trainer.strategy.root_device
-    found = {"device": _device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
+    found = {"device": device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
     if device.type == "cpu":  # sums are split over threads; the other two change no bits
         return {**found, "threads": torch.get_num_threads()}
     deterministic: bool | str = torch.are_deterministic_algorithms_enabled()
@@ -61,11 +61,11 @@ def _numerics(trainer: Trainer) -> dict[str, Any]:
     return {**found, "deterministic": deterministic, "benchmark": torch.backends.cudnn.benchmark}
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Such as ``NVIDIA H100 80GB HBM3``, or ``CPU (AVX512)``."""
     if device.type == "cpu":
         return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return torch.cuda.getdevice_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def needed_to_repeat(key: dict[str, Any]) -> str:

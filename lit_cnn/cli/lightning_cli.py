@@ -16,6 +16,7 @@ from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, transport, validation
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.chosen_settings import SOURCE, choose_settings
 from lit_cnn.cli.config import (
     contents,
     data_settings,
@@ -84,6 +85,7 @@ class LitCLI(LightningCLI):
         self.report: EvaluationReport | None = None
         self.folder: Path | None = None
         self._building = ""
+        self.chosen: set[str] = set()  # settings that follow from the images
         try:
             self._parse_and_build(words)
         except BaseException:
@@ -201,6 +203,7 @@ class LitCLI(LightningCLI):
         config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
         if command == "fit":
             monitoring.check(config, self.arguments, self.base, self.record)
+            self.chosen = choose_settings(config, self.arguments, self.record)
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
@@ -265,7 +268,7 @@ class LitCLI(LightningCLI):
             flatten(self.run.plain),
             before,
             self.arguments.names() - resolved,
-            {**self._configs(), AUTO: resolved},
+            {SOURCE: self.chosen, **self._configs(), AUTO: resolved},
         )
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import statistics
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ from lit_cnn.utils.cpu import num_cores
 SMALL = 64  # pixels: up to this side networks for CIFAR and MNIST suit
 FEW = 1000  # images: below, smaller batches, so that there are enough optimizer steps
 MANY_CORES = 8
-SAMPLE = 50  # files whose headers are read
 
 
 class ImageSet(NamedTuple):
@@ -131,25 +129,12 @@ def image_set(wanted: str) -> ImageSet:
 
 
 def _in_folder(folder: Path) -> ImageSet:
-    from PIL import Image
-
     from lit_cnn.data import ImageFolder  # imports torch; it finds the images as training does
+    from lit_cnn.data.summary import summarize
 
-    data = ImageFolder(data_dir=str(folder))
-    splits = data.splits()
-    root, paths = data.all_paths()
-    sides, grey = [], []
-    for path in paths[:: max(1, len(paths) // SAMPLE)]:
-        try:
-            with Image.open(root / path) as image:
-                sides.append(min(image.size))
-                grey.append(image.mode in ("1", "L", "I;16"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # training names it
-    count = sum(len(split.indices) for split in splits.values())
-    side = round(statistics.median(sides)) if sides else 224
+    found = summarize(ImageFolder(data_dir=str(folder)))
     flags = ["--data", "ImageFolder", "--data-dir", str(folder)]
-    return ImageSet(str(folder), flags, count, data.num_classes, side, bool(grey) and all(grey), folder=True)
+    return ImageSet(str(folder), flags, found.images, found.classes, found.side, found.grey, folder=True)
 
 
 def _figures(backbone: str) -> Figures:

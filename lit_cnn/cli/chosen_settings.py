@@ -1,0 +1,103 @@
+"""Settings of ``fit`` on a folder of images that the user leaves open, by what is in the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli.argv import Arguments
+from lit_cnn.data import ImageDataModule, ImageFolder
+from lit_cnn.data.registry import find_dataset
+from lit_cnn.data.summary import summarize
+from lit_cnn.errors import UserError
+from lit_cnn.models import get_model
+from lit_cnn.models._input_check import on_meta, output_shape, typical_input
+from lit_cnn.tuner import defaults
+from lit_cnn.utils import run_log
+
+SOURCE = "the images"  # of a setting, in the table of settings
+
+
+def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointRecord | None) -> set[str]:
+    """Set what suits the images, where neither a config nor a checkpoint says how to train; in place.
+
+    A config is an experiment of its own, whose open settings keep their fixed defaults.
+
+    Args:
+        config: parsed settings of ``fit``.
+        arguments: the command line.
+        record: the checkpoint that the run is resumed from, if any.
+
+    Returns:
+        Dotted names of what was set.
+
+    Raises:
+        UserError: the images cannot be read.
+    """
+    kind = find_dataset(str(config.data.class_path))
+    if record is not None or arguments.configs or kind is None or not issubclass(kind, ImageFolder):
+        return set()
+    found = summarize(_data(config))
+    given = {name: _value(config, name) for name in arguments.names()}
+    if _value(config, "trainer.max_steps") not in (None, -1):
+        given.setdefault("trainer.max_epochs", None)
+    channels = config.data.init_args.channels or (1 if found.grey else 3)
+    args = config.model.backbone_args or {}
+    chosen = defaults.choose(found, given, lambda name, size: _fitting_size(name, args, channels, size))
+    for name, value in chosen.items():
+        _set(config, name, value)
+    return set(chosen)
+
+
+def _data(config: Namespace) -> ImageFolder:
+    """The data set; what it prints, it prints again when the run builds its own."""
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), run_log.paused():
+        module: ImageFolder = parser.instantiate(Namespace(data=config.data.clone())).data
+        if getattr(module, "download", False):  # it would be downloaded anyway
+            module.prepare_data()
+        return module
+
+
+def _fitting_size(backbone: str, args: dict[str, Any], channels: int, size: int) -> int:
+    """``size``, or the side in pixels that a backbone takes where it does not take that one."""
+    try:
+        network = on_meta(lambda: get_model(backbone, num_classes=10, in_channels=channels, **args))
+    except (UserError, RuntimeError, NotImplementedError):  # building the model says what is wrong
+        return size
+    try:
+        output_shape(network, 2, channels, size, size)
+    except (RuntimeError, ValueError, TypeError, UserError):
+        with contextlib.suppress(UserError):
+            return typical_input(network, channels)
+    return size
+
+
+def _holder(config: Namespace, name: str) -> tuple[Any, str]:
+    """The namespace that holds a setting, and the setting's name in it."""
+    part, *inner, last = name.split(".")
+    holder: Any = config[part].init_args if part == "data" else config[part]
+    for key in inner:
+        holder = getattr(holder, key)
+    return holder, last
+
+
+def _value(config: Namespace, name: str) -> Any:
+    if "." not in name:
+        return config.get(name)
+    try:
+        holder, last = _holder(config, name)
+    except (AttributeError, KeyError):
+        return None
+    return holder.get(last) if isinstance(holder, (Namespace, dict)) else getattr(holder, last, None)
+
+
+def _set(config: Namespace, name: str, value: Any) -> None:
+    holder, last = _holder(config, name)
+    setattr(holder, last, value)
