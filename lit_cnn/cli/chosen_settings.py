@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.validation import LAUNCHED
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.registry import find_dataset
 from lit_cnn.data.summary import summarize
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
+from lit_cnn.models._hub_cache import is_cached
 from lit_cnn.models._input_check import on_meta, output_shape, typical_input
+from lit_cnn.optim.factory import default_lr
 from lit_cnn.tuner import defaults
 from lit_cnn.utils import run_log
 
@@ -23,9 +27,10 @@ SOURCE = "the images"  # of a setting, in the table of settings
 
 
 def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointRecord | None) -> set[str]:
-    """Set what suits the images, where neither a config nor a checkpoint says how to train; in place.
+    """Set what is left open: by the images, where neither a config nor a checkpoint says how to train; in place.
 
-    A config is an experiment of its own, whose open settings keep their fixed defaults.
+    A config is an experiment of its own, whose open settings keep their fixed defaults. A learning rate that is open
+    still is the optimizer's.
 
     Args:
         config: parsed settings of ``fit``.
@@ -33,24 +38,36 @@ def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointR
         record: the checkpoint that the run is resumed from, if any.
 
     Returns:
-        Dotted names of what was set.
+        Dotted names of what follows from the images.
 
     Raises:
         UserError: the images cannot be read.
     """
-    kind = find_dataset(str(config.data.class_path))
-    if record is not None or arguments.configs or kind is None or not issubclass(kind, ImageFolder):
-        return set()
+    kind, chosen = find_dataset(str(config.data.class_path)), {}
+    if record is None and not arguments.configs and kind is not None and issubclass(kind, ImageFolder):
+        chosen = _for_images(config, arguments)
+    for name, value in chosen.items():
+        _set(config, name, value)
+    if config.model.lr is None:
+        config.model.lr = default_lr(config.model.optimizer)
+    return set(chosen)
+
+
+def _for_images(config: Namespace, arguments: Arguments) -> dict[str, Any]:
+    """Settings that suit the images, without those that are flags."""
     found = summarize(_data(config))
     given = {name: _value(config, name) for name in arguments.names()}
     if _value(config, "trainer.max_steps") not in (None, -1):
         given.setdefault("trainer.max_epochs", None)
     channels = config.data.init_args.channels or (1 if found.grey else 3)
     args = config.model.backbone_args or {}
-    chosen = defaults.choose(found, given, lambda name, size: _fitting_size(name, args, channels, size))
-    for name, value in chosen.items():
-        _set(config, name, value)
-    return set(chosen)
+
+    def size_of(name: str, size: int) -> int:
+        return _fitting_size(name, args, channels, size)
+
+    # ranks that something else launched may run on machines with other files in the cache
+    cached = is_cached if not LAUNCHED & os.environ.keys() and not args else lambda name: False
+    return defaults.choose(found, given, size_of, cached)
 
 
 def _data(config: Namespace) -> ImageFolder:

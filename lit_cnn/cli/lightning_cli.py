@@ -36,11 +36,11 @@ from lit_cnn.data.registry import canonical_path, datasets
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
+from lit_cnn.optim.factory import SGD_LR
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
 from lit_cnn.utils import run_log
-from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
 from lit_cnn.utils.rank import is_rank_zero
 
@@ -231,11 +231,8 @@ class LitCLI(LightningCLI):
         )
         if is_rank_zero():
             self._show_settings({name for name, value in asked.items() if value == AUTO})
-        if command == "fit" and config.trainer.deterministic:
-            say(
-                "deterministic: on a GPU this costs speed, since the fastest algorithms are not used, and an "
-                "operation without a deterministic form stops the run; on the CPU runs repeat bit for bit anyway"
-            )
+        if command == "fit":
+            validation.note_deterministic(config.trainer)
 
     def _drop_default_epochs(self, trainer: Namespace) -> None:
         """A number of steps alone is not limited by the default number of epochs."""
@@ -262,6 +259,7 @@ class LitCLI(LightningCLI):
         else:
             reference = parser.parse_object({"data": self.run.plain["data"]["class_path"]})
         before = flatten(self._plain(reference))
+        before["model.lr"] = before["model.lr"] or SGD_LR
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
         rows = differences(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
 from lit_cnn.inspection.tables import format_si
+from lit_cnn.models._hub_cache import is_cached
 from lit_cnn.utils.cpu import num_cores
 
 SMALL = 64  # pixels: up to this side networks for CIFAR and MNIST suit
@@ -96,7 +96,7 @@ def print_advice(wanted: str) -> None:
     missing = False
     for number, choice in enumerate(choices, 1):
         figures = _figures(choice.backbone)
-        pretrained = not tiny and _weights_cached(choice.backbone)
+        pretrained = not tiny and is_cached(choice.backbone)
         missing |= not tiny and not pretrained
         print(f"\n{number}. {choice.why}: {choice.backbone}")
         print(f"   {_reason(choice, figures, first, pretrained)}")
@@ -167,11 +167,3 @@ def _command(images: ImageSet, choice: Choice, pretrained: bool) -> str:
         words += ["--data.channels", "1"] if images.grey else []
     words += ["--epochs", "10" if pretrained and not few else "20"]
     return shlex.join(words)
-
-
-def _weights_cached(backbone: str) -> bool:
-    """Whether the weights that ``model.weights=imagenet`` loads are in torch's cache. The network is not asked."""
-    # expanduser returns "~" where there is no home; Path.home raises
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")) / "hub" / "checkpoints"  # as torch.hub.get_dir()
-    return any(hub.glob(f"{backbone.rpartition('/')[2]}*-????????.pth"))

@@ -16,6 +16,7 @@ from lit_cnn.cli import bounds
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.trainer_classes import strategy_reason
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.utils.console import say
 
 DEFAULT_EPOCHS = 10
 # Set by torchrun, srun, mpirun and the like in each process that they start.
@@ -183,3 +184,12 @@ def check_devices(trainer: Namespace) -> None:
     if gpus and wanted and max(wanted) >= gpus:
         there = f"{gpus} GPUs, numbered from 0" if gpus > 1 else "1 GPU, number 0"
         raise UserError(f"GPU {max(wanted)} was asked for: this machine has {there}")
+
+
+def note_deterministic(trainer: Namespace) -> None:
+    """Say what ``trainer.deterministic`` costs where it is on."""
+    if trainer.deterministic:
+        say(
+            "deterministic: on a GPU this costs speed, since the fastest algorithms are not used, and an "
+            "operation without a deterministic form stops the run; on the CPU runs repeat bit for bit anyway"
+        )

@@ -20,6 +20,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
 }
 
+SGD_LR = 0.1  # for training from scratch (He et al. 2015, arXiv 1512.03385, section 4.2); torch's own is 0.001
+
 FUSED_DEVICES = ("cpu", "cuda")  # whose fused updates torch documents
 
 
@@ -39,6 +41,21 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         names = sorted(c.__name__ for c in known.values())
         raise UserError(f"unknown optimizer {name!r}{nearest(name, names) or ';'} known: {', '.join(names)}")
     return known[name.lower()]
+
+
+def default_lr(name: str) -> float:
+    """The learning rate of an optimizer where none is given: 0.1 for SGD, else that of its class.
+
+    Raises:
+        UserError: there is no such optimizer, or its class has none.
+    """
+    cls = optimizer_class(PRESETS.get(name.lower(), (name, {}))[0])
+    if cls is torch.optim.SGD:
+        return SGD_LR
+    lr = inspect.signature(cls).parameters["lr"].default
+    if lr is inspect.Parameter.empty:
+        raise UserError(f"optimizer {cls.__name__} has no learning rate of its own: give `model.lr`")
+    return float(lr)
 
 
 def build_optimizer(

@@ -18,7 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
-from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
+from lit_cnn.optim.factory import build_optimizer, default_lr, match_memory_formats, scale_lrs
 from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
 from lit_cnn.optim.weight_averaging import WeightEMA
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
@@ -94,6 +94,8 @@ class BaseTask(LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.save_hyperparameters()  # of the subclass, whose constructor calls this one
+        if self.hparams["lr"] is None:
+            self.hparams["lr"] = default_lr(self.hparams["optimizer"])
         check_lr_settings(self.hparams)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise UserError(f"`model.ema_decay` must be in [0, 1), got {self.ema_decay}: 0.999 is usual, null is off")

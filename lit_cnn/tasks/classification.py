@@ -36,7 +36,8 @@ class ImageClassifier(BaseTask):
             normalization keeps its statistics.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
-        lr: peak learning rate; "auto": found by a learning-rate range test, for new training runs.
+        lr: peak learning rate; null: the optimizer's own, 0.1 for SGD and torch's for others, such as 0.001 for adamw;
+            "auto": found by a learning-rate range test, for new training runs.
         lr_base_size: lr is meant for this many images per optimizer step, over all ranks and accumulated batches, and
             is scaled in proportion to their actual number (Goyal et al. 2017, arXiv 1706.02677, section 2.1); null:
             no scaling. Muon's learning rate of filters, a share of their size, is never scaled.
@@ -76,7 +77,7 @@ class ImageClassifier(BaseTask):
         weights_key: str | None = None,
         freeze: int | str | None = None,
         optimizer: str = "sgd",
-        lr: float | Literal["auto"] = 0.1,
+        lr: float | Literal["auto"] | None = None,
         lr_base_size: int | None = None,
         weight_decay: float = 5e-4,
         optimizer_args: dict[str, Any] | None = None,

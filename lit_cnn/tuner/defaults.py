@@ -15,6 +15,7 @@ from lit_cnn.data.summary import Summary
 TINY = 48  # pixels: images up to this side are icons and digits, for which networks for CIFAR are made
 PHOTO_SIZE = 96  # pixels
 WEIGHTS_SIZE = 224  # pixels that published weights were trained at
+PREFERRED = ("torchvision/efficientnet_b0", "torchvision/mobilenet_v3_large", "resnet18")  # if their weights are here
 CACHE_BYTES = 2**30  # of decoded images that are kept in memory
 FEW, MANY = 1000, 20_000  # training images
 
@@ -50,17 +51,25 @@ def kind_of(found: Summary, weights: bool) -> Choice:
     return Choice("resnet18", min(PHOTO_SIZE, 32 * round(found.side / 32)), [0.35, 1.0], 0.5)
 
 
-def choose(found: Summary, given: Mapping[str, Any], size_of: Callable[[str, int], int]) -> dict[str, Any]:
+def choose(
+    found: Summary, given: Mapping[str, Any], size_of: Callable[[str, int], int], cached: Callable[[str], bool]
+) -> dict[str, Any]:
     """Settings by dotted name for images of which nothing else is known.
 
     Args:
         found: the images.
         given: settings that the user gave, by dotted name: the result has none of them.
         size_of: for a backbone and a side in pixels: that side, or the one that the backbone needs.
+        cached: whether the published weights of a backbone are on this machine.
     """
-    weights = bool(given.get("model.weights"))
+    chosen: dict[str, Any] = {}
+    if "model.weights" not in given and found.side > TINY:
+        tried = [str(given["model.backbone"])] if given.get("model.backbone") else PREFERRED
+        if backbone := next((name for name in tried if cached(name)), None):
+            chosen |= {"model.backbone": backbone, "model.weights": "imagenet"}
+    weights = bool(given.get("model.weights") or chosen.get("model.weights"))
     kind = kind_of(found, weights)
-    chosen: dict[str, Any] = {"model.backbone": kind.backbone}
+    chosen.setdefault("model.backbone", kind.backbone)
 
     def value(name: str) -> Any:
         return given.get(name, chosen.get(name))
@@ -98,7 +107,9 @@ def _optimization(given: Mapping[str, Any], weights: bool, batch: int, epochs: A
         chosen["model.decay_norm_and_bias"] = False
     elif optimizer == "sgd":
         # 0.1 is for batches of 256 (Goyal et al. 2017, arXiv 1706.02677)
-        chosen["model.lr"] = float(f"{(0.01 if weights else 0.1) * _number(given.get('data.batch_size'), batch) / 256:.2g}")
+        chosen["model.lr"] = float(
+            f"{(0.01 if weights else 0.1) * _number(given.get('data.batch_size'), batch) / 256:.2g}"
+        )
     if given.get("model.lr_scheduler", "cosine") in ("cosine", "linear") and (_number(epochs, 0) or 0) >= 3:
         chosen["model.lr_warmup_epochs"] = float(min(5, max(1, round(0.08 * _number(epochs, 0)))))
     return chosen

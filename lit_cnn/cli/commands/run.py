@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
-from lit_cnn.cli import import_allowlist, logger_folders, transport, validation
+from lit_cnn.cli import budget, import_allowlist, logger_folders, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import (
     check_plugins,
@@ -79,6 +79,8 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
     for note in arguments.notes:
         say(note)
     validation.check_flags(arguments, record)
+    if arguments.budget is not None:
+        budget.apply(arguments, lambda trial, watches: _run(trial, debug, watches, python=python))
     words = [arguments.command]
     base: dict[str, Any] = {}
     if record is not None:

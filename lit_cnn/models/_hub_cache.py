@@ -1,0 +1,15 @@
+"""Which published weights are on this machine already: torch's cache of downloads. The network is not asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def is_cached(backbone: str) -> bool:
+    """Whether the weights that ``model.weights=imagenet`` loads for a backbone are in torch's cache."""
+    # expanduser returns "~" where there is no home; Path.home raises
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")) / "hub" / "checkpoints"  # as torch.hub.get_dir()
+    zoo, _, name = backbone.rpartition("/")
+    return zoo in ("", "torchvision") and any(hub.glob(f"{name.removesuffix('_v1')}-????????.pth"))
