@@ -200,8 +200,6 @@ class Stopwatch(Callback):
             "images": data.batch_size * trainer.world_size,
             "size": size,
             "photos": isinstance(data, ImageFolder) and isinstance(size, int) and size >= SIZES[0],
-            and isinstance(data.image_size, int)
-            and data.image_size >= SIZES[0],
         }
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
