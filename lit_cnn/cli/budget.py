@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_cnn.callbacks.time_limit import parse_duration
+from lit_cnn.cli import clock
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.data import ImageFolder
 from lit_cnn.errors import UserError
@@ -69,18 +70,17 @@ def apply(arguments: Arguments, run: Callable[[Arguments, Sequence[Callback]], A
         UserError: there is no time for a single step, or the run has another end.
     """
     assert arguments.budget is not None
-    began = time.perf_counter() - time.process_time()  # importing is what took time so far
     seconds = _seconds(arguments.budget)
     _check(arguments)
     budget, arguments.budget = arguments.budget, None
     cost = _trial(arguments, run, seconds)
     own = {}
     if cost.photos and "data.image_size" not in arguments.names():
-        size = _size(cost, seconds - (time.perf_counter() - began))
+        size = _size(cost, seconds - clock.elapsed())
         if size != cost.size:
             own["--data.image_size"] = str(size)
             cost = _trial(_with(arguments, own), run, seconds)
-    left = seconds - (time.perf_counter() - began) - cost.setup
+    left = seconds - clock.elapsed() - cost.setup
     own |= _length(cost, left, budget)
     speed = cost.images / cost.step
     say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -12,4 +13,6 @@ def is_cached(backbone: str) -> bool:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")) / "hub" / "checkpoints"  # as torch.hub.get_dir()
     zoo, _, name = backbone.rpartition("/")
-    return zoo in ("", "torchvision") and any(hub.glob(f"{name.removesuffix('_v1')}-????????.pth"))
+    name = name.removesuffix("_v1")
+    found = hub.glob(f"{name}[-_]*-????????.pth"), hub.glob(f"{name}-????????.pth")  # authors are part of some names
+    return zoo in ("", "torchvision") and any(f"{name}_bn" not in path.name for path in itertools.chain(*found))
