@@ -42,7 +42,9 @@ HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # Settings of the trainer that only training uses.
 TRAINING = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.logger")
 # The optimizer's stored state fits only the same of these.
-OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias", "lr_stop")
+OPTIMIZER_SHAPE = (
+    "optimizer", "freeze", "freeze_epochs", "decay_norm_and_bias", "lr_stop", "layer_decay", "head_lr_scale",
+)  # fmt: skip
 
 
 def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:

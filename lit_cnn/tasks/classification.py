@@ -34,6 +34,8 @@ class ImageClassifier(BaseTask):
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is not a block. Frozen batch
             normalization keeps its statistics.
+        freeze_epochs: freeze for so many epochs only, then train all layers; null: for all. What is unfrozen joins the
+            schedule where it is then.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
         lr: peak learning rate; null: the optimizer's own, 0.1 for SGD and torch's for others, such as 0.001 for adamw;
@@ -48,6 +50,9 @@ class ImageClassifier(BaseTask):
         lr_warmup_epochs: linear warm-up, in epochs (fractions allowed).
         lr_step_size: for step: epochs between two drops.
         lr_gamma: for step: factor of each drop.
+        layer_decay: layer-wise decay of the learning rate: the last block has this share of lr, the one before its
+            square, and so on to the first; blocks are those that freeze counts. 0.75 is usual; null is off.
+        head_lr_scale: multiplies the learning rate of the head, such as 10 for a new one on trained weights; null: 1.
         lr_min: for cosine and linear: lowest learning rate.
         lr_stop: parameters that stop training early: a part of their names, and the epoch at which their learning
             rate has fallen linearly to 0, such as {whiten.bias: 3}.
@@ -76,6 +81,7 @@ class ImageClassifier(BaseTask):
         weights_strict: bool = True,
         weights_key: str | None = None,
         freeze: int | str | None = None,
+        freeze_epochs: int | None = None,
         optimizer: str = "sgd",
         lr: float | Literal["auto"] | None = None,
         lr_base_size: int | None = None,
@@ -88,6 +94,8 @@ class ImageClassifier(BaseTask):
         lr_gamma: float = 0.1,
         lr_min: float = 0.0,
         lr_stop: dict[str, float] | None = None,
+        layer_decay: float | None = None,
+        head_lr_scale: float | None = None,
         loss: str = "cross_entropy",
         label_smoothing: float = 0.0,
         aux_weights: float | list[float] = 0.3,
