@@ -15,6 +15,7 @@ from torch import Tensor
 from lit_cnn.data import mnist_cifar_files
 from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.geometry import Size
 from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
@@ -47,7 +48,7 @@ class ArrayDataModule(ImageDataModule):
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
-    SHAPE: ClassVar[tuple[int, int]] = (32, 3)  # image size and channels
+    SHAPE: ClassVar[tuple[Size, int]] = (32, 3)  # image size and channels
     MEAN: ClassVar[tuple[float, ...]] = ()  # per channel, in units of [0, 1]; empty: computed
     STD: ClassVar[tuple[float, ...]] = ()
 
@@ -61,7 +62,7 @@ class ArrayDataModule(ImageDataModule):
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Return images, uint8 (N, C, H, W) of any size, and targets, int64 (N,), of ``split`` "train" or "test"."""
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return SHAPE."""
         return self.SHAPE
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import Geometry, check_image
+from lit_cnn.data.decoding.decode import check_image
 from lit_cnn.data.decoding.formats import EncodedImage
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.folders import CROP_AND_FLIP
 from lit_cnn.data.image_files import ImageFilesDataModule

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from lit_cnn.data.decoding import formats
-from lit_cnn.data.decoding.decode import Geometry, read_image
+from lit_cnn.data.decoding.decode import read_image
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
 from tests.data.decoding.helpers import SMALL, expected_pixels, rgb_image, save_image
