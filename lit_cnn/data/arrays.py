@@ -55,6 +55,9 @@ class ArrayDataModule(ImageDataModule):
     def __init__(self, download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.download = download
+        own = self.default_shape()[1]
+        if self.channels not in (1, 3, own) or (own not in (1, 3) and self.channels != own):
+            raise UserError(f"`data.channels` is {self.channels}: {_channels_of(own)}")
         self._sources: dict[str, ArraySource] = {}
         self._fingerprint: str | None = None
 
@@ -103,8 +106,10 @@ class ArrayDataModule(ImageDataModule):
     def _check_arrays(self, split: str, images: Tensor, targets: Tensor) -> None:
         """Refuse what a subclass read where training would fail later with a puzzling error."""
         what = f"{type(self).__name__}.read({split!r}) returned"
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not torch.uint8 (N, 1 or 3, H, W)")
+        channels = (1, 3) if self.channels in (1, 3) else (self.channels,)
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in channels:
+            wanted = f"torch.uint8 (N, {' or '.join(map(str, channels))}, H, W)"
+            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not {wanted}")
         if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
             raise UserError(
                 f"{what} targets of {targets.dtype} {tuple(targets.shape)}, not torch.int64 ({len(images)},)"
@@ -151,6 +156,10 @@ class ArrayDataModule(ImageDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared, see the base class; image files are resized to a square of this size."""
         return {**super().preprocessing(), "eval_resize": "stretch", "eval_crop": 1.0}
+
+
+def _channels_of(own: int) -> str:
+    return "choose 1 (grey) or 3 (RGB)" if own in (1, 3) else f"these images have {own}"
 
 
 class Digits(ArrayDataModule):

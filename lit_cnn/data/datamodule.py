@@ -42,7 +42,7 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: The same in validation, test and prediction, which need less memory; null: four times
             batch_size, but at most 1024 and no more than an eighth of the images.
         image_size: Side in pixels of the model's input, or height and width (96x128); null: the data set's own.
-        channels: 1 (grey) or 3 (RGB); null: the data set's own.
+        channels: 1 (grey), 3 (RGB), or the number of bands; null: the data set's own.
         workers: Threads that decode files; null: the number of cores, at most 8; "auto": benchmarked. Same results.
         seed: The run's seed: decides the order of the training images and augmentation.
         split_seed: Seed of the split where the data set comes without a validation or test split.
@@ -85,7 +85,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.image_size = parse_size(own_size if image_size is None else image_size)
         self.channels = own_channels if channels is None else channels
         validation.check_loading(batch_size, eval_batch_size, workers)
-        validation.check_channels(self.channels)
+        validation.check_channels(self.channels, augment)
         validation.check_normalization(normalize, mean, std, self.channels)
         validation.check_class_names(class_names)
 
@@ -170,7 +170,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images, 1 or 3; known before setup."""
+        """Channels of the images; known before setup."""
         return self.channels
 
     def sample_name(self, split: str, index: int) -> str:

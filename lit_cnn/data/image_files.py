@@ -16,6 +16,7 @@ from torch import Tensor
 from lit_cnn.data import validation
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.bands import parse_value_range
 from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_special
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.geometry import Geometry, Size, height_width
@@ -36,8 +37,8 @@ class ImageFilesDataModule(ImageDataModule):
 
     Args:
         image_size: Side in pixels of the model's input, or height and width (96x128); null: 224.
-        channels: 1 (grey) or 3 (RGB); null: 3.
-        normalize: "imagenet", or "computed" (over the training images).
+        channels: 1 (grey), 3 (RGB), or the number of bands of NumPy and TIFF files; null: 3.
+        normalize: "imagenet" (for 1 or 3 channels), or "computed" (over the training images).
         resize: How images get the size, in training and evaluation. "crop": a random resized crop
             (augment.crop_scale), in evaluation the centre; "squash": both sides are resized, whatever the aspect ratio;
             "letterbox": resized to fit, with borders of ImageNet's mean colour. The last two keep the whole image, so
@@ -47,6 +48,8 @@ class ImageFilesDataModule(ImageDataModule):
             or more, else 1.
         on_bad_image: "error": stop at an unreadable file and name it; "skip": find and list these before training.
         max_pixels: Files whose header claims more pixels count as unreadable.
+        value_range: Values that become black and white in images that are not of 8 bits, such as [0, 10000]; others are
+            clipped. null: 0 and 65535 for uint16, 0 and 1 for floats, which must lie between them.
         cache: Training and validation images, decoded once before training: "disk" keeps them in one file for all
             processes and later runs (in $LIT_CNN_CACHE or ~/.cache/lit_cnn), "ram" in each process's memory, "none"
             decodes in every epoch. For a random resized crop (augment.crop_scale) uncropped images are kept, large
@@ -64,12 +67,14 @@ class ImageFilesDataModule(ImageDataModule):
         eval_crop: float | None = None,
         on_bad_image: str = "error",
         max_pixels: int = MAX_PIXELS,
+        value_range: tuple[float, float] | None = None,
         cache: str = "none",
         cache_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(normalize=normalize, **kwargs)
         self.on_bad_image, self.max_pixels, longest = on_bad_image, max_pixels, max(height_width(self.image_size))
+        self.value_range = parse_value_range(value_range)
         self.eval_resize = validation.check_resize(type(self), resize, eval_resize)
         if resize in ("squash", "letterbox"):
             self.augment = replace(self.augment, crop_scale=None)  # it would cut off what these keep
@@ -91,7 +96,9 @@ class ImageFilesDataModule(ImageDataModule):
         return 224, 3
 
     def _geometry(self) -> Geometry:
-        return Geometry(self.image_size, self.channels, self.eval_resize, self.eval_crop, self.max_pixels)
+        return Geometry(
+            self.image_size, self.channels, self.eval_resize, self.eval_crop, self.max_pixels, self.value_range
+        )
 
     def _file_source(self, root: Path, paths: Sequence[str], targets: Tensor) -> FileSource:
         return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
@@ -135,7 +142,9 @@ class ImageFilesDataModule(ImageDataModule):
     def broken(self) -> dict[str, str]:
         """Unreadable files: path, as ``all_paths`` gives it, to reason. Decodes every file once."""
         root, paths = self.all_paths()
-        return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display())
+        plain = self.channels in (1, 3) and self.value_range is None
+        geometry = None if plain else self._geometry()
+        return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display(), geometry)
 
     def _tell_left_out(self, where: object) -> None:
         if self.left_out:
@@ -163,7 +172,9 @@ class ImageFilesDataModule(ImageDataModule):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation, see the base class."""
-        return {**super().preprocessing(), "eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
+        resizing = {"eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
+        values = None if self.value_range is None else list(self.value_range)
+        return {**super().preprocessing(), **resizing, "value_range": values}
 
 
 class Images(ImageFilesDataModule, listed=False):

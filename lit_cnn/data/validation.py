@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Literal
 
+from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
 
@@ -32,10 +33,15 @@ def check_loading(
         raise UserError(f"`data.workers` is {workers}: it must not be negative")
 
 
-def check_channels(channels: int) -> None:
-    """Refuse channels that are neither grey nor RGB."""
-    if channels not in (1, 3):
-        raise UserError(f"`data.channels` is {channels}: choose 1 (grey) or 3 (RGB)")
+def check_channels(channels: int, augment: Augment) -> None:
+    """Refuse images of no channels, and changes of colour for bands that are no colours."""
+    if channels < 1:
+        raise UserError(f"`data.channels` is {channels}: choose 1 (grey), 3 (RGB), or the number of bands")
+    for name in ("saturation", "hue") if channels not in (1, 3) else ():
+        if getattr(augment, name):
+            raise UserError(
+                f"`data.augment.{name}` changes RGB colours, and `data.channels` is {channels}: set it to 0"
+            )
 
 
 RESIZE = {"crop": "center_crop", "squash": "stretch", "letterbox": "letterbox"}  # to the words of eval_resize

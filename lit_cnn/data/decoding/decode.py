@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from lit_cnn.data.decoding.bands import has_bands, read_bands
 from lit_cnn.data.decoding.crash_report import named_in_crashes
 from lit_cnn.data.decoding.formats import (
     ORIENTATION,
@@ -69,6 +70,13 @@ def crop_resized(pixels: np.ndarray, box: Sequence[int], size: tuple[int, int]) 
 def _decode(
     path: ImageFile, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
+    if has_bands(path, geometry.channels):
+        pixels = read_bands(path, geometry)
+        if crop is None:
+            return to_size(pixels, geometry)
+        size = geometry.height, geometry.width
+        height, width = pixels.shape[:2]
+        return crop_resized(pixels, crop_box(crop, height, width, scale, crop_ratio(ratio, *size)), size)
     with open_image(path, geometry.max_pixels) as image:
         if crop is not None:
             return _random_crop(image, geometry, crop, scale, ratio)
@@ -94,10 +102,13 @@ def _random_crop(
 
 
 def _decode_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:
-    with open_image(path, geometry.max_pixels) as image:
-        least = max(geometry.height, geometry.width)
-        drafted = _draft(image, image.size, (least, least), (8, 4, 2))  # by 2 saves the resizing
-        pixels = decode_pixels(image, geometry.channels, drafted)
+    if has_bands(path, geometry.channels):
+        pixels = read_bands(path, geometry)
+    else:
+        with open_image(path, geometry.max_pixels) as image:
+            least = max(geometry.height, geometry.width)
+            drafted = _draft(image, image.size, (least, least), (8, 4, 2))  # by 2 saves the resizing
+            pixels = decode_pixels(image, geometry.channels, drafted)
     height, width = pixels.shape[:2]
     shrink = short / min(height, width)
     if shrink >= 1:
@@ -182,8 +193,8 @@ def failure_reason(error: BaseException) -> str:
     return f"its pixels are damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
-def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
-    """Check that an image file can be decoded.
+def check_image(path: ImageFile, max_pixels: int, geometry: Geometry | None = None) -> tuple[str | None, bool]:
+    """Check that an image file can be decoded; ``geometry`` has the channels, None: those of a photo.
 
     Returns:
         None or the reason why not; and whether that holds until the file is changed. A file that cannot be opened may
@@ -193,7 +204,7 @@ def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
         UserError: This process is out of memory or file handles, so nothing is known about the file.
     """
     try:
-        named_in_crashes(path, _decode_fully, path, max_pixels)
+        named_in_crashes(path, _decode_fully, path, max_pixels, geometry or Geometry(1, 3, max_pixels=max_pixels))
     except Exception as error:  # see read_image
         if _is_process_error(error):
             raise _process_error(path, error) from error
@@ -201,7 +212,10 @@ def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
     return None, True
 
 
-def _decode_fully(path: ImageFile, max_pixels: int) -> None:
+def _decode_fully(path: ImageFile, max_pixels: int, geometry: Geometry) -> None:
+    if has_bands(path, geometry.channels):
+        read_bands(path, geometry)
+        return
     with open_image(path, max_pixels) as image:
         image.load()
         to_channels(image, 3)

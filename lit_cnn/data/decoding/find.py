@@ -37,7 +37,7 @@ _CONVERTIBLE = {
         ".eps",
     ),
     *(".ai", ".pdf", ".ico", ".icns", ".cur", ".tga", ".pcx", ".exr", ".hdr", ".pfm", ".sgi", ".xbm", ".xpm", ".dds"),
-    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npy", ".fits", ".mat"),
+    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npz", ".fits", ".mat"),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".pam", ".qoi", ".flif", ".djvu", ".wmf", ".emf"),
 }
 _PLURAL = re.compile(r"(?<=link)|(?<=special file)")  # where kinds get an s

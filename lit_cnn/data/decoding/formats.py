@@ -42,7 +42,7 @@ _JPEG_2000 = bool(features.check_codec("jpg_2000"))
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),  # NumPy files are read by bands.py
     *((".avif",) if _AVIF else ()),
     *((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc") if _JPEG_2000 else ()),
 )

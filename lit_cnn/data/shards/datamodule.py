@@ -199,7 +199,9 @@ class Stream(ImageFilesDataModule):
         source = self._source
         indices = self._reading_order(torch.arange(len(source))).tolist()
         with ThreadPoolExecutor(max(1, self._num_threads()), thread_name_prefix="lit_cnn-scan") as pool:
-            verdicts = pool.map(lambda index: check_image(source.image_file(index), self.max_pixels)[0], indices)
+            verdicts = pool.map(
+                lambda index: check_image(source.image_file(index), self.max_pixels, self._geometry())[0], indices
+            )
             found = dict(zip(indices, verdicts, strict=True))
         return {name: reason for index, name in enumerate(source.paths) if (reason := found[index]) is not None}
 

@@ -34,7 +34,7 @@ def test_every_format_is_read(tmp_path: Path, suffix: str, channels: int) -> Non
     assert np.array_equal(out, expected_pixels(Image.open(path), channels))
 
 
-@pytest.mark.parametrize("suffix", [s for s in formats.EXTENSIONS if s not in (".mpo", ".pbm", ".pgm")])
+@pytest.mark.parametrize("suffix", [s for s in formats.EXTENSIONS if s not in (".mpo", ".pbm", ".pgm", ".npy")])
 def test_further_names_and_formats_are_read(tmp_path: Path, suffix: str) -> None:
     path = save_image(tmp_path / f"a{suffix}", rgb_image(), format=KINDS.get(suffix))
     for channels in (1, 3):
