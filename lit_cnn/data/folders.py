@@ -59,7 +59,7 @@ class ImageFolder(ImageFilesDataModule):
 
     def root(self) -> Path:
         """Return the folder that paths of files are relative to: it holds the class or split folders."""
-        return Path(self.data_dir)
+        return self.local_dir
 
     def list_files(self) -> dict[str, list[LabelledFile]]:
         """Return all files by split ("train", "val", "test"), or all of them under "all", to be split here.
@@ -197,7 +197,7 @@ class ImageFolder(ImageFilesDataModule):
         return {self._shown(path): broken[path] for path in paths if path in broken}
 
     def _shown(self, path: str) -> str:
-        return (self.root() / path).relative_to(self.data_dir).as_posix()
+        return (self.root() / path).relative_to(self.local_dir).as_posix()
 
     def splits(self) -> dict[str, Split]:
         """Build and return every split of the data set."""

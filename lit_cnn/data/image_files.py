@@ -22,6 +22,7 @@ from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.geometry import Geometry, Size, height_width
 from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
+from lit_cnn.data.remote import local_folder
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
@@ -94,6 +95,11 @@ class ImageFilesDataModule(ImageDataModule):
     def default_shape(self) -> tuple[Size, int]:
         """Return 224 pixels, RGB."""
         return 224, 3
+
+    @property
+    def local_dir(self) -> Path:
+        """``data_dir`` on this machine: of an address its mirror, which is brought up to date at the first use."""
+        return local_folder(self.data_dir)
 
     def _geometry(self) -> Geometry:
         return Geometry(

@@ -127,7 +127,7 @@ class Stream(ImageFilesDataModule):
     time; so a run resumes exactly, even in the middle of an epoch, and reads nothing twice for it.
 
     Args:
-        data_dir: Folder of the shards, or an address (http://, https://, gs://), which needs the webdataset package.
+        data_dir: Folder of the shards, or an address: http://, https://, s3://, gs://, hf:// or another of fsspec's.
         val_fraction: Share of the training images held out for validation where there is no validation split; 0: none.
         augment: Random augmentation of training images.
         shard_window: Number of shards whose training images are shuffled together; the order of shards is random.
