@@ -29,7 +29,7 @@ class ImageFolder(ImageFilesDataModule):
 
     ``data_dir/{train,val,test}/<class>/*`` (also Training, seg_test, validation_set and the like), or
     ``data_dir/<class>/*``, which is split here. Without a val folder, validation is held out of train. Classes are
-    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2 and others, in any letter case, also in
+    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2, npy and others, in any letter case, also in
     subfolders of a class; hidden files and folders are skipped, and a line counts what else is left out.
 
     Args:

@@ -16,14 +16,13 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from lit_cnn.data.decoding.formats import EncodedImage, ImageFile, open_image, upright_image
+from lit_cnn.data.decoding.formats import TIFF, EncodedImage, ImageFile, open_image, upright_image
 from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.errors import UserError
 
 PHOTO = (1, 3)  # numbers of channels that photos are converted to: grey, RGB
 NPY = b"\x93NUMPY"
 _SAMPLES, _BITS = 277, 258  # TIFF tags: samples per pixel, bits per sample
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def has_bands(path: ImageFile, channels: int) -> bool:
@@ -51,7 +50,7 @@ def read_bands(path: ImageFile, geometry: Geometry) -> np.ndarray:
         file.seek(0)
         if start.startswith(NPY):
             values = _arrange(_load_npy(file, geometry), channels)
-        elif start.startswith(_TIFF):
+        elif start.startswith(TIFF):
             values = _tiff(path, file, geometry)
         else:
             values = _photo(path, geometry)

@@ -22,6 +22,7 @@ from lit_cnn.data.decoding.formats import (
     ORIENTATION,
     EncodedImage,
     ImageFile,
+    UnknownTiffError,
     decode_pixels,
     is_upright,
     open_image,
@@ -187,6 +188,8 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         words = {errno.ENOENT: "there is no such file", errno.EACCES: "no permission to read it"}
         return words.get(error.errno) or str(error.strerror).lower()
+    if isinstance(error, UnknownTiffError):
+        return "it is a damaged tiff, or one of several bands, which need `data.channels=N`"
     if isinstance(error, UnidentifiedImageError):
         return "it is empty or no image of a known format"
     reason = " ".join(str(error).split()).lower() or type(error).__name__
