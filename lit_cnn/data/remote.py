@@ -29,8 +29,10 @@ _AT_ONCE = 8  # files fetched at a time
 _FRESH = 60.0  # seconds: ranks that start together ask for the list once
 _LOCAL = ("file", "local")
 # What tells versions of a file apart, by filesystem; the first that is there.
-_VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "blob_id", "Last-Modified", "LastModified")
-_VERSIONS = (*_VERSIONS, "last_modified", "mtime", "modified", "created")
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "blob_id"),
+    *("Last-Modified", "LastModified", "last_modified", "mtime", "modified", "created"),
+)
 _STARTED = time.time()
 _mirrored: dict[str, Path] = {}  # by address, of this process
 

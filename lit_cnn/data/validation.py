@@ -65,7 +65,7 @@ def check_resize(kind: type, resize: str | None, eval_resize: str) -> str:
     if resize is None or RESIZE[resize] == eval_resize:
         return eval_resize
     found = (
-        inspect.signature(part.__init__).parameters.get("eval_resize")
+        inspect.signature(vars(part)["__init__"]).parameters.get("eval_resize")
         for part in kind.__mro__
         if "__init__" in vars(part)
     )

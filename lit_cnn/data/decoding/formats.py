@@ -110,12 +110,10 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
     # Path.open is slower than open.
     with BytesIO(path.content) if isinstance(path, EncodedImage) else open(path, "rb") as file:  # noqa: PTH123 (faster)
         try:
-            image = _open(file)
+            image = _open(file, max_pixels)
         except Image.DecompressionBombError:
             raise ValueError(f"it claims more than {max_pixels:,} pixels (`data.max_pixels`)") from None
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
+        _check_size(*image.size, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may claim more pixels than the image has
             tile = math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE)
             if tile > max_pixels:
@@ -123,7 +121,7 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
         yield image
 
 
-def _open(file: IO[bytes]) -> Image.Image:
+def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     try:
         return Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError:
@@ -135,7 +133,15 @@ def _open(file: IO[bytes]) -> Image.Image:
                 raise UnknownTiffError("it is a TIFF that Pillow cannot read") from None
             raise
         file.seek(0)
+        if name == "JXL" and (size := optional_formats.jxl_size(file.read())) is not None:
+            _check_size(*size, max_pixels)
+        file.seek(0)
         return Image.open(file, formats=(name,))
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
 
 
 def image_format(path: Path) -> str | None:

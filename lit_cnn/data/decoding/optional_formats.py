@@ -60,6 +60,41 @@ SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.extensions)
 INSTALLED = tuple(suffix for kind in FORMATS if find_spec(kind.package) for suffix in kind.extensions)
 
 
+# Aspect ratios, width to height, that the size in a header of JPEG XL may name instead of the width.
+_JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+
+
+def jxl_size(content: bytes) -> tuple[int, int] | None:
+    """Return width and height that the header of a JPEG XL file claims; None where there is no such header.
+
+    Its plugin decodes all pixels before it tells how many there are. ISO/IEC 18181-1, SizeHeader; 18181-2, boxes.
+    """
+    at = 0
+    while content[at : at + 2] != b"\xff\x0a":  # the codestream is in a box of the container
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind in (b"jxlc", b"jxlp"):
+            at += 8 + 4 * (kind == b"jxlp") + 8 * (size == 1)
+            continue
+        if size < 8:
+            return None
+        at += size
+    bits = int.from_bytes(content[at + 2 : at + 16], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    def side(small: int) -> int:
+        return 8 * (take(5) + 1) if small else 1 + take((9, 13, 18, 30)[take(2)])
+
+    small = take(1)
+    height = side(small)
+    ratio = take(3)
+    wide, tall = _JXL_RATIOS.get(ratio, (1, 1))
+    return (height * wide // tall if ratio else side(small)), height
+
+
 def register_for(head: bytes) -> str | None:
     """Import the plugin for a file that begins with ``head``; returns Pillow's name of the format, or None.
 

@@ -66,6 +66,21 @@ def test_without_the_package_one_line_names_the_extra(
     assert str(left_out) == f"1 {path.suffix} ({name}: pip install 'lit-cnn[formats]')"
 
 
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = pytest.importorskip("pillow_jxl")
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    for width, height in ((60, 40), (8, 8), (256, 256), (300, 200), (1000, 7), (9000, 1), (160, 90), (33, 65)):
+        for name, kwargs in (("a.jxl", {}), ("b.jxl", {"exif": exif.tobytes()})):  # a bare codestream, and a container
+            path = tmp_path / name
+            rgb_image(0, height, width).save(path, **kwargs)
+            assert optional_formats.jxl_size(path.read_bytes()) == (width, height)
+    monkeypatch.setattr(plugin.JpegXLImagePlugin.JXLImageFile, "_open", None)
+    assert "it claims 33 x 65 pixels, more than 2,000" in str(check_image(path, 2000)[0])
+    for content in (b"", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0" * 40):
+        optional_formats.jxl_size(content)
+
+
 @pytest.mark.slow  # imports torch
 def test_the_packages_are_not_imported_before_a_file_needs_them() -> None:
     code = "import sys, lit_cnn.data; print({'pillow_heif', 'pillow_jxl', 'pillow_avif'} & sys.modules.keys())"
