@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lit_cnn.utils.datamodule import datamodule
 
 # Values of entries that checkpoints of earlier versions do not have.
-LATER = {"augment.transform": None, "augment.transform_args": None}
+LATER = {"augment.transform": None, "augment.transform_args": None, "value_range": None}
 NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",
@@ -23,6 +23,7 @@ NAMES = {  # of entries of the key, in messages
     "fingerprint": "images (hash)",
     "split": "split (hash)",
     "data": "data set",
+    "value_range": "range of values",
     "crops": "random crops are cut from",
     "shard_window": "shards mixed at a time",
     "accumulate_grad_batches": "accumulated batches",

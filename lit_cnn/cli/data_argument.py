@@ -115,10 +115,8 @@ def _name(value: str) -> str:
     if value in known or find_dataset(value) is not None:
         return value
     path = Path(value).expanduser()
-    if path.is_dir():
+    if path.is_dir() or "://" in value:
         return ""
-    if "://" in value:
-        raise UserError(f"--data {value}: for shards at an address, use --data Stream --data-dir {value}")
     if path.is_file():
         raise UserError(f"--data {value} is a file: unpack it, and give the folder")
     if value.startswith((".", "~")) or "/" in value or "\\" in value:

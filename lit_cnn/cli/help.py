@@ -47,7 +47,7 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--data NAME", "", "", "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, Stream"),
         Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images"),
         Setting("-b, --batch-size N|auto", "data.batch_size", "64", "images per batch and rank"),
-        Setting("--img-size N", "data.image_size", "of the set", "height and width in pixels"),
+        Setting("--img-size N", "data.image_size", "of the set", "side in pixels, or height x width: 96x128"),
         Setting("-j, --workers N|auto", "data.workers", "cores, <= 8", "decoding threads"),
         Setting("--data.val_fraction X", "data.val_fraction", "0.1", "share of train for validation, if there is none"),
         Setting("--data.normalize NAME", "data.normalize", "imagenet", "imagenet, dataset or computed"),

@@ -15,6 +15,7 @@ from torch import Tensor
 from lit_cnn.data import mnist_cifar_files
 from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.geometry import Size
 from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
@@ -47,13 +48,16 @@ class ArrayDataModule(ImageDataModule):
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
-    SHAPE: ClassVar[tuple[int, int]] = (32, 3)  # image size and channels
+    SHAPE: ClassVar[tuple[Size, int]] = (32, 3)  # image size and channels
     MEAN: ClassVar[tuple[float, ...]] = ()  # per channel, in units of [0, 1]; empty: computed
     STD: ClassVar[tuple[float, ...]] = ()
 
     def __init__(self, download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.download = download
+        own = self.default_shape()[1]
+        if self.channels not in (1, 3, own) or (own not in (1, 3) and self.channels != own):
+            raise UserError(f"`data.channels` is {self.channels}: {_channels_of(own)}")
         self._sources: dict[str, ArraySource] = {}
         self._fingerprint: str | None = None
 
@@ -61,7 +65,7 @@ class ArrayDataModule(ImageDataModule):
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Return images, uint8 (N, C, H, W) of any size, and targets, int64 (N,), of ``split`` "train" or "test"."""
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return SHAPE."""
         return self.SHAPE
 
@@ -102,8 +106,10 @@ class ArrayDataModule(ImageDataModule):
     def _check_arrays(self, split: str, images: Tensor, targets: Tensor) -> None:
         """Refuse what a subclass read where training would fail later with a puzzling error."""
         what = f"{type(self).__name__}.read({split!r}) returned"
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not torch.uint8 (N, 1 or 3, H, W)")
+        channels = (1, 3) if self.channels in (1, 3) else (self.channels,)
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in channels:
+            wanted = f"torch.uint8 (N, {' or '.join(map(str, channels))}, H, W)"
+            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not {wanted}")
         if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
             raise UserError(
                 f"{what} targets of {targets.dtype} {tuple(targets.shape)}, not torch.int64 ({len(images)},)"
@@ -150,6 +156,10 @@ class ArrayDataModule(ImageDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared, see the base class; image files are resized to a square of this size."""
         return {**super().preprocessing(), "eval_resize": "stretch", "eval_crop": 1.0}
+
+
+def _channels_of(own: int) -> str:
+    return "choose 1 (grey) or 3 (RGB)" if own in (1, 3) else f"these images have {own}"
 
 
 class Digits(ArrayDataModule):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lit_cnn.data.decoding.geometry import Size
 from lit_cnn.data.folders import ImageFolder
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
@@ -77,6 +78,6 @@ class Vehicles(ImageFolder):
     ) -> None:
         super().__init__(split=split, test_fraction=test_fraction, eval_resize=eval_resize, augment=augment, **kwargs)
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return 224 pixels, grey."""
         return 224, 1

@@ -29,7 +29,7 @@ class ImageFolder(ImageFilesDataModule):
 
     ``data_dir/{train,val,test}/<class>/*`` (also Training, seg_test, validation_set and the like), or
     ``data_dir/<class>/*``, which is split here. Without a val folder, validation is held out of train. Classes are
-    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2 and others, in any letter case, also in
+    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2, npy and others, in any letter case, also in
     subfolders of a class; hidden files and folders are skipped, and a line counts what else is left out.
 
     Args:
@@ -59,7 +59,7 @@ class ImageFolder(ImageFilesDataModule):
 
     def root(self) -> Path:
         """Return the folder that paths of files are relative to: it holds the class or split folders."""
-        return Path(self.data_dir)
+        return self.local_dir
 
     def list_files(self) -> dict[str, list[LabelledFile]]:
         """Return all files by split ("train", "val", "test"), or all of them under "all", to be split here.
@@ -197,7 +197,7 @@ class ImageFolder(ImageFilesDataModule):
         return {self._shown(path): broken[path] for path in paths if path in broken}
 
     def _shown(self, path: str) -> str:
-        return (self.root() / path).relative_to(self.data_dir).as_posix()
+        return (self.root() / path).relative_to(self.local_dir).as_posix()
 
     def splits(self) -> dict[str, Split]:
         """Build and return every split of the data set."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import Geometry, failure_reason, read_image
+from lit_cnn.data.decoding.decode import failure_reason, read_image
 from lit_cnn.data.decoding.formats import ImageFile
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
@@ -52,7 +53,7 @@ class FileSource:
     ) -> None:
         self.root, self.paths, self.targets = root, list(paths), targets
         self.geometry, self.augment, self.seed = geometry, augment, seed
-        self.shape = (geometry.channels, geometry.size, geometry.size)
+        self.shape = geometry.shape
 
     def __len__(self) -> int:
         return len(self.paths)
