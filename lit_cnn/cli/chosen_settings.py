@@ -14,7 +14,7 @@ from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.validation import LAUNCHED
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.registry import find_dataset
-from lit_cnn.data.summary import summarize
+from lit_cnn.data.summary import Summary, summarize
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model
 from lit_cnn.models._hub_cache import is_cached
@@ -55,7 +55,7 @@ def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointR
 
 def _for_images(config: Namespace, arguments: Arguments) -> dict[str, Any]:
     """Settings that suit the images, without those that are flags."""
-    found = summarize(_data(config))
+    found = _summary(config)
     given = {name: _value(config, name) for name in arguments.names()}
     if _value(config, "trainer.max_steps") not in (None, -1):
         given.setdefault("trainer.max_epochs", None)
@@ -70,16 +70,20 @@ def _for_images(config: Namespace, arguments: Arguments) -> dict[str, Any]:
     return defaults.choose(found, given, size_of, cached)
 
 
-def _data(config: Namespace) -> ImageFolder:
-    """The data set; what it prints, it prints again when the run builds its own."""
+def _summary(config: Namespace) -> Summary:
+    """What the data set holds; what that prints is printed again when the run builds its own."""
     parser = ArgumentParser()
     parser.add_subclass_arguments(ImageDataModule, "data")
     silence = io.StringIO()
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), run_log.paused():
+    with contextlib.ExitStack() as quiet:
+        if "://" not in str(config.data.init_args.data_dir):  # fetching from an address takes long and is shown once
+            quiet.enter_context(contextlib.redirect_stdout(silence))
+            quiet.enter_context(contextlib.redirect_stderr(silence))
+            quiet.enter_context(run_log.paused())
         module: ImageFolder = parser.instantiate(Namespace(data=config.data.clone())).data
         if getattr(module, "download", False):  # it would be downloaded anyway
             module.prepare_data()
-        return module
+        return summarize(module)
 
 
 def _fitting_size(backbone: str, args: dict[str, Any], channels: int, size: int) -> int:
