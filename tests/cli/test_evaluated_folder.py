@@ -1,4 +1,4 @@
-"""A folder that is named for an evaluation is evaluated whole, unless the model was trained on it; ways out of a stop."""
+"""A folder named for an evaluation is evaluated whole, unless the model was trained on it; ways out of a stop."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ def _known_leaks(root: Path, split_of: Mapping[str, str], known: Sequence[KnownP
     found = []
     for pair in known:
         for path, same in ((pair.file, pair.other), (pair.other, pair.file)):
-            if split_of.get(path) in ("val", "test") and split_of.get(same) == "train":
-                if _alike(root / path, root / same):
+            leaks = split_of.get(path) in ("val", "test") and split_of.get(same) == "train"
+            if leaks and _alike(root / path, root / same):
                 found.append((path, same))
     return found
 
@@ -142,7 +142,7 @@ def without_leaks(
     Raises:
         UserError: There are leaks and ``policy`` is "error", or dropping them leaves no training images.
     """
-    held_out = [split for split in ("val", "test") if len(indices.get(split, ()))]
+    held_out = [split for split in ("test", "val") if len(indices.get(split, ()))]
     if "train" not in indices or not held_out:
         return dict(indices)
     names = {split: [paths[i] for i in indices[split].tolist()] for split in ("train", *held_out)}
@@ -164,9 +164,7 @@ def without_leaks(
     leaked = {same for _, same in pairs}
     kept = torch.tensor([paths[i] not in leaked for i in indices["train"].tolist()], dtype=torch.bool)
     if not kept.any():
-        raise UserError(
-            f"{root}: every training photo is a validation or test photo, too: there is nothing to train on"
-        )
+        raise UserError(f"{root}: all training photos are validation or test photos, too: none is left")
     say(f"{root}: {text}: left {len(leaked):,} out of training", error=True)
     return {**indices, "train": indices["train"][kept]}
 

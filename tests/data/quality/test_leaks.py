@@ -44,7 +44,9 @@ def test_drop_leaves_them_out_of_training_alone_and_keeps_the_fingerprint(leakin
     for split in ("val", "test"):
         assert sample_names(warned, split) == sample_names(dropped, split)
     assert warned.fingerprint() == dropped.fingerprint()
-    assert dropped.splits()["train"].indices.tolist() == [i for i in range(12) if i not in (4, 8)]
+    before, after = (each.splits()["train"].indices.tolist() for each in (warned, dropped))
+    assert len(after) == 10
+    assert set(after) < set(before)  # the same numbers, so that the same draws augment them
 
 
 def test_error_refuses_and_another_word_is_refused(leaking: Path) -> None:
