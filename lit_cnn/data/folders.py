@@ -41,7 +41,7 @@ class ImageFolder(ImageFilesDataModule):
         val_fraction: Share of the training images held out for validation where there is no val folder; 0: none.
         augment: Random augmentation of training images.
         on_leak: Where a validation or test photo is a training photo, too, byte for byte: "warn": say so; "drop": leave
-            it out of training; "error": stop.
+            it out of training; "error": stop; "off": do not look.
         ignore: Text file of images to leave out, one path relative to data_dir a line; # begins a comment.
     """
 
