@@ -15,9 +15,11 @@ from lit_cnn.data.quality.thumbnails import SIDE
 
 CANDIDATE = 0.7  # cosine of descriptors
 VERIFIED = 0.77  # correlation of the detail of aligned thumbnails; docs/check.md has what it finds and misses
+ROUGH = 0.35  # correlation of the detail at half the size, not aligned
 FLAT = 6.0  # standard deviation of grey values: below, only equal files count as duplicates
 _BLOCK = 2048
 _PAIRS = 2048  # verified at a time
+_MOST = 100_000  # pairs that are aligned
 _SHIFT = 3  # pixels of a thumbnail
 _ZOOMS = (0.95, 0.9)
 _BLUR = 9  # pixels of a thumbnail; what is larger is layout, not detail
@@ -72,25 +74,60 @@ def near_duplicates(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         int64 (P, 2), first < second, and float32 (P,), how sure, in [0, 1].
     """
-    pairs: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
-    for first, second, mirrored in candidates(thumbs):
-        for at in range(0, len(first), _PAIRS):
-            part = slice(at, at + _PAIRS)
-            other = thumbs[second[part]]
-            other = np.where(mirrored[part, None, None], other[:, :, ::-1], other)
-            score = aligned_correlation(thumbs[first[part]], other)
-            good = score > VERIFIED
-            pairs.append(np.stack([first[part][good], second[part][good]], axis=1))
-            scores.append(score[good])
-    if not pairs:
-        return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    found, sure = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    if len(thumbs) < 2:
+        return found, sure
+    first, second, mirrored = _promising(thumbs)
+    pairs, scores = [found], [sure]
+    for at in range(0, len(first), _PAIRS):
+        part = slice(at, at + _PAIRS)
+        other = _turned(thumbs[second[part]], mirrored[part])
+        score = aligned_correlation(thumbs[first[part]], other)
+        good = score > VERIFIED
+        pairs.append(np.stack([first[part][good], second[part][good]], axis=1))
+        scores.append(score[good])
     found, sure = np.concatenate(pairs), np.concatenate(scores)
     order = np.lexsort((-sure, found[:, 1], found[:, 0]))  # a symmetric picture is found mirrored, too
     found, sure = found[order], sure[order]
     once = np.ones(len(found), dtype=bool)
     once[1:] = (found[1:] != found[:-1]).any(axis=1)
     return found[once], sure[once]
+
+
+def _promising(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the candidates whose detail agrees roughly without any alignment, which is quick to see.
+
+    At most ``_MOST`` of them, those that agree best: aligning a pair takes as long as hundreds of these comparisons.
+    """
+    detail = np.concatenate([_rough(part) for part in _parts(thumbs)])
+    kept: list[tuple[np.ndarray, ...]] = []
+    for first, second, mirrored in candidates(thumbs):
+        for at in range(0, len(first), _PAIRS):
+            a, b, turned = (each[at : at + _PAIRS] for each in (first, second, mirrored))
+            other = _turned(detail[b], turned).astype(np.float32)
+            score = np.einsum("pij,pij->p", detail[a].astype(np.float32), other)
+            good = score > ROUGH
+            kept.append((a[good], b[good], turned[good], score[good]))
+    if not kept:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, bool)
+    a, b, turned, score = (np.concatenate(column) for column in zip(*kept, strict=True))
+    best = np.argsort(-score, kind="stable")[:_MOST]
+    return a[best], b[best], turned[best]
+
+
+def _turned(images: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    turned: np.ndarray = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
+    return turned
+
+
+def _rough(thumbs: np.ndarray) -> np.ndarray:
+    """Return detail at half the size, float16 (N, 16, 16) of length 1."""
+    detail = _detail(thumbs.astype(np.float32))
+    half = detail.reshape(len(detail), SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4))
+    half -= half.mean(axis=(1, 2), keepdims=True)
+    norm = np.sqrt((half**2).sum(axis=(1, 2), keepdims=True))
+    rough: np.ndarray = (half / np.maximum(norm, 1e-3)).astype(np.float16)
+    return rough
 
 
 def aligned_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
