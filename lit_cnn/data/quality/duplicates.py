@@ -16,6 +16,8 @@ from lit_cnn.data.quality.thumbnails import SIDE
 CANDIDATE = 0.7  # cosine of descriptors
 VERIFIED = 0.77  # correlation of the detail of aligned thumbnails; docs/check.md has what it finds and misses
 ROUGH = 0.35  # correlation of the detail at half the size, not aligned
+# The same two where the shorter side is below so many pixels: CIFAR's photos have 32, MNIST's digits 28.
+SMALL = ((32, (0.9, 0.97)), (64, (0.6, 0.85)))
 FLAT = 6.0  # standard deviation of grey values: below, only equal files count as duplicates
 _BLOCK = 2048
 _PAIRS = 2048  # verified at a time
@@ -65,11 +67,13 @@ def candidates(thumbs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.
                 yield first[keep], second[keep], np.full(int(keep.sum()), mirrored)
 
 
-def near_duplicates(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def near_duplicates(thumbs: np.ndarray, sides: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Find pairs of images that show the same photo.
 
     Args:
         thumbs: uint8 (N, 32, 32), grey.
+        sides: int (N,), shorter sides of the images in pixels; None: large. Small ones have little detail, and many of
+            them look alike.
 
     Returns:
         int64 (P, 2), first < second, and float32 (P,), how sure, in [0, 1].
@@ -77,13 +81,15 @@ def near_duplicates(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found, sure = np.empty((0, 2), np.int64), np.empty(0, np.float32)
     if len(thumbs) < 2:
         return found, sure
-    first, second, mirrored = _promising(thumbs)
+    sides = np.full(len(thumbs), SMALL[-1][0]) if sides is None else sides
+    rough, verified = (np.array([_threshold(side, which) for side in sides]) for which in (0, 1))
+    first, second, mirrored = _promising(thumbs, rough)
     pairs, scores = [found], [sure]
     for at in range(0, len(first), _PAIRS):
         part = slice(at, at + _PAIRS)
         other = _turned(thumbs[second[part]], mirrored[part])
         score = aligned_correlation(thumbs[first[part]], other)
-        good = score > VERIFIED
+        good = score > np.maximum(verified[first[part]], verified[second[part]])
         pairs.append(np.stack([first[part][good], second[part][good]], axis=1))
         scores.append(score[good])
     found, sure = np.concatenate(pairs), np.concatenate(scores)
@@ -94,7 +100,11 @@ def near_duplicates(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[once], sure[once]
 
 
-def _promising(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _threshold(side: int, which: int) -> float:
+    return next((limits[which] for below, limits in SMALL if side < below), (ROUGH, VERIFIED)[which])
+
+
+def _promising(thumbs: np.ndarray, rough: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the candidates whose detail agrees roughly without any alignment, which is quick to see.
 
     At most ``_MOST`` of them, those that agree best: aligning a pair takes as long as hundreds of these comparisons.
@@ -106,7 +116,7 @@ def _promising(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             a, b, turned = (each[at : at + _PAIRS] for each in (first, second, mirrored))
             other = _turned(detail[b], turned).astype(np.float32)
             score = np.einsum("pij,pij->p", detail[a].astype(np.float32), other)
-            good = score > ROUGH
+            good = score > np.maximum(rough[a], rough[b])
             kept.append((a[good], b[good], turned[good], score[good]))
     if not kept:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, bool)

@@ -96,11 +96,12 @@ def _duplicates(items: Sequence[Item], scanned: Sequence[Scanned], good: Sequenc
         by_content[scanned[i].content].append(i)
     firsts = [members[0] for members in by_content.values()]
     equal = {members[0]: members for members in by_content.values()}
-    pairs, sure = near_duplicates(np.stack([scanned[i].thumb for i in firsts])) if firsts else (np.empty((0, 2)), [])
+    thumbs = np.array([scanned[i].thumb for i in firsts], np.uint8)
+    pairs, sure = near_duplicates(thumbs, np.array([min(scanned[i].width, scanned[i].height) for i in firsts]))
     for members in by_content.values():
         if len(members) > 1:
             yield _finding(items, members, "equal files", "duplicate")
-    for (a, b), score in sorted(zip(pairs.tolist(), sure, strict=True), key=lambda pair: -pair[1]):
+    for (a, b), score in sorted(zip(pairs.tolist(), sure.tolist(), strict=True), key=lambda pair: -pair[1]):
         members = [equal[firsts[a]][0], equal[firsts[b]][0]]
         yield _finding(items, members, f"alike, {score:.2f}", "near duplicate")
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -172,13 +173,14 @@ def _save(path: Path | None, paths: Sequence[str], stats: Sequence[tuple[int, in
     if path is None:
         return
     content = BytesIO()
+    texts: Any = {name: np.array([getattr(row, name) for row in rows], dtype=np.str_) for name in _TEXTS}
     np.savez_compressed(
         content,
         path=np.frombuffer("\0".join(paths).encode(errors="surrogateescape"), np.uint8),
         stat=np.array(stats, np.int64),
         size=np.array([(row.width, row.height) for row in rows], np.int64),
         thumb=np.stack([row.thumb for row in rows]),
-        **{name: np.array([getattr(row, name) for row in rows], dtype=np.str_) for name in _TEXTS},
+        **texts,
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
