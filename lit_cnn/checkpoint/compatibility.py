@@ -66,7 +66,7 @@ def device_name(device: torch.device) -> str:
     """Such as ``NVIDIA H100 80GB HBM3``, or ``CPU (AVX512)``."""
     if device.type == "cpu":
         return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
-    return torch.cuda.getdevice_name(device) if device.type == "cuda" else device.type.upper()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def needed_to_repeat(key: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from lit_cnn.data import mnist_cifar_files
 from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.geometry import Size
+from lit_cnn.data.quality.ignore import drop_ignored, read_ignore
 from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
@@ -45,6 +46,7 @@ class ArrayDataModule(ImageDataModule):
         data_dir: Folder of the data.
         download: Download the data from its official address if it is not found; otherwise the network is never used.
         val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
+        ignore: Text file of images to leave out, one name such as train/123 a line; # begins a comment.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
@@ -52,9 +54,9 @@ class ArrayDataModule(ImageDataModule):
     MEAN: ClassVar[tuple[float, ...]] = ()  # per channel, in units of [0, 1]; empty: computed
     STD: ClassVar[tuple[float, ...]] = ()
 
-    def __init__(self, download: bool = False, **kwargs: Any) -> None:
+    def __init__(self, download: bool = False, ignore: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.download = download
+        self.download, self.ignore = download, ignore
         own = self.default_shape()[1]
         if self.channels not in (1, 3, own) or (own not in (1, 3) and self.channels != own):
             raise UserError(f"`data.channels` is {self.channels}: {_channels_of(own)}")
@@ -130,7 +132,7 @@ class ArrayDataModule(ImageDataModule):
         if "train" in names or "val" in names:
             source = self._source("train")
             splits.update(self._hold_out(source, {"val": self.val_fraction}))
-        return splits
+        return drop_ignored(splits, read_ignore(self.ignore, self.data_dir))
 
     def _hold_out(self, source: ArraySource, fractions: dict[str, float]) -> dict[str, Split]:
         """Return the samples of ``source`` as "train" and the splits that are held out of it."""
@@ -193,7 +195,8 @@ class Digits(ArrayDataModule):
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return all three splits, whatever is asked for."""
-        return self._hold_out(self._source("digits"), {"test": self.test_fraction, "val": self.val_fraction})
+        splits = self._hold_out(self._source("digits"), {"test": self.test_fraction, "val": self.val_fraction})
+        return drop_ignored(splits, read_ignore(self.ignore, self.data_dir))
 
     def has_split(self, name: str) -> bool:
         """Whether there are images of split ``name``."""

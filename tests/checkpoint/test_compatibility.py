@@ -153,7 +153,7 @@ def test_another_device_torch_or_precision_is_told_and_not_refused(change, told,
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A trainer on a GPU, as far as the resume key goes."""
-    monkeypatch.setattr(torch.cuda, "getdevice_name", lambda device: "NVIDIA H100")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
     strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
     return SimpleNamespace(strategy=strategy, precision="16-mixed")
 

@@ -165,7 +165,7 @@ def _read(path: ImageFile, function: Callable[..., np.ndarray], *args: Any) -> n
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)
         if _is_process_error(error):
             raise _process_error(path, error) from error
-        advice = "fix or remove it, or start again with `data.on_bad_image=skip`"
+        advice = "fix or remove it, or leave such files out with `data.on_bad_image=skip`"
         if isinstance(path, EncodedImage):
             advice = "write the shards again from good files"
         raise UnreadableImageError(str(path), failure_reason(error), advice) from error
