@@ -92,7 +92,9 @@ def notes(data: ImageDataModule, settings: Any, parameters: int) -> list[str]:
             f"{count} validation images: one more that is right is {100 / count:.1f} points of val/acc, so the best "
             "epoch is chosen by chance to a large part; equal ones are told apart by val/loss"
         )
-    photos = isinstance(data, ImageFolder) and data.image_size >= PHOTO
+    size = data.image_size
+    side = size if isinstance(size, int) else min(size)
+    photos = isinstance(data, ImageFolder) and side >= PHOTO
     if photos and not settings.get("weights") and sizes.get("train", 0) < FEW_TRAINING:
         found.append(
             "from random weights, so few photos teach little: trained ones help most, `model.weights=imagenet` (a "
