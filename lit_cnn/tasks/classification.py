@@ -9,11 +9,12 @@ from torch import Tensor
 from lit_cnn.errors import UserError
 from lit_cnn.optim.lr_schedule import ScheduleName
 from lit_cnn.tasks.base import BaseTask, EvaluationOutput
+from lit_cnn.tasks.distillation import Teacher, check_distillation, distillation_loss
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
 from lit_cnn.tasks.tta import TTAName, average_logits
-from lit_cnn.utils.datamodule import Batch
+from lit_cnn.utils.datamodule import Batch, datamodule
 
 
 class ImageClassifier(BaseTask):
@@ -62,6 +63,10 @@ class ImageClassifier(BaseTask):
         aux_weights: weight of every auxiliary head's loss, or a list with one for each head.
         mixup_alpha: mixup's Beta parameter; 0 is off.
         cutmix_alpha: CutMix's Beta parameter; 0 is off.
+        teacher: a checkpoint of lit-cnn, or a run folder, whose network is distilled into this one: its probabilities
+            are further targets. It sees the same images; classes are matched by name.
+        distill_weight: share of the teacher's part in the loss.
+        distill_temperature: softens both probabilities, see Hinton et al. 2015, arXiv 1503.02531.
         ema_decay: keep an exponential moving average of the weights with this decay, such as 0.999, and evaluate
             and store that; null is off.
         channels_last: keep images and weights in channels_last memory format, the faster one for convolutions.
@@ -101,6 +106,9 @@ class ImageClassifier(BaseTask):
         aux_weights: float | list[float] = 0.3,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
+        teacher: str | None = None,
+        distill_weight: float = 0.5,
+        distill_temperature: float = 4.0,
         ema_decay: float | None = None,
         channels_last: bool = True,
         compile: bool = False,  # shadows a builtin that is not needed here
@@ -109,6 +117,8 @@ class ImageClassifier(BaseTask):
     ) -> None:
         super().__init__()
         self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
+        check_distillation(distill_weight, distill_temperature)
+        self._teacher: Teacher | None = None
 
     def configure_losses(self) -> None:
         """Build the loss, auxiliary heads included."""
@@ -139,6 +149,39 @@ class ImageClassifier(BaseTask):
                 why = "`model.backbone_args.include_top=false` gives features, not logits: leave it out"
             raise UserError(f"{who} gives {tuple(output.shape)}, but (N, K) = {expected} is expected here; {why}")
 
+    # -- distillation ------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Load starting weights, and the teacher."""
+        super().setup(stage)
+        if stage == "fit" and self.hparams["teacher"] is not None:
+            self._teacher = Teacher(self.hparams["teacher"], datamodule(self.trainer))
+
+    def on_train_start(self) -> None:
+        """Move the teacher to the device."""
+        super().on_train_start()
+        if self._teacher is not None:
+            self._teacher.move_to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the teacher's checksum."""
+        super().on_save_checkpoint(checkpoint)
+        if self._teacher is not None:
+            checkpoint["teacher"] = self._teacher.checksum
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume with another teacher.
+
+        Raises:
+            UserError: its file has changed.
+        """
+        super().on_load_checkpoint(checkpoint)
+        if self._teacher is not None and checkpoint.get("teacher", self._teacher.checksum) != self._teacher.checksum:
+            raise UserError(
+                f"`model.teacher={self.hparams['teacher']}` is not the file that this run was trained with: resume "
+                "with that one, or start a new run"
+            )
+
     # -- steps ------------------------------------------------------------------------------------------------------
 
     def train_batch(self, batch: Batch) -> dict[str, Tensor]:
@@ -149,6 +192,11 @@ class ImageClassifier(BaseTask):
         outputs = self(image)
         loss, parts = self.loss(outputs, target)
         logits, _ = split_outputs(outputs)
+        if self._teacher is not None:
+            weight, temperature = self.hparams["distill_weight"], self.hparams["distill_temperature"]
+            distilled = distillation_loss(logits, self._teacher.logits(image), temperature)
+            loss = (1 - weight) * loss + weight * distilled
+            parts = {**parts, "loss_distill": distilled.detach()}
         correct = count_correct(logits, target)
         self.train_means.add(len(target), {"loss": loss.detach(), **parts}, {"acc": correct})
         return {"loss": loss, "acc": correct / len(target)}
