@@ -11,7 +11,7 @@ def _clusters(count: int = 60, classes: int = 3) -> tuple[np.ndarray, np.ndarray
     rng = np.random.default_rng(0)
     labels = np.arange(count) % classes
     centres = rng.normal(0, 1, (classes, 8))
-    return centres[labels] + rng.normal(0, 0.4, (count, 8)), labels
+    return centres[labels] + rng.normal(0, 0.2, (count, 8)), labels
 
 
 def test_planted_wrong_labels_are_the_first_suspicions() -> None:
