@@ -39,8 +39,8 @@ def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Monk
 
         def read(self: object, part: str) -> tuple[torch.Tensor, torch.Tensor]:
             generator = torch.Generator().manual_seed(len(part))
-            images = torch.randint(0, 256, (60, *shape), dtype=torch.uint8, generator=generator)
-            return images, torch.arange(60) % 10
+            images = torch.randint(0, 256, (30, *shape), dtype=torch.uint8, generator=generator)
+            return images, torch.arange(30) % 10
 
         monkeypatch.setattr(cls, "read", read)  # the files' own reading is tested with the data package
         return ["--data.val_fraction=0.2"]

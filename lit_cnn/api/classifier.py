@@ -89,7 +89,7 @@ class Classifier:
         Args:
             images: image files, folders (searched for image files, subfolders too), PIL images, or arrays: uint8
                 (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. PIL images and arrays are classified as if they had
-                been saved as PNG. ``~`` is the home folder.
+                been saved as PNG, and those for a model of bands as NumPy files. ``~`` is the home folder.
             batch_size: images at a time; ``None``: as in the checkpoint's evaluation.
 
         Returns:

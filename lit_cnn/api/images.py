@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_cnn.data import Images
+from lit_cnn.data.decoding.bands import PHOTO
 from lit_cnn.data.decoding.decode import failure_reason
 from lit_cnn.data.decoding.formats import EncodedImage, ImageFile
 from lit_cnn.data.decoding.source import FileSource
@@ -50,7 +51,7 @@ class GivenImages(Images, listed=False):
             if isinstance(image, (str, os.PathLike)):
                 files += Images(paths=[os.fspath(image)]).all_paths()[1]
             else:
-                files.append(_encoded(image, f"image {number}"))
+                files.append(_encoded(image, f"image {number}", kwargs.get("channels", 3)))
         super().__init__(paths=[str(file) for file in files], **kwargs)
         self._files = files
 
@@ -77,8 +78,12 @@ class _GivenSource(FileSource):
         return self.files[index]
 
 
-def _encoded(image: Any, name: str) -> EncodedImage:
+def _encoded(image: Any, name: str, channels: int) -> EncodedImage:
     """The image as the bytes of a lossless file, so that it takes the same way as any other file."""
+    if isinstance(image, np.ndarray) and channels not in PHOTO:
+        content = BytesIO()
+        np.save(content, image, allow_pickle=False)
+        return EncodedImage(name, content.getvalue())
     if isinstance(image, np.ndarray):
         shape = image.shape
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and shape[2] not in (1, 3, 4)):

@@ -14,6 +14,7 @@ from lit_cnn.utils.files import link_or_copy
 from lit_cnn.utils.lightning_internals import log_epoch_before_saving
 
 BEST = "best"
+LOSS = "val/loss"
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -25,7 +26,34 @@ class BestCheckpoint(ModelCheckpoint):
     ``best.ckpt`` is always the best one: where files have other names, or more than one is kept, it is a hard link to
     the best, or a copy. Files named ``best`` of which more than one is kept are called ``epoch3.ckpt`` and so on.
     Names do not depend on files that a killed run has left, as Lightning's do.
+
+    Where only the best is kept, of epochs with the same score the one with the lowest ``val/loss`` is the best: a few
+    validation images give many epochs the same accuracy.
     """
+
+    _tie_loss: float | None = None  # val/loss of the epoch that is kept
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch is among the best ones."""
+        better = super().check_monitor_top_k(trainer, current)
+        loss = trainer.callback_metrics.get(LOSS)
+        if self.save_top_k != 1 or self.monitor == LOSS or loss is None or current is None:
+            return better
+        if not better and self._tie_loss is not None and current == self.best_model_score:
+            better = trainer.strategy.reduce_boolean_decision(float(loss) < self._tie_loss)
+        if better:
+            self._tie_loss = float(loss)
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, and the loss that decides between equal scores."""
+        return {**super().state_dict(), "tie_loss": self._tie_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it; older checkpoints have no loss."""
+        super().load_state_dict(state_dict)
+        if self.best_model_score is not None:
+            self._tie_loss = state_dict.get("tie_loss")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch, then save."""

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lit_cnn.utils.datamodule import datamodule
 
 # Values of entries that checkpoints of earlier versions do not have.
-LATER = {"augment.transform": None, "augment.transform_args": None}
+LATER = {"augment.transform": None, "augment.transform_args": None, "value_range": None}
 NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",
@@ -23,6 +23,7 @@ NAMES = {  # of entries of the key, in messages
     "fingerprint": "images (hash)",
     "split": "split (hash)",
     "data": "data set",
+    "value_range": "range of values",
     "crops": "random crops are cut from",
     "shard_window": "shards mixed at a time",
     "accumulate_grad_batches": "accumulated batches",
@@ -52,7 +53,7 @@ def resume_key(trainer: Trainer) -> dict[str, Any]:
 def _numerics(trainer: Trainer) -> dict[str, Any]:
     """What decides the bits of the same computation on the same samples, as plain types."""
     device = trainer.strategy.root_device
-    found = {"device": _device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
+    found = {"device": device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
     if device.type == "cpu":  # sums are split over threads; the other two change no bits
         return {**found, "threads": torch.get_num_threads()}
     deterministic: bool | str = torch.are_deterministic_algorithms_enabled()
@@ -61,7 +62,7 @@ def _numerics(trainer: Trainer) -> dict[str, Any]:
     return {**found, "deterministic": deterministic, "benchmark": torch.backends.cudnn.benchmark}
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Such as ``NVIDIA H100 80GB HBM3``, or ``CPU (AVX512)``."""
     if device.type == "cpu":
         return f"CPU ({torch.backends.cpu.get_cpu_capability()})"

@@ -93,6 +93,7 @@ OWN = {
     "--verify_resume": _Own("verify_resume", whole_number("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", import_names, many=True),
     "--name": _Own("name", read_run_name),
+    "--budget": _Own("budget"),
     "--shards": _Own("shards"),
     "--shard_mb": _Own("shard_mb", whole_number("--shard_mb", "megabytes")),
 }
@@ -116,6 +117,7 @@ class Arguments:
         resume: ``None`` when not given, ``""`` for the newest run, else a checkpoint, a run folder or ``auto``.
         images: files and folders given to ``predict``.
         allow_import: packages that are imported for what they register, and that settings may name classes of.
+        budget: value of ``--budget``: the time that training should take; ``None`` when not given.
         name: of the run, whose folder is ``lightning_logs/NAME``; ``None``: the next ``version_N``.
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
@@ -134,6 +136,7 @@ class Arguments:
     images: list[str] = field(default_factory=list)
     allow_import: list[str] = field(default_factory=list)
     name: str | None = None
+    budget: str | None = None
     resume_anyway: bool = False
     verify_resume: int | None = None
     shards: str | None = None

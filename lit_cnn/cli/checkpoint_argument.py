@@ -13,6 +13,7 @@ from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_ne
 from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
+from lit_cnn.cli.restart import restarts
 from lit_cnn.data.lists.table import is_list
 from lit_cnn.data.registry import find_dataset
 from lit_cnn.errors import UserError
@@ -39,6 +40,8 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
             raise UserError(f"--resume is for fit; {command} takes --ckpt_path")
         if arguments.ckpt_path:
             raise UserError("--resume and --ckpt_path both name a checkpoint: give one of them")
+        if restarts(arguments, root):
+            return None
         wanted, name = arguments.resume, "last"
     elif arguments.ckpt_path:
         wanted, name = arguments.ckpt_path, "last" if command == "fit" else "best"

@@ -131,10 +131,8 @@ def _name(value: str) -> str:
     if value in known or find_dataset(value) is not None:
         return value
     path = Path(value).expanduser()
-    if path.is_dir() or (is_list(value) and path.is_file()):
+    if path.is_dir() or "://" in value or (is_list(value) and path.is_file()):
         return ""
-    if "://" in value:
-        raise UserError(f"--data {value}: for shards at an address, use --data Stream --data-dir {value}")
     if path.is_file():
         raise UserError(f"--data {value} is a file: unpack it, and give the folder, or a list as CSV or Parquet")
     if value.startswith((".", "~")) or "/" in value or "\\" in value or is_list(value):

@@ -52,7 +52,7 @@ GROUPS: dict[str, list[Setting]] = {
         ),
         Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images, or a list of them"),
         Setting("-b, --batch-size N|auto", "data.batch_size", "64", "images per batch and rank"),
-        Setting("--img-size N", "data.image_size", "of the set", "height and width in pixels"),
+        Setting("--img-size N", "data.image_size", "of the set", "side in pixels, or height x width: 96x128"),
         Setting("-j, --workers N|auto", "data.workers", "cores, <= 8", "decoding threads"),
         Setting("--data.val_fraction X", "data.val_fraction", "0.1", "share of train for validation, if there is none"),
         Setting("--data.normalize NAME", "data.normalize", "imagenet", "imagenet, dataset or computed"),
@@ -92,10 +92,11 @@ GROUPS: dict[str, list[Setting]] = {
     ],
     "Optimization": [
         Setting("--epochs N", "trainer.max_epochs", "10", "passes over the training images"),
+        Setting("--budget TIME", "", "", "as many epochs as fit into 10m or 2h, by a short trial"),
         Setting("--steps N", "trainer.max_steps", "no limit", "stop after so many optimizer steps"),
         Setting("--patience N", "patience", "off", "stop when the best epoch is N epochs ago"),
         Setting("--model.optimizer NAME", "model.optimizer", "sgd", "sgd, adamw, muon, or any of torch.optim"),
-        Setting("--lr X|auto", "model.lr", "0.1", "peak learning rate"),
+        Setting("--lr X|auto", "model.lr", "sgd 0.1", "peak learning rate; others have torch's, adamw 0.001"),
         Setting("--weight-decay X", "model.weight_decay", "0.0005", "weight decay"),
         Setting(
             "--model.lr_scheduler NAME", "model.lr_scheduler", "cosine", "constant, step, cosine, one_cycle, linear"
@@ -120,7 +121,10 @@ GROUPS: dict[str, list[Setting]] = {
 }
 
 
-DEFAULTS = "Defaults are in brackets; - and _ are the same in flags."
+DEFAULTS = (
+    "Defaults are in brackets; - and _ are the same in flags. For a folder without a "
+    "config, fit chooses some by the images, and prints them."
+)
 _EVALUATION = (
     "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--device",
     "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",

@@ -16,6 +16,7 @@ from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, transport, validation
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.chosen_settings import SOURCE, choose_settings
 from lit_cnn.cli.config import (
     contents,
     data_settings,
@@ -35,11 +36,11 @@ from lit_cnn.data.registry import canonical_path, datasets
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
+from lit_cnn.optim.factory import SGD_LR
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
 from lit_cnn.utils import run_log
-from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import count_epochs_with_max_steps
 from lit_cnn.utils.rank import is_rank_zero
 
@@ -84,6 +85,7 @@ class LitCLI(LightningCLI):
         self.report: EvaluationReport | None = None
         self.folder: Path | None = None
         self._building = ""
+        self.chosen: set[str] = set()  # settings that follow from the images
         try:
             self._parse_and_build(words)
         except BaseException:
@@ -201,6 +203,7 @@ class LitCLI(LightningCLI):
         config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
         if command == "fit":
             monitoring.check(config, self.arguments, self.base, self.record)
+            self.chosen = choose_settings(config, self.arguments, self.record)
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
@@ -228,11 +231,8 @@ class LitCLI(LightningCLI):
         )
         if is_rank_zero():
             self._show_settings({name for name, value in asked.items() if value == AUTO})
-        if command == "fit" and config.trainer.deterministic:
-            say(
-                "deterministic: on a GPU this costs speed, since the fastest algorithms are not used, and an "
-                "operation without a deterministic form stops the run; on the CPU runs repeat bit for bit anyway"
-            )
+        if command == "fit":
+            validation.note_deterministic(config.trainer)
 
     def _drop_default_epochs(self, trainer: Namespace) -> None:
         """A number of steps alone is not limited by the default number of epochs."""
@@ -259,13 +259,14 @@ class LitCLI(LightningCLI):
         else:
             reference = parser.parse_object({"data": self.run.plain["data"]["class_path"]})
         before = flatten(self._plain(reference))
+        before["model.lr"] = before["model.lr"] or SGD_LR
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
         rows = differences(
             flatten(self.run.plain),
             before,
             self.arguments.names() - resolved,
-            {**self._configs(), AUTO: resolved},
+            {SOURCE: self.chosen, **self._configs(), AUTO: resolved},
         )
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 

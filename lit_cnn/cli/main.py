@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lit_cnn import __version__
+from lit_cnn.cli import clock
 from lit_cnn.cli.argv import has_flag
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.errors import as_flags, report_errors
@@ -38,6 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: with 2 after a user's mistake, 1 after a crash, 130 after Ctrl-C, 143 after SIGTERM, 138 after
             SIGUSR1, 129 after SIGHUP. Success returns.
     """
+    clock.start()
     words = list(sys.argv[1:] if args is None else args)
     with reliable_streams():
         _run([w for w in words if w != "--debug"], "--debug" in words)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import statistics
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +10,12 @@ from lit_cnn.errors import UserError, nearest
 from lit_cnn.inspection import model_table
 from lit_cnn.inspection.figures import Figures
 from lit_cnn.inspection.tables import format_si
+from lit_cnn.models._hub_cache import is_cached
 from lit_cnn.utils.cpu import num_cores
 
 SMALL = 64  # pixels: up to this side networks for CIFAR and MNIST suit
 FEW = 1000  # images: below, smaller batches, so that there are enough optimizer steps
 MANY_CORES = 8
-SAMPLE = 50  # files whose headers are read
 
 
 class ImageSet(NamedTuple):
@@ -98,7 +96,7 @@ def print_advice(wanted: str) -> None:
     missing = False
     for number, choice in enumerate(choices, 1):
         figures = _figures(choice.backbone)
-        pretrained = not tiny and _weights_cached(choice.backbone)
+        pretrained = not tiny and is_cached(choice.backbone)
         missing |= not tiny and not pretrained
         print(f"\n{number}. {choice.why}: {choice.backbone}")
         print(f"   {_reason(choice, figures, first, pretrained)}")
@@ -131,25 +129,12 @@ def image_set(wanted: str) -> ImageSet:
 
 
 def _in_folder(folder: Path) -> ImageSet:
-    from PIL import Image
-
     from lit_cnn.data import ImageFolder  # imports torch; it finds the images as training does
+    from lit_cnn.data.summary import summarize
 
-    data = ImageFolder(data_dir=str(folder))
-    splits = data.splits()
-    root, paths = data.all_paths()
-    sides, grey = [], []
-    for path in paths[:: max(1, len(paths) // SAMPLE)]:
-        try:
-            with Image.open(root / path) as image:
-                sides.append(min(image.size))
-                grey.append(image.mode in ("1", "L", "I;16"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # training names it
-    count = sum(len(split.indices) for split in splits.values())
-    side = round(statistics.median(sides)) if sides else 224
+    found = summarize(ImageFolder(data_dir=str(folder)))
     flags = ["--data", "ImageFolder", "--data-dir", str(folder)]
-    return ImageSet(str(folder), flags, count, data.num_classes, side, bool(grey) and all(grey), folder=True)
+    return ImageSet(str(folder), flags, found.images, found.classes, found.side, found.grey, folder=True)
 
 
 def _figures(backbone: str) -> Figures:
@@ -182,11 +167,3 @@ def _command(images: ImageSet, choice: Choice, pretrained: bool) -> str:
         words += ["--data.channels", "1"] if images.grey else []
     words += ["--epochs", "10" if pretrained and not few else "20"]
     return shlex.join(words)
-
-
-def _weights_cached(backbone: str) -> bool:
-    """Whether the weights that ``model.weights=imagenet`` loads are in torch's cache. The network is not asked."""
-    # expanduser returns "~" where there is no home; Path.home raises
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    hub = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")) / "hub" / "checkpoints"  # as torch.hub.get_dir()
-    return any(hub.glob(f"{backbone.rpartition('/')[2]}*-????????.pth"))

@@ -140,7 +140,9 @@ _ADVICE = {
     _DROPOUT: "dropout drop drop_rate dropout_rate",
     "use --model.backbone_args.drop_path_rate X, an argument of timm's networks": "drop_path drop_path_rate",
     _PRECISION: "half amp_dtype dtype mixed_precision",
-    _CROP: "crop crop_pct train_crop_size val_crop_size val_resize_size crop_size scale ratio resize",
+    _CROP: "crop crop_pct train_crop_size val_crop_size val_resize_size crop_size scale ratio",
+    "use --data.resize crop, squash or letterbox, and --img-size N or 96x128 (height x width)": "resize resize_method"
+    " rect letterbox squash stretch pad item_tfms",
     _SHARE: "val_split val_size valid_size validation_size",
     "use --data.test_fraction X, a share of the images such as 0.2": "test_split test_size",
     _TERMINAL: "verbose v quiet q silent no_progress progress progress_bar enable_progress_bar",
@@ -206,6 +208,14 @@ NAMED_VALUES = {
         "none": "constant",
     },
     "data.batch_size": {"auto": "auto"},
+    "data.image_size": {},  # see translate
+    "data.resize": {
+        "center_crop": "crop",
+        "centercrop": "crop",
+        "random_crop": "crop",
+        "stretch": "squash",
+        "pad": "letterbox",
+    },
     "patience": {"none": "null"},
     "model.freeze": {"none": "null"},
     "data.cache": {"true": "ram", "false": "none", "memory": "ram"},
@@ -252,6 +262,8 @@ def translate(setting: str, value: Any) -> Any:
         setting: such as ``trainer.precision``.
         value: of the user.
     """
+    if setting == "data.image_size" and (found := re.fullmatch(r"(\d+)[xX](\d+)", str(value))):
+        return f"[{found[1]}, {found[2]}]"
     return NAMED_VALUES.get(setting, {}).get(str(value).lower(), value)
 
 

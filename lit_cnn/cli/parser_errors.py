@@ -45,6 +45,7 @@ EXPECTED = {
     "trainer.precision": "32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or auto",
     "trainer.callbacks": "the name of a class such as EarlyStopping, or a list of them",
     "trainer.logger": "the name of a class such as CSVLogger, a list of them, true or false",
+    "data.image_size": "a whole number such as 224, or height x width such as 96x128",
     "trainer.devices": "how many, or a list such as [0,1]",
 }
 # Names that no alias holds, since alone they could mean something else.

@@ -17,7 +17,7 @@ from lit_cnn.callbacks.stop_report import StopReport
 from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
 from lit_cnn.cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from lit_cnn.distributed.watchdog import is_connection_error
-from lit_cnn.errors import Stopped
+from lit_cnn.errors import Stopped, UnreadableImageError
 from lit_cnn.results.run_state import FAILED, FINISHED, STOPPED, TRAINING, read_state, write_state
 from lit_cnn.run_folder import format_path, shell_path
 from lit_cnn.utils.console import say
@@ -154,6 +154,8 @@ def report_interrupt(trainer: Trainer, allow_import: Sequence[str]) -> Iterator[
     except Exception as error:
         done, advice = trainer.global_step, how_to_resume(trainer, allow_import)
         if done and advice and not is_connection_error(error):  # that one the watchdog reports
+            if isinstance(error, UnreadableImageError):  # one command that works whatever the user does with the file
+                advice += " --data.on_bad_image skip --resume_anyway"
             say(f"the run stopped after step {done}; {advice}", error=True)
         raise
     except SystemExit as error:

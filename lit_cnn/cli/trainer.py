@@ -29,6 +29,7 @@ from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.nan_guard import NanGuard
+from lit_cnn.callbacks.overview import Overview
 from lit_cnn.callbacks.progress_bar import ProgressBar
 from lit_cnn.callbacks.run_metadata import RunMetadata
 from lit_cnn.callbacks.stop_report import StopReport
@@ -112,6 +113,8 @@ def ordered_callbacks(
         ordered += patience_callback(run.config)
         if run.config.trainer.max_time is not None:
             ordered.append(TimeLimit(run.config.trainer.max_time))  # in place of Lightning's own
+    if fits and run.record is None:
+        ordered.append(Overview())  # before the bar, which is below it
     if shows_progress:
         ordered.append(ProgressBar())
     if shows_progress and fits:

@@ -28,8 +28,7 @@ _KEEPS_STATE = "a resumed run would not end with the bits of an uninterrupted on
 # By name of the class: WORKS, or why not and what to use instead.
 CALLBACKS = {
     "BackboneFinetuning": (
-        "it would freeze the head with the backbone: use --model.freeze backbone, and then a second run with "
-        "--model.weights best.ckpt to train all of it"
+        "it would freeze the head with the backbone: use --model.freeze backbone with --model.freeze_epochs N"
     ),
     "BaseFinetuning": _BASE,
     "BasePredictionWriter": "it is a base class: predict writes predictions.csv without it",

@@ -16,6 +16,7 @@ from lit_cnn.cli import bounds
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.trainer_classes import strategy_reason
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.utils.console import say
 
 DEFAULT_EPOCHS = 10
 # Set by torchrun, srun, mpirun and the like in each process that they start.
@@ -27,7 +28,7 @@ LINKED = {
     "model.seed": "it is the run's: --seed N",
     "model.num_classes": "it comes from the data",
     "num_classes": "the number of classes comes from the data",
-    "model.in_channels": "it comes from the data: --data.channels 1 or 3",
+    "model.in_channels": "it comes from the data: --data.channels N",
 }
 # Settings whose type is any text.
 CHOICES = {
@@ -41,7 +42,9 @@ HARMLESS = ("model.channels_last", "model.compile", "model.tta")
 # Settings of the trainer that only training uses.
 TRAINING = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.logger")
 # The optimizer's stored state fits only the same of these.
-OPTIMIZER_SHAPE = ("optimizer", "freeze", "decay_norm_and_bias", "lr_stop")
+OPTIMIZER_SHAPE = (
+    "optimizer", "freeze", "freeze_epochs", "decay_norm_and_bias", "lr_stop", "layer_decay", "head_lr_scale",
+)  # fmt: skip
 
 
 def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
@@ -183,3 +186,12 @@ def check_devices(trainer: Namespace) -> None:
     if gpus and wanted and max(wanted) >= gpus:
         there = f"{gpus} GPUs, numbered from 0" if gpus > 1 else "1 GPU, number 0"
         raise UserError(f"GPU {max(wanted)} was asked for: this machine has {there}")
+
+
+def note_deterministic(trainer: Namespace) -> None:
+    """Say what ``trainer.deterministic`` costs where it is on."""
+    if trainer.deterministic:
+        say(
+            "deterministic: on a GPU this costs speed, since the fastest algorithms are not used, and an "
+            "operation without a deterministic form stops the run; on the CPU runs repeat bit for bit anyway"
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_cnn.data.decoding.geometry import Size, height_width
 from lit_cnn.data.loading.loader import gather
 
 MAX_CONVERTED = 1 << 29  # bytes: Fashion-MNIST at 224 x 224 would take 3 GB
@@ -21,12 +23,12 @@ class ArraySource:
         targets: int64 (N,).
         prefix: Of the samples' names, which end in their index.
         channels: Of the images returned, 1 or 3.
-        size: Their height and width; images are converted once, here, unless the result would take too much memory.
+        size: Their side, or height and width; images are converted once, here, unless that would take too much memory.
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, prefix: str, channels: int, size: int) -> None:
-        self.shape = (channels, size, size)
-        self.converted = len(images) * channels * size * size <= max(MAX_CONVERTED, images.numel())
+    def __init__(self, images: Tensor, targets: Tensor, prefix: str, channels: int, size: Size) -> None:
+        self.shape = (channels, *height_width(size))
+        self.converted = len(images) * math.prod(self.shape) <= max(MAX_CONVERTED, images.numel())
         self.images = to_shape(images, channels, size) if self.converted else images
         self.targets, self.prefix = targets, prefix
 
@@ -44,20 +46,20 @@ class ArraySource:
             if self.converted:
                 gather(self.images.numpy(), indices, out)
             else:
-                out.copy_(to_shape(self.images[indices], self.shape[0], self.shape[1]))
+                out.copy_(to_shape(self.images[indices], self.shape[0], self.shape[1:]))
 
         return [fill]
 
 
-def to_shape(images: Tensor, channels: int, size: int) -> Tensor:
-    """Convert uint8 (N, C, H, W) to ``channels`` and ``size`` x ``size``: luma, antialiased bilinear, repetition."""
-    chunks = []
+def to_shape(images: Tensor, channels: int, size: Size) -> Tensor:
+    """Convert uint8 (N, C, H, W) to ``channels`` and ``size``: luma, antialiased bilinear, repetition."""
+    sides, chunks = height_width(size), []
     for chunk in images.split(1024):  # floats take four times the memory
         if chunk.shape[1] == 3 and channels == 1:
             weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]  # ITU-R BT.601, as Pillow's mode L
             chunk = (chunk * weights).sum(1, keepdim=True).round().byte()
-        if chunk.shape[-2:] != (size, size):
-            resized = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
+        if chunk.shape[-2:] != sides:
+            resized = F.interpolate(chunk.float(), sides, mode="bilinear", antialias=True)
             chunk = resized.round().clamp(0, 255).byte()
         chunks.append(chunk.expand(-1, channels, -1, -1))
-    return torch.cat(chunks) if chunks else images.new_empty(0, channels, size, size)
+    return torch.cat(chunks) if chunks else images.new_empty(0, channels, *sides)

@@ -15,6 +15,8 @@ from torch import Tensor
 from lit_cnn.data import mnist_cifar_files
 from lit_cnn.data.array_source import ArraySource
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.geometry import Size
+from lit_cnn.data.quality.ignore import drop_ignored, read_ignore
 from lit_cnn.data.split import Split, hold_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
@@ -44,16 +46,20 @@ class ArrayDataModule(ImageDataModule):
         data_dir: Folder of the data.
         download: Download the data from its official address if it is not found; otherwise the network is never used.
         val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
+        ignore: Text file of images to leave out, one name such as train/123 a line; # begins a comment.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ()
-    SHAPE: ClassVar[tuple[int, int]] = (32, 3)  # image size and channels
+    SHAPE: ClassVar[tuple[Size, int]] = (32, 3)  # image size and channels
     MEAN: ClassVar[tuple[float, ...]] = ()  # per channel, in units of [0, 1]; empty: computed
     STD: ClassVar[tuple[float, ...]] = ()
 
-    def __init__(self, download: bool = False, **kwargs: Any) -> None:
+    def __init__(self, download: bool = False, ignore: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.download = download
+        self.download, self.ignore = download, ignore
+        own = self.default_shape()[1]
+        if self.channels not in (1, 3, own) or (own not in (1, 3) and self.channels != own):
+            raise UserError(f"`data.channels` is {self.channels}: {_channels_of(own)}")
         self._sources: dict[str, ArraySource] = {}
         self._fingerprint: str | None = None
 
@@ -61,7 +67,7 @@ class ArrayDataModule(ImageDataModule):
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Return images, uint8 (N, C, H, W) of any size, and targets, int64 (N,), of ``split`` "train" or "test"."""
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return SHAPE."""
         return self.SHAPE
 
@@ -102,8 +108,10 @@ class ArrayDataModule(ImageDataModule):
     def _check_arrays(self, split: str, images: Tensor, targets: Tensor) -> None:
         """Refuse what a subclass read where training would fail later with a puzzling error."""
         what = f"{type(self).__name__}.read({split!r}) returned"
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not torch.uint8 (N, 1 or 3, H, W)")
+        channels = (1, 3) if self.channels in (1, 3) else (self.channels,)
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in channels:
+            wanted = f"torch.uint8 (N, {' or '.join(map(str, channels))}, H, W)"
+            raise UserError(f"{what} images of {images.dtype} {tuple(images.shape)}, not {wanted}")
         if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
             raise UserError(
                 f"{what} targets of {targets.dtype} {tuple(targets.shape)}, not torch.int64 ({len(images)},)"
@@ -124,7 +132,7 @@ class ArrayDataModule(ImageDataModule):
         if "train" in names or "val" in names:
             source = self._source("train")
             splits.update(self._hold_out(source, {"val": self.val_fraction}))
-        return splits
+        return drop_ignored(splits, read_ignore(self.ignore, self.data_dir))
 
     def _hold_out(self, source: ArraySource, fractions: dict[str, float]) -> dict[str, Split]:
         """Return the samples of ``source`` as "train" and the splits that are held out of it."""
@@ -150,6 +158,10 @@ class ArrayDataModule(ImageDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared, see the base class; image files are resized to a square of this size."""
         return {**super().preprocessing(), "eval_resize": "stretch", "eval_crop": 1.0}
+
+
+def _channels_of(own: int) -> str:
+    return "choose 1 (grey) or 3 (RGB)" if own in (1, 3) else f"these images have {own}"
 
 
 class Digits(ArrayDataModule):
@@ -183,7 +195,8 @@ class Digits(ArrayDataModule):
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return all three splits, whatever is asked for."""
-        return self._hold_out(self._source("digits"), {"test": self.test_fraction, "val": self.val_fraction})
+        splits = self._hold_out(self._source("digits"), {"test": self.test_fraction, "val": self.val_fraction})
+        return drop_ignored(splits, read_ignore(self.ignore, self.data_dir))
 
     def has_split(self, name: str) -> bool:
         """Whether there are images of split ``name``."""

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lit_cnn.data import normalization, registry, validation
+from lit_cnn.data.decoding.geometry import Size, parse_size, plain
 from lit_cnn.data.loading import threads
 from lit_cnn.data.loading.loader import Batch, BatchLoader, shuffled_order, trainer_position
 from lit_cnn.data.split import Split, not_held_out
@@ -40,8 +41,8 @@ class ImageDataModule(LightningDataModule, ABC):
         batch_size: Images per batch and process; "auto": as many as fit into memory, for new training runs.
         eval_batch_size: The same in validation, test and prediction, which need less memory; null: four times
             batch_size, but at most 1024 and no more than an eighth of the images.
-        image_size: Height and width in pixels of the model's input; null: the data set's own.
-        channels: 1 (grey) or 3 (RGB); null: the data set's own.
+        image_size: Side in pixels of the model's input, or height and width (96x128); null: the data set's own.
+        channels: 1 (grey), 3 (RGB), or the number of bands; null: the data set's own.
         workers: Threads that decode files; null: the number of cores, at most 8; "auto": benchmarked. Same results.
         seed: The run's seed: decides the order of the training images and augmentation.
         split_seed: Seed of the split where the data set comes without a validation or test split.
@@ -59,7 +60,7 @@ class ImageDataModule(LightningDataModule, ABC):
         data_dir: str = "data",
         batch_size: int | Literal["auto"] = 64,
         eval_batch_size: int | None = None,
-        image_size: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
         channels: int | None = None,
         workers: int | Literal["auto"] | None = None,
         seed: int = 42,
@@ -81,10 +82,10 @@ class ImageDataModule(LightningDataModule, ABC):
         self._statistics: normalization.Statistics | None = None
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
         own_size, own_channels = self.default_shape()
-        self.image_size = own_size if image_size is None else image_size
+        self.image_size = parse_size(own_size if image_size is None else image_size)
         self.channels = own_channels if channels is None else channels
         validation.check_loading(batch_size, eval_batch_size, workers)
-        validation.check_shape(self.image_size, self.channels)
+        validation.check_channels(self.channels, augment)
         validation.check_normalization(normalize, mean, std, self.channels)
         validation.check_class_names(class_names)
 
@@ -97,13 +98,12 @@ class ImageDataModule(LightningDataModule, ABC):
         return f"{type(self).__name__}(data_dir={self.data_dir!r}, batch_size={self.batch_size!r})"
 
     __str__ = __repr__  # Lightning's fails before setup
-    multilabel: bool = False  # whether targets are 0 or 1 for each class, (N, K); known before setup
 
     # Hooks for subclasses ----
 
     @abstractmethod
-    def default_shape(self) -> tuple[int, int]:
-        """Return image size and channels for settings of null."""
+    def default_shape(self) -> tuple[Size, int]:
+        """Return image size (a side, or height and width) and channels for settings of null."""
 
     @abstractmethod
     def data_classes(self) -> list[str]:
@@ -170,7 +170,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images, 1 or 3; known before setup."""
+        """Channels of the images; known before setup."""
         return self.channels
 
     def sample_name(self, split: str, index: int) -> str:
@@ -195,7 +195,7 @@ class ImageDataModule(LightningDataModule, ABC):
         With ``normalize="computed"`` mean and std are known after setup; before, this computes them.
         """
         mean, std = self._normalization()
-        return {"image_size": self.image_size, "channels": self.channels, "mean": list(mean), "std": list(std)}
+        return {"image_size": plain(self.image_size), "channels": self.channels, "mean": list(mean), "std": list(std)}
 
     def order(self) -> dict[str, Any]:
         """Return further settings that decide the training images and must not change on resume: plain types."""
@@ -294,8 +294,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self._statistics = normalization.choose(self.normalize, self.mean, self.std, published, self.channels)
         if self._statistics is None:
             split, workers = self._split("train"), self._num_threads()
-            indices = self._reading_order(split.indices)
-            loader = BatchLoader(split.source, indices, batch_size=256, workers=workers)
+            loader = BatchLoader(split.source, self._reading_order(split.indices), batch_size=256, workers=workers)
             self._statistics = normalization.compute(loader)
         return self._statistics
 

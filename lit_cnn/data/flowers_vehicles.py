@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lit_cnn.data.decoding.find import visible_folders
+from lit_cnn.data.decoding.geometry import Size
 from lit_cnn.data.folders import ImageFolder
+from lit_cnn.data.layout import split_of
+from lit_cnn.data.quality.leaks import KnownPair, known_pairs
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.validation import OTHER_DATA_DIR
 from lit_cnn.utils.download import PublishedFile, extract, fetch, verify
@@ -39,8 +43,13 @@ class Flowers(ImageFolder):
     def root(self) -> Path:
         """Return data_dir, or flower_photos in it."""
         root = Path(self.data_dir)
-        here = any((root / name).is_dir() for name in ("train", *self.CLASSES))
+        inside = visible_folders(root) if root.is_dir() else []
+        here = any(name in self.CLASSES or split_of(name, inside) is not None for name in inside)
         return root if here else root / "flower_photos"
+
+    def known_leaks(self) -> list[KnownPair]:
+        """Return the photos that are there twice, most of them encoded or cropped anew, and one in two classes."""
+        return known_pairs("flowers")
 
     def data_classes(self) -> list[str]:
         """Return the class folders; before the download, the published ones."""
@@ -77,6 +86,10 @@ class Vehicles(ImageFolder):
     ) -> None:
         super().__init__(split=split, test_fraction=test_fraction, eval_resize=eval_resize, augment=augment, **kwargs)
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return 224 pixels, grey."""
         return 224, 1
+
+    def known_leaks(self) -> list[KnownPair]:
+        """Return the photos that are there twice, shifted by a few pixels."""
+        return known_pairs("vehicles")

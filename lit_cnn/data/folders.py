@@ -15,6 +15,8 @@ from lit_cnn.data.decoding.find import count_files_beside, find_image_files, is_
 from lit_cnn.data.decoding.source import FileSource, LabelledFile, file_size
 from lit_cnn.data.image_files import KINDS, ImageFilesDataModule
 from lit_cnn.data.layout import Layout, explain_empty, explain_missing, find_layout, similar_names
+from lit_cnn.data.quality.ignore import note_unknown, read_ignore
+from lit_cnn.data.quality.leaks import POLICIES, KnownPair, without_leaks
 from lit_cnn.data.split import Split, hold_out, not_held_out
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
@@ -29,7 +31,7 @@ class ImageFolder(ImageFilesDataModule):
 
     ``data_dir/{train,val,test}/<class>/*`` (also Training, seg_test, validation_set and the like), or
     ``data_dir/<class>/*``, which is split here. Without a val folder, validation is held out of train. Classes are
-    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2 and others, in any letter case, also in
+    those of train. Files are jpg, png, webp, bmp, tif, gif, avif, ppm, jp2, npy and others, in any letter case, also in
     subfolders of a class; hidden files and folders are skipped, and a line counts what else is left out.
 
     Args:
@@ -38,6 +40,9 @@ class ImageFolder(ImageFilesDataModule):
         test_fraction: Share of the images in the test split where there are no split folders; 0: no test split.
         val_fraction: Share of the training images held out for validation where there is no val folder; 0: none.
         augment: Random augmentation of training images.
+        on_leak: Where a validation or test photo is a training photo, too, byte for byte: "warn": say so; "drop": leave
+            it out of training; "error": stop; "off": do not look.
+        ignore: Text file of images to leave out, one path relative to data_dir a line; # begins a comment.
     """
 
     HINT: ClassVar[str] = "give a folder that holds one folder of images per class, `data.data_dir=DIR`"
@@ -48,10 +53,15 @@ class ImageFolder(ImageFilesDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         augment: Augment = CROP_AND_FLIP,
+        on_leak: str = "warn",
+        ignore: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(val_fraction=val_fraction, augment=augment, **kwargs)
-        self.split, self.test_fraction = split, test_fraction
+        self.split, self.test_fraction, self.on_leak, self.ignore = split, test_fraction, on_leak, ignore
+        self._whole: str | None = None
+        if on_leak not in POLICIES:
+            raise UserError(f"`data.on_leak` is {on_leak!r}: choose {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
         if split not in ("ratio", "tail"):
             raise UserError(f"`data.split` is {split!r}: choose ratio or tail")
 
@@ -59,7 +69,7 @@ class ImageFolder(ImageFilesDataModule):
 
     def root(self) -> Path:
         """Return the folder that paths of files are relative to: it holds the class or split folders."""
-        return Path(self.data_dir)
+        return self.local_dir
 
     def list_files(self) -> dict[str, list[LabelledFile]]:
         """Return all files by split ("train", "val", "test"), or all of them under "all", to be split here.
@@ -149,7 +159,14 @@ class ImageFolder(ImageFilesDataModule):
 
     @cached_property
     def _found(self) -> dict[str, list[LabelledFile]]:
-        return self.list_files()
+        found, ignored = self.list_files(), read_ignore(self.ignore, self.data_dir)
+        if ignored:
+            names = {file.path: {file.path, self._shown(file.path)} for files in found.values() for file in files}
+            note_unknown(ignored, (name for both in names.values() for name in both), self.root())
+            found = {
+                split: [file for file in files if not names[file.path] & ignored] for split, files in found.items()
+            }
+        return found
 
     def all_paths(self) -> tuple[Path, list[str]]:
         """Return the folder and the paths of all files in it, see the base class."""
@@ -202,7 +219,7 @@ class ImageFolder(ImageFilesDataModule):
         return {self._shown(path): broken[path] for path in paths if path in broken}
 
     def _shown(self, path: str) -> str:
-        return (self.root() / path).relative_to(self.data_dir).as_posix()
+        return (self.root() / path).relative_to(self.local_dir).as_posix()
 
     def splits(self) -> dict[str, Split]:
         """Build and return every split of the data set."""
@@ -242,12 +259,17 @@ class ImageFolder(ImageFilesDataModule):
             start += len(members)
 
         fractions = {"val": self.val_fraction} if "train" in indices and "val" not in indices else {}
-        if "all" in indices:
+        if "all" in indices and self._whole is not None:
+            indices[self._whole] = indices.pop("all")
+            say(f"{self.root()}: all {len(files):,} images are the {self._whole} images: it has no split folders")
+        elif "all" in indices:
             indices["train"] = indices.pop("all")
             fractions = {"test": self.test_fraction, "val": self.val_fraction}
         if fractions:
             indices = self._hold_out(indices, fractions, [file.path for file in files], targets)
-        if "train" in indices and (unseen := self._unseen(targets, indices["train"])):
+        indices = without_leaks(self.root(), [f.path for f in files], indices, self.on_leak, self.known_leaks())
+        train = targets[indices["train"]] if "train" in indices else targets
+        if unseen := set(targets.tolist()) - set(train.tolist()):
             classes = ", ".join(names[i] for i in sorted(unseen))
             say(f"{self.root()} has no training images of class {classes}, which cannot be learned", error=True)
         return self._file_source(self.root(), [file.path for file in files], targets), indices
@@ -261,13 +283,16 @@ class ImageFolder(ImageFilesDataModule):
         self, indices: dict[str, Tensor], fractions: dict[str, float], paths: Sequence[str], targets: Tensor
     ) -> dict[str, Tensor]:
         """Return the indices of all splits, with those of ``fractions`` held out of "train"."""
-        tail = self.split == "tail"
-        names = self.class_names
+        tail, names = self.split == "tail", self.class_names
         return hold_out(indices, fractions, paths, targets, seed=self.split_seed, class_names=names, tail=tail)
 
-    def _unseen(self, targets: Tensor, train: Tensor) -> set[int]:
-        """Return the classes of which no image is in train."""
-        return set(targets.tolist()) - set(targets[train].tolist())
+    def known_leaks(self) -> list[KnownPair]:
+        """Return pairs of files, paths as ``list_files`` has them, that are known to show the same photo."""
+        return []
+
+    def evaluate_whole(self, split: str) -> None:
+        """Let all images be those of ``split``, "test" or "val", where there are no split folders; before any setup."""
+        self._whole = split
 
     def has_split(self, name: str) -> bool:
         """Whether there are images of split ``name``; lists the files."""

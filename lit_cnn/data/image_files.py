@@ -13,15 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_cnn.data import validation
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
-from lit_cnn.data.decoding.decode import Geometry
+from lit_cnn.data.decoding.bands import parse_value_range
 from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_special
 from lit_cnn.data.decoding.formats import MAX_PIXELS
+from lit_cnn.data.decoding.geometry import Geometry, Size, height_width
 from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
 from lit_cnn.data.lists.files import listed_images
 from lit_cnn.data.lists.table import is_list
+from lit_cnn.data.remote import local_folder
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
@@ -36,56 +39,74 @@ class ImageFilesDataModule(ImageDataModule):
     """Base class of data sets of image files.
 
     Args:
-        image_size: Height and width in pixels of the model's input; null: 224.
-        channels: 1 (grey) or 3 (RGB); null: 3.
-        normalize: "imagenet", or "computed" (over the training images).
-        eval_resize: "center_crop": resize the shorter side, then crop the centre; "stretch": resize to a square.
+        image_size: Side in pixels of the model's input, or height and width (96x128); null: 224.
+        channels: 1 (grey), 3 (RGB), or the number of bands of NumPy and TIFF files; null: 3.
+        normalize: "imagenet" (for 1 or 3 channels), or "computed" (over the training images).
+        resize: How images get the size, in training and evaluation. "crop": a random resized crop
+            (augment.crop_scale), in evaluation the centre; "squash": both sides are resized, whatever the aspect ratio;
+            "letterbox": resized to fit, with borders of ImageNet's mean colour. The last two keep the whole image, so
+            there is no random resized crop. null: as eval_resize says, which is for evaluation alone.
+        eval_resize: "center_crop": resize the shorter side, then crop the centre; "stretch" is squash; "letterbox".
         eval_crop: Share of the shorter side that center_crop keeps; null: 0.875 (224 of 256) for an image_size of 128
             or more, else 1.
         on_bad_image: "error": stop at an unreadable file and name it; "skip": find and list these before training.
         max_pixels: Files whose header claims more pixels count as unreadable.
+        value_range: Values that become black and white in images that are not of 8 bits, such as [0, 10000]; others are
+            clipped. null: 0 and 65535 for uint16, 0 and 1 for floats, which must lie between them.
         cache: Training and validation images, decoded once before training: "disk" keeps them in one file for all
             processes and later runs (in $LIT_CNN_CACHE or ~/.cache/lit_cnn), "ram" in each process's memory, "none"
             decodes in every epoch. For a random resized crop (augment.crop_scale) uncropped images are kept, large
             ones downsized (cache_size), and the crops are taken from these: a little less sharp than with "none".
             Everything else is the same, bit for bit.
-        cache_size: Largest shorter side in pixels of the uncropped images kept; null: 1.5 times image_size.
+        cache_size: Largest shorter side in pixels of the uncropped images kept; null: 1.5 times (the longer
+            side of) image_size.
     """
 
     def __init__(
         self,
         normalize: str = "imagenet",
+        resize: str | None = None,
         eval_resize: str = "center_crop",
         eval_crop: float | None = None,
         on_bad_image: str = "error",
         max_pixels: int = MAX_PIXELS,
+        value_range: tuple[float, float] | None = None,
         cache: str = "none",
         cache_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(normalize=normalize, **kwargs)
-        self.eval_resize, self.on_bad_image, self.max_pixels = eval_resize, on_bad_image, max_pixels
-        self.eval_crop = (0.875 if self.image_size >= 128 else 1.0) if eval_crop is None else eval_crop
-        if eval_resize not in ("center_crop", "stretch"):
-            raise UserError(f"`data.eval_resize` is {eval_resize!r}: choose center_crop or stretch")
+        self.on_bad_image, self.max_pixels, longest = on_bad_image, max_pixels, max(height_width(self.image_size))
+        self.value_range = parse_value_range(value_range)
+        self.eval_resize = validation.check_resize(type(self), resize, eval_resize)
+        if resize in ("squash", "letterbox"):
+            self.augment = replace(self.augment, crop_scale=None)  # it would cut off what these keep
+        self.eval_crop = (0.875 if longest >= 128 else 1.0) if eval_crop is None else eval_crop
         if on_bad_image not in ("error", "skip"):
             raise UserError(f"`data.on_bad_image` is {on_bad_image!r}: choose error or skip")
         self.left_out = LeftOut()  # files that are no images, of the folders searched
         self.cache = cache
-        self.cache_size = (3 * self.image_size + 1) // 2 if cache_size is None else cache_size
+        self.cache_size = (3 * longest + 1) // 2 if cache_size is None else cache_size
         if cache not in ("none", "ram", "disk"):
             raise UserError(f"`data.cache` is {cache!r}: choose none, ram or disk")
-        if self.cache_size < self.image_size:
-            raise UserError(f"`data.cache_size` is {cache_size}: it must be at least {self.image_size}, the image_size")
+        if self.cache_size < longest:
+            raise UserError(f"`data.cache_size` is {cache_size}: it must be at least {longest}, the image_size")
         if not 0 < self.eval_crop <= 1:
             raise UserError(f"`data.eval_crop` is {self.eval_crop}: it must be above 0 and at most 1")
 
-    def default_shape(self) -> tuple[int, int]:
+    def default_shape(self) -> tuple[Size, int]:
         """Return 224 pixels, RGB."""
         return 224, 3
 
+    @property
+    def local_dir(self) -> Path:
+        """``data_dir`` on this machine: of an address its mirror, which is brought up to date at the first use."""
+        return local_folder(self.data_dir)
+
     def _geometry(self) -> Geometry:
-        return Geometry(self.image_size, self.channels, self.eval_resize, self.eval_crop, self.max_pixels)
+        return Geometry(
+            self.image_size, self.channels, self.eval_resize, self.eval_crop, self.max_pixels, self.value_range
+        )
 
     def _file_source(self, root: Path, paths: Sequence[str], targets: Tensor) -> FileSource:
         return FileSource(root, paths, targets, self._geometry(), self.augment, self.seed)
@@ -118,7 +139,7 @@ class ImageFilesDataModule(ImageDataModule):
             return {"crops": "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"}
         return {
             "crops": f"images kept at up to {self.cache_size} px; JPEGs decoded at 1/2, 1/4 or 1/8, never below "
-            f"{self.image_size} px"
+            f"{max(height_width(self.image_size))} px"
         }
 
     @abstractmethod
@@ -129,7 +150,9 @@ class ImageFilesDataModule(ImageDataModule):
     def broken(self) -> dict[str, str]:
         """Unreadable files: path, as ``all_paths`` gives it, to reason. Decodes every file once."""
         root, paths = self.all_paths()
-        return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display())
+        plain = self.channels in (1, 3) and self.value_range is None
+        geometry = None if plain else self._geometry()
+        return find_broken(root, paths, self.max_pixels, self._num_threads(), self._display(), geometry)
 
     def _tell_left_out(self, where: object) -> None:
         if self.left_out:
@@ -157,7 +180,9 @@ class ImageFilesDataModule(ImageDataModule):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation, see the base class."""
-        return {**super().preprocessing(), "eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
+        resizing = {"eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
+        values = None if self.value_range is None else list(self.value_range)
+        return {**super().preprocessing(), **resizing, "value_range": values}
 
 
 class Images(ImageFilesDataModule, listed=False):

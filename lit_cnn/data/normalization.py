@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 
 from lit_cnn.data.loading.loader import Batch
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 
 Statistics = tuple[list[float], list[float]]  # mean and std per channel
 
@@ -45,7 +46,9 @@ def choose(
     if mean is not None and std is not None:
         return list(mean), list(std)
     if normalize == "imagenet":
-        return imagenet(channels)
+        if channels in (1, 3):
+            return imagenet(channels)
+        say(f"ImageNet has no mean of {channels} channels: computed over the training images")
     return of_channels(published, channels) if normalize == "dataset" and published is not None else None
 
 

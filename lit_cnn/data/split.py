@@ -97,7 +97,7 @@ def hold_out(
         indices: int64 indices of the splits there are, "train" among them.
         fractions: Of the training samples left, by the split to hold out; 0: none.
         names: One stable name per sample of the source.
-        targets: int64 (N,), the class of each; or 0 and 1 for each class (N, K), with ``groups``.
+        targets: int64 (N,), the class of each.
         seed: See ``stratified_split``.
         class_names: By index.
         tail: Whether test is the tail, see ``stratified_split``.
@@ -122,7 +122,9 @@ def hold_out(
             members = [groups[i] for i in train.tolist()]
             kept, held_out = group_split(members, targets[train], fraction, seed=seed, split=split)
         found["train"], found[split] = train[kept], train[held_out]
-    count = {split: _per_class(targets[found[split]], len(class_names)) for split in ("train", *fractions)}
+    count = {
+        split: torch.bincount(targets[found[split]], minlength=len(class_names)) for split in ("train", *fractions)
+    }
     lacking = {split: (count["train"] > 0) & (count[split] == 0) for split in fractions if fractions[split] > 0}
     if splits := [split for split, small in lacking.items() if small.any()]:
         small = torch.stack([lacking[split] for split in splits]).any(0).nonzero().flatten().tolist()
@@ -130,8 +132,3 @@ def hold_out(
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         say(f"too few images to hold one out for {' and '.join(splits)}: class {listed}{more}", error=True)
     return {split: members for split, members in found.items() if len(members)}
-
-
-def _per_class(targets: Tensor, num_classes: int) -> Tensor:
-    """Return the number of samples of each class, int64 (K,)."""
-    return torch.bincount(targets, minlength=num_classes) if targets.ndim == 1 else (targets > 0).sum(0)

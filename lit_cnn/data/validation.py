@@ -5,9 +5,11 @@ Every function raises UserError, which names the setting and its valid values.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Literal
 
+from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
 
@@ -31,12 +33,46 @@ def check_loading(
         raise UserError(f"`data.workers` is {workers}: it must not be negative")
 
 
-def check_shape(image_size: int, channels: int) -> None:
-    """Refuse images of no pixels, and channels that are neither grey nor RGB."""
-    if image_size < 1:
-        raise UserError(f"`data.image_size` is {image_size}: it must be at least 1 pixel")
-    if channels not in (1, 3):
-        raise UserError(f"`data.channels` is {channels}: choose 1 (grey) or 3 (RGB)")
+def check_channels(channels: int, augment: Augment) -> None:
+    """Refuse images of no channels, and changes of colour for bands that are no colours."""
+    if channels < 1:
+        raise UserError(f"`data.channels` is {channels}: choose 1 (grey), 3 (RGB), or the number of bands")
+    for name in ("saturation", "hue") if channels not in (1, 3) else ():
+        if getattr(augment, name):
+            raise UserError(
+                f"`data.augment.{name}` changes RGB colours, and `data.channels` is {channels}: set it to 0"
+            )
+
+
+RESIZE = {"crop": "center_crop", "squash": "stretch", "letterbox": "letterbox"}  # to the words of eval_resize
+
+
+def check_resize(kind: type, resize: str | None, eval_resize: str) -> str:
+    """Return how images are resized in evaluation, in the words of ``eval_resize``.
+
+    Args:
+        kind: Class of the data set.
+        resize: For training and evaluation, or None.
+        eval_resize: The older setting, for evaluation alone.
+
+    Raises:
+        UserError: One is unknown, or they disagree, and ``eval_resize`` is not the default of the data set.
+    """
+    if resize is not None and resize not in RESIZE:
+        raise UserError(f"`data.resize` is {resize!r}: choose {', '.join(list(RESIZE)[:-1])} or letterbox")
+    if eval_resize not in RESIZE.values():
+        raise UserError(f"`data.eval_resize` is {eval_resize!r}: choose center_crop, stretch or letterbox")
+    if resize is None or RESIZE[resize] == eval_resize:
+        return eval_resize
+    found = (
+        inspect.signature(vars(part)["__init__"]).parameters.get("eval_resize")
+        for part in kind.__mro__
+        if "__init__" in vars(part)
+    )
+    default = next((parameter.default for parameter in found if parameter is not None), eval_resize)
+    if eval_resize != default:
+        raise UserError(f"`data.resize={resize}` and `data.eval_resize={eval_resize}` disagree: give one of them")
+    return RESIZE[resize]
 
 
 def check_normalization(

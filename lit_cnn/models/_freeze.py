@@ -63,6 +63,17 @@ def all_heads(model: nn.Module, num_classes: int | None = None) -> list[str]:
     return list(dict.fromkeys(heads + auxiliary_heads(model)))
 
 
+def blocks(model: nn.Module, num_classes: int | None = None) -> list[str]:
+    """Names of the blocks of a model from the front, without its heads: what ``model.freeze`` counts.
+
+    They are the children with parameters, and instead of a body such as ``features`` its children.
+
+    Args:
+        num_classes: K, to find the head by; by default the width of the last layer.
+    """
+    return _with_parameters(_expand_bodies(_outside(model, all_heads(model, num_classes))))
+
+
 class Frozen(NamedTuple):
     """The modules and tensors that ``freeze`` froze.
 

@@ -20,6 +20,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
 }
 
+SGD_LR = 0.1  # for training from scratch (He et al. 2015, arXiv 1512.03385, section 4.2); torch's own is 0.001
+
 FUSED_DEVICES = ("cpu", "cuda")  # whose fused updates torch documents
 
 
@@ -41,6 +43,21 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     return known[name.lower()]
 
 
+def default_lr(name: str) -> float:
+    """The learning rate of an optimizer where none is given: 0.1 for SGD, else that of its class.
+
+    Raises:
+        UserError: there is no such optimizer, or its class has none.
+    """
+    cls = optimizer_class(PRESETS.get(name.lower(), (name, {}))[0])
+    if cls is torch.optim.SGD:
+        return SGD_LR
+    lr = inspect.signature(cls).parameters["lr"].default
+    if lr is inspect.Parameter.empty:
+        raise UserError(f"optimizer {cls.__name__} has no learning rate of its own: give `model.lr`")
+    return float(lr)
+
+
 def build_optimizer(
     model: nn.Module,
     name: str,
@@ -50,6 +67,7 @@ def build_optimizer(
     decay_norm_and_bias: bool,
     fused: bool = False,
     lr_stop: Mapping[str, float] | None = None,
+    lr_scale: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the trainable parameters.
 
@@ -64,6 +82,7 @@ def build_optimizer(
             an implementation.
         lr_stop: for parts of parameter names, the epoch at which the learning rate of those parameters has fallen to
             0; their group has it as ``stop``.
+        lr_scale: factor of the learning rate of each parameter, by name; their group has it as ``lr_scale``.
 
     Raises:
         UserError: for an unknown optimizer, a wrong argument, or nothing to train.
@@ -93,45 +112,58 @@ def build_optimizer(
             p.device.type in FUSED_DEVICES and p.dtype == torch.float32 and not isinstance(p, DTensor)
             for p in trainable
         )
-    groups = _param_groups(model, decay_norm_and_bias or not weight_decay, lr_stop or {})
+    groups = _param_groups(model, decay_norm_and_bias or not weight_decay, lr_stop or {}, lr_scale)
     try:
         optimizer = cls(groups, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer {cls.__name__} refused its settings: {error}") from error
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
     if isinstance(optimizer, torch.optim.SGD):
         optimizer.register_step_pre_hook(_preset_momentum)
     return optimizer
 
 
 def _preset_momentum(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    """Before a step under a gradient scaler: give fused SGD momentum buffers where it has none.
+    """Before a step: give fused SGD momentum buffers that it would not make, or not make well (torch 2.14).
 
-    It makes them by ``empty_like`` and leaves them so where the scaler found a gradient that is infinite, which is
-    usual in the first steps of float16; the next step then takes what was in memory for momentum (torch 2.14). From
-    -0.0, which changes no number that is added to it, the first update has the bits that it has without a scaler.
+    - Under a gradient scaler it makes them by ``empty_like`` and leaves them so where the scaler found a gradient that
+      is infinite, which is usual in the first steps of float16; the next step then takes what was in memory for
+      momentum.
+    - Where some parameters have had no gradient until now (a group that is ``late``: layers that are unfrozen), it
+      fails. Gradients are computed within the step, so all that may get one have their buffer then.
+
+    From -0.0, which changes no number that is added to it, the first update has the bits that it has otherwise.
     """
-    if getattr(optimizer, "found_inf", None) is None:  # set by the scaler
-        return
+    scaled = getattr(optimizer, "found_inf", None) is not None  # set by the scaler
     for group in optimizer.param_groups:
-        for parameter in group["params"] if group["fused"] and group["momentum"] else ():
-            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.full_like(parameter.grad, -0.0)
+        if not (group["fused"] and group["momentum"]):
+            continue
+        late = group.get("late") and any(optimizer.state.get(p) for p in group["params"])
+        for parameter in group["params"]:
+            due = (scaled and parameter.grad is not None) or (late and parameter.requires_grad)
+            if due and optimizer.state.get(parameter, {}).get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.full_like(parameter, -0.0, requires_grad=False)
 
 
-def _param_groups(model: nn.Module, decay_all: bool, lr_stop: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Trainable parameters, grouped by weight decay and the epoch at which they stop."""
+def _param_groups(
+    model: nn.Module, decay_all: bool, lr_stop: Mapping[str, float], lr_scale: Mapping[str, float] | None
+) -> list[dict[str, Any]]:
+    """Trainable parameters, grouped by weight decay, the epoch at which they stop and the factor of their rate."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     for part, epoch in lr_stop.items():
         if epoch <= 0:
             raise UserError(f"`model.lr_stop`: {part!r} stops at epoch {epoch}: give one above 0, or freeze it")
         if not any(part in name for name, _ in named):
             raise UserError(f"`model.lr_stop`: no trainable parameter has {part!r} in its name")
-    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    groups: dict[tuple[float, bool, float], dict[str, Any]] = {}
     for name, parameter in sorted(named, key=lambda item: not decay_all and item[1].ndim <= 1):
         stop = min((epoch for part, epoch in lr_stop.items() if part in name), default=math.inf)
         plain = not decay_all and parameter.ndim <= 1
         own = ({"weight_decay": 0.0} if plain else {}) | ({"stop": stop} if stop < math.inf else {})
-        groups.setdefault((stop, plain), {"params": [], **own})["params"].append(parameter)
+        scale = 1.0 if lr_scale is None else lr_scale[name]
+        own |= {"lr_scale": scale} if lr_scale is not None else {}
+        groups.setdefault((stop, plain, scale), {"params": [], **own})["params"].append(parameter)
     return list(groups.values())
 
 

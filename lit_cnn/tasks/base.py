@@ -11,18 +11,20 @@ from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
-from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
-from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
+from lit_cnn.optim.factory import match_memory_formats
+from lit_cnn.optim.lr_schedule import apply_group_settings, group_settings
 from lit_cnn.optim.weight_averaging import WeightEMA
 from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
+from lit_cnn.tasks.optimization import check_optimization, configure, schedule
+from lit_cnn.tasks.unfreezing import Unfreezing
 from lit_cnn.utils.datamodule import Batch, datamodule
 from lit_cnn.utils.random import seed_generators, step_seed
 
@@ -94,11 +96,12 @@ class BaseTask(LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.save_hyperparameters()  # of the subclass, whose constructor calls this one
-        check_lr_settings(self.hparams)
+        check_optimization(self.hparams)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise UserError(f"`model.ema_decay` must be in [0, 1), got {self.ema_decay}: 0.999 is usual, null is off")
         self.configure_models()
-        self._frozen = prepare_backbone(self.backbone, self.hparams)
+        frozen = prepare_backbone(self.backbone, self.hparams)
+        self._unfreezing = Unfreezing(self.backbone, frozen, self.hparams.get("freeze_epochs"))
         self.configure_losses()
         self.train_means = EpochMeans("loss")
         self.val_loss, self.test_loss = ExactMean(), ExactMean()
@@ -183,7 +186,7 @@ class BaseTask(LightningModule, ABC):
     def train(self, mode: bool = True) -> BaseTask:
         """As ``nn.Module.train``, but frozen layers stay in evaluation mode, so that their statistics stay frozen."""
         super().train(mode)
-        for name in self._frozen.modules:
+        for name in self._unfreezing.modules(self.current_epoch):
             self.backbone.get_submodule(name).eval()
         return self
 
@@ -191,7 +194,9 @@ class BaseTask(LightningModule, ABC):
         """Load starting weights or compute them from the data, unless a checkpoint brings them."""
         if stage == "fit" and not self.resumes:
             # on several ranks, all start from rank zero's weights
-            init_backbone(self.backbone, self.hparams, self._frozen, lambda: first_images(datamodule(self.trainer)))
+            init_backbone(
+                self.backbone, self.hparams, self._unfreezing.lasting, lambda: first_images(datamodule(self.trainer))
+            )
         elif isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()  # Lightning does so after it has restored a checkpoint, whose weights would be rounded
 
@@ -263,31 +268,9 @@ class BaseTask(LightningModule, ABC):
         Raises:
             UserError: the run has no end, which the schedule needs.
         """
-        hparams = self.hparams
-        trainer = self.trainer
-        plugin = trainer.precision_plugin
-        mixed = isinstance(plugin, MixedPrecision)
-        # Lightning refuses to clip gradients that a fused optimizer may have unscaled itself; a fused one does not know
-        # whether its first update, which has no dampening, was skipped by the scaler
-        damps = (hparams["optimizer_args"] or {}).get("dampening") and getattr(plugin, "scaler", None) is not None
-        optimizer = build_optimizer(
-            self.backbone,
-            hparams["optimizer"],
-            hparams["lr"],
-            hparams["weight_decay"],
-            hparams["optimizer_args"] or {},
-            hparams["decay_norm_and_bias"],
-            fused=not (mixed and (trainer.gradient_clip_val or damps)),
-            lr_stop=hparams["lr_stop"],
-        )
-        if hparams.get("lr_base_size"):
-            images = datamodule(trainer).batch_size * trainer.world_size * trainer.accumulate_grad_batches
-            scale_lrs(optimizer, images / hparams["lr_base_size"])
+        optimizer = configure(self.backbone, self.hparams, self.trainer)
         self._initial_groups = group_settings(optimizer)
-        total = trainer.estimated_stepping_batches
-        trainer.fit_loop.setup_data()  # does nothing when repeated; with max_steps alone it was not called yet
-        per_epoch = max(1.0, trainer.num_training_batches / trainer.accumulate_grad_batches)
-        scheduler = build_scheduler(optimizer, hparams, total, per_epoch)
+        scheduler = schedule(optimizer, self.hparams, self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -299,6 +282,17 @@ class BaseTask(LightningModule, ABC):
         match_memory_formats(optimizer)
         self.train_means.resume(self._restored_means, self.global_rank)
         self._restored_means = {}
+        self.on_train_epoch_start()  # not called by a run that is resumed within an epoch
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or unfreeze layers, see ``model.freeze_epochs``."""
+        if self._unfreezing.epochs is not None:
+            self._unfreezing.start_epoch(self.backbone, self.current_epoch, self.trainer.world_size)
+            self.train()
+
+    def on_after_backward(self) -> None:
+        """Drop gradients of frozen layers."""
+        self._unfreezing.drop_gradients(self.backbone, self.current_epoch, self.trainer.world_size)
 
     def configure_callbacks(self) -> list[Callback]:
         """Weight averaging (EMA) where ``ema_decay`` is set: it is a setting of the model."""

@@ -16,6 +16,7 @@ from lit_cnn.tasks.class_weights import (
     describe_class_weights,
     resolve_class_weights,
 )
+from lit_cnn.tasks.distillation import Teacher, check_distillation, distillation_loss
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
@@ -42,9 +43,12 @@ class ImageClassifier(BaseTask):
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is not a block. Frozen batch
             normalization keeps its statistics.
+        freeze_epochs: freeze for so many epochs only, then train all layers; null: for all. What is unfrozen joins the
+            schedule where it is then.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
-        lr: peak learning rate; "auto": found by a learning-rate range test, for new training runs.
+        lr: peak learning rate; null: the optimizer's own, 0.1 for SGD and torch's for others, such as 0.001 for adamw;
+            "auto": found by a learning-rate range test, for new training runs.
         lr_base_size: lr is meant for this many images per optimizer step, over all ranks and accumulated batches, and
             is scaled in proportion to their actual number (Goyal et al. 2017, arXiv 1706.02677, section 2.1); null:
             no scaling. Muon's learning rate of filters, a share of their size, is never scaled.
@@ -55,6 +59,9 @@ class ImageClassifier(BaseTask):
         lr_warmup_epochs: linear warm-up, in epochs (fractions allowed).
         lr_step_size: for step: epochs between two drops.
         lr_gamma: for step: factor of each drop.
+        layer_decay: layer-wise decay of the learning rate: the last block has this share of lr, the one before its
+            square, and so on to the first; blocks are those that freeze counts. 0.75 is usual; null is off.
+        head_lr_scale: multiplies the learning rate of the head, such as 10 for a new one on trained weights; null: 1.
         lr_min: for cosine and linear: lowest learning rate.
         lr_stop: parameters that stop training early: a part of their names, and the epoch at which their learning
             rate has fallen linearly to 0, such as {whiten.bias: 3}.
@@ -68,6 +75,10 @@ class ImageClassifier(BaseTask):
         aux_weights: weight of every auxiliary head's loss, or a list with one for each head.
         mixup_alpha: mixup's Beta parameter; 0 is off.
         cutmix_alpha: CutMix's Beta parameter; 0 is off.
+        teacher: a checkpoint of lit-cnn, or a run folder, whose network is distilled into this one: its probabilities
+            are further targets. It sees the same images; classes are matched by name.
+        distill_weight: share of the teacher's part in the loss.
+        distill_temperature: softens both probabilities, see Hinton et al. 2015, arXiv 1503.02531.
         ema_decay: keep an exponential moving average of the weights with this decay, such as 0.999, and evaluate
             and store that; null is off.
         channels_last: keep images and weights in channels_last memory format, the faster one for convolutions.
@@ -87,8 +98,9 @@ class ImageClassifier(BaseTask):
         weights_strict: bool = True,
         weights_key: str | None = None,
         freeze: int | str | None = None,
+        freeze_epochs: int | None = None,
         optimizer: str = "sgd",
-        lr: float | Literal["auto"] = 0.1,
+        lr: float | Literal["auto"] | None = None,
         lr_base_size: int | None = None,
         weight_decay: float = 5e-4,
         optimizer_args: dict[str, Any] | None = None,
@@ -99,6 +111,8 @@ class ImageClassifier(BaseTask):
         lr_gamma: float = 0.1,
         lr_min: float = 0.0,
         lr_stop: dict[str, float] | None = None,
+        layer_decay: float | None = None,
+        head_lr_scale: float | None = None,
         loss: str = "cross_entropy",
         focal_gamma: float = 2.0,
         class_weights: ClassWeights | None = None,
@@ -106,6 +120,9 @@ class ImageClassifier(BaseTask):
         aux_weights: float | list[float] = 0.3,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
+        teacher: str | None = None,
+        distill_weight: float = 0.5,
+        distill_temperature: float = 4.0,
         ema_decay: float | None = None,
         channels_last: bool = True,
         compile: bool = False,  # shadows a builtin that is not needed here
@@ -114,6 +131,8 @@ class ImageClassifier(BaseTask):
     ) -> None:
         super().__init__()
         self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
+        check_distillation(distill_weight, distill_temperature)
+        self._teacher: Teacher | None = None
 
     def configure_losses(self) -> None:
         """Build the loss, auxiliary heads included."""
@@ -126,30 +145,6 @@ class ImageClassifier(BaseTask):
             focal_gamma=hparams["focal_gamma"],
             weighted_classes=0 if hparams["class_weights"] is None else hparams["num_classes"],
         )
-
-    def setup(self, stage: str) -> None:
-        """As the base class; for training also compute class weights from the targets of the training split."""
-        super().setup(stage)
-        if stage == "fit" and self.loss.class_weights is not None:
-            data = datamodule(self.trainer)
-            targets = data.train_dataloader().targets
-            weights = resolve_class_weights(self.hparams["class_weights"], data.class_names, targets)
-            self.loss.class_weights.copy_(weights)
-            if not self.resumes and self.trainer.loggers:  # not in a search for settings
-                say(describe_class_weights(weights, data.class_names))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add balanced class weights as numbers."""
-        super().on_save_checkpoint(checkpoint)
-        if self.loss.class_weights is not None and self.hparams["class_weights"] == "balanced":
-            checkpoint["class_weights"] = self.loss.class_weights.tolist()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the balanced class weights that the run began with."""
-        super().on_load_checkpoint(checkpoint)
-        balanced = self.hparams["class_weights"] == "balanced" and "class_weights" in checkpoint
-        if self.loss.class_weights is not None and balanced:
-            self.loss.class_weights.copy_(torch.tensor(checkpoint["class_weights"]))
 
     def configure_metrics(self) -> None:
         """Build top-1 and, with more than five classes, top-5 accuracy, and the confusion matrix of a test."""
@@ -175,6 +170,53 @@ class ImageClassifier(BaseTask):
                 why = "`model.backbone_args.include_top=false` gives features, not logits: leave it out"
             raise UserError(f"{who} gives {tuple(output.shape)}, but (N, K) = {expected} is expected here; {why}")
 
+    # -- what training needs besides ----------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Load starting weights and the teacher, and compute class weights from the targets of the training split."""
+        super().setup(stage)
+        if stage != "fit":
+            return
+        data = datamodule(self.trainer)
+        if self.loss.class_weights is not None:
+            targets = data.train_dataloader().targets
+            weights = resolve_class_weights(self.hparams["class_weights"], data.class_names, targets)
+            self.loss.class_weights.copy_(weights)
+            if not self.resumes and self.trainer.loggers:  # not in a search for settings
+                say(describe_class_weights(weights, data.class_names))
+        if self.hparams["teacher"] is not None:
+            self._teacher = Teacher(self.hparams["teacher"], data)
+
+    def on_train_start(self) -> None:
+        """Move the teacher to the device."""
+        super().on_train_start()
+        if self._teacher is not None:
+            self._teacher.move_to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add balanced class weights as numbers, and the teacher's checksum."""
+        super().on_save_checkpoint(checkpoint)
+        if self.loss.class_weights is not None and self.hparams["class_weights"] == "balanced":
+            checkpoint["class_weights"] = self.loss.class_weights.tolist()
+        if self._teacher is not None:
+            checkpoint["teacher"] = self._teacher.checksum
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the balanced class weights that the run began with, and refuse to resume with another teacher.
+
+        Raises:
+            UserError: its file has changed.
+        """
+        super().on_load_checkpoint(checkpoint)
+        balanced = self.hparams["class_weights"] == "balanced" and "class_weights" in checkpoint
+        if self.loss.class_weights is not None and balanced:
+            self.loss.class_weights.copy_(torch.tensor(checkpoint["class_weights"]))
+        if self._teacher is not None and checkpoint.get("teacher", self._teacher.checksum) != self._teacher.checksum:
+            raise UserError(
+                f"`model.teacher={self.hparams['teacher']}` is not the file that this run was trained with: resume "
+                "with that one, or start a new run"
+            )
+
     # -- steps ------------------------------------------------------------------------------------------------------
 
     def train_batch(self, batch: Batch) -> dict[str, Tensor]:
@@ -185,6 +227,11 @@ class ImageClassifier(BaseTask):
         outputs = self(image)
         loss, parts = self.loss(outputs, target)
         logits, _ = split_outputs(outputs)
+        if self._teacher is not None:
+            weight, temperature = self.hparams["distill_weight"], self.hparams["distill_temperature"]
+            distilled = distillation_loss(logits, self._teacher.logits(image), temperature)
+            loss = (1 - weight) * loss + weight * distilled
+            parts = {**parts, "loss_distill": distilled.detach()}
         correct = count_correct(logits, target)
         self.train_means.add(len(target), {"loss": loss.detach(), **parts}, {"acc": correct})
         return {"loss": loss, "acc": correct / len(target)}

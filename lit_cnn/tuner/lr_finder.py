@@ -68,7 +68,16 @@ def _search(config: Namespace) -> tuple[float, str]:
     data = trial.build_data(config)
     # trains all parameters with the run's learning rate, from the first step on
     model = trial.build_model(
-        config, data, lr=LOWEST, lr_scheduler="constant", lr_warmup_epochs=0.0, lr_stop=None, ema_decay=None
+        config,
+        data,
+        lr=LOWEST,
+        lr_scheduler="constant",
+        lr_warmup_epochs=0.0,
+        lr_stop=None,
+        ema_decay=None,
+        freeze_epochs=None,
+        layer_decay=None,
+        head_lr_scale=None,
     )
     test = RangeTest(Display())
     trainer = trial.build_trainer(

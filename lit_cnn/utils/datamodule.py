@@ -18,7 +18,7 @@ class Batch(Protocol):
 
     @property
     def target(self) -> Tensor:
-        """Class indices, int64 (N,), or 0 or 1 for each class, uint8 (N, K); below 0 where it is unknown."""
+        """Class indices, int64 (N,); below 0 where the class is unknown."""
 
     @property
     def index(self) -> Tensor:
@@ -50,10 +50,6 @@ class DataModule(Protocol):
 
     batch_size: Any  # int; "auto" is resolved before there is a trainer
     augment: Any
-
-    @property
-    def multilabel(self) -> bool:
-        """Whether an image can have several classes, or none: targets are 0 or 1 for each class, (N, K)."""
 
     @property
     def class_names(self) -> list[str]:

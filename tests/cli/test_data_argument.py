@@ -50,7 +50,6 @@ def test_a_folder_or_a_data_set_is_found(words, flags):
         (["fit", "--data-dir", "nowhere"], "--data-dir nowhere: there is no such folder"),
         (["fit", "photos", "--data-dir", "mnist"], "both name a folder"),
         (["fit", "photos.zip"], "photos.zip is a file: unpack it"),
-        (["fit", "https://example.org/x"], "use --data Stream --data-dir https://example.org/x"),
         (["fit", "resnet18"], "resnet18 is a model.*--model.backbone resnet18"),
         (["fit", "--data", "CIFAR1"], "did you mean 'CIFAR10'?"),
     ],

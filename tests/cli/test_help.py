@@ -47,6 +47,7 @@ def test_the_page_of_fit_shows_the_defaults_that_hold(setting, defaults):
         "checkpoint_every": "1epoch",
         "trainer.default_root_dir": ".",
         "model.weights": "random",
+        "model.lr": "sgd 0.1",
         "model.freeze": "nothing",
         "model.backbone_args": "",
         "trainer.precision": "32-true",

@@ -25,7 +25,7 @@ def advice(capsys, *words):
 @pytest.mark.parametrize("data", model_advice.DATASETS)
 def test_every_data_set_gets_three_models_that_exist(data, cores, cached, monkeypatch, capsys):
     monkeypatch.setattr(model_advice, "num_cores", lambda: cores)
-    monkeypatch.setattr(model_advice, "_weights_cached", lambda backbone: cached)
+    monkeypatch.setattr(model_advice, "is_cached", lambda backbone: cached)
     out, commands = advice(capsys, data)
     assert len(commands) == 3
     names = [command[command.index("--backbone") + 1] for command in commands]
@@ -55,7 +55,7 @@ def test_a_pattern_beside_it_is_refused(fails):
 
 @pytest.mark.parametrize(("size", "first"), [(30, "resnet20"), (90, "torchvision/mobilenet_v3_small")])
 def test_a_folder_is_counted_and_its_commands_run(size, first, workdir, monkeypatch, capsys):
-    monkeypatch.setattr(model_advice, "_weights_cached", lambda backbone: False)
+    monkeypatch.setattr(model_advice, "is_cached", lambda backbone: False)
     for name in ("cat", "dog"):
         write_pictures(workdir / "my photos" / name, 8, size=size)
     out, commands = advice(capsys, "my photos")
@@ -76,8 +76,8 @@ def test_weights_count_only_where_they_are_cached_and_the_network_is_not_asked(t
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert not model_advice._weights_cached("torchvision/efficientnet_b0")
+    assert not model_advice.is_cached("torchvision/efficientnet_b0")
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "efficientnet_b0_rwightman-7f5810bc.pth").touch()
-    assert model_advice._weights_cached("torchvision/efficientnet_b0")
-    assert not model_advice._weights_cached("resnet18")
+    assert model_advice.is_cached("torchvision/efficientnet_b0")
+    assert not model_advice.is_cached("resnet18")

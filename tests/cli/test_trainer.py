@@ -32,6 +32,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "ProcessWatchdog",
         "RichModelSummary",
         "Mine",
+        "Overview",
         "ProgressBar",
         "ThroughputReport",
         "StopReport",
@@ -52,4 +53,9 @@ def test_evaluations_report_and_save_nothing(trained, workdir):
 
 
 def test_a_trial_run_keeps_nothing(workdir):
-    assert names("fit", *TINY, "--trainer.fast_dev_run=true") == ["ProcessWatchdog", "Mine", "StopReport"]
+    assert names("fit", *TINY, "--trainer.fast_dev_run=true") == [
+        "ProcessWatchdog",
+        "Mine",
+        "Overview",
+        "StopReport",
+    ]

@@ -121,7 +121,8 @@ def test_prepare_refuses_settings_that_are_not_the_datas(workdir, fails):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from lit_cnn.data.decoding.decode import Geometry, check_image, read_image
+from lit_cnn.data.decoding.decode import check_image, read_image
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.errors import UserError
 

@@ -138,6 +138,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cutmix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
     "fp16": {"precision": half},
     "muon": {"optimizer": "muon"},
+    "rates by depth": {"layer_decay": 0.5, "head_lr_scale": 2.0, "freeze": 1, "freeze_epochs": 1},
     "ddp": {"strategy": two_ranks},
     "ddp with ema": {"strategy": two_ranks, "ema_decay": 0.9},
     "smoothed": {"label_smoothing": 0.1, "loss": "mse_softmax"},

@@ -45,7 +45,8 @@ def main(words: list[str], debug: bool = False) -> None:
     if arguments.allow_import or plugins.announced():
         plugins.import_plugins([name for names in arguments.allow_import for name in import_names(names)])
     for flag in ("image_size", "depth", "in_channels", "num_classes"):
-        number = getattr(arguments, flag)
+        given = getattr(arguments, flag)
+        number = min(given) if isinstance(given, tuple) else given
         if number is not None and number < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be 1 or more, got {number}")
     for key in ("in_channels", "num_classes"):
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("model", help="name, as lit-cnn models lists them")
-    parser.add_argument("--image-size", "--img-size", type=int, help="side of the square image in pixels")
+    parser.add_argument("--image-size", "--img-size", type=size, help="side in pixels, or height x width: 96x128")
     parser.add_argument("--depth", type=int, help="group layers below this level; by default every layer has a line")
     parser.add_argument("--in-channels", type=int, help="channels of the image")
     parser.add_argument("--num-classes", type=int, help="number of logits")
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="package, or module of this folder, that registers models of your own",
     )  # fmt: skip
     return parser
+
+
+def size(text: str) -> int | tuple[int, int]:
+    """Read ``224``, or ``96x128`` (height x width)."""
+    sides = [int(side) for side in text.lower().split("x", 1)]  # argparse reports a ValueError
+    return sides[0] if len(set(sides)) == 1 else (sides[0], sides[1])
 
 
 def _with_hyphens(word: str, parser: argparse.ArgumentParser) -> str:
@@ -113,7 +120,7 @@ def _split_backbone_args(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 def inspect_model(
     name: str,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     depth: int | None = None,
     out_dir: Path | str = OUT,
     backbone_args: dict[str, Any] | None = None,
@@ -124,7 +131,7 @@ def inspect_model(
 
     Args:
         name: as ``get_model`` takes it.
-        image_size: side of the square image in pixels; by default the source's, or one that the model accepts.
+        image_size: side in pixels, or (height, width); by default the source's, or one that the model accepts.
         depth: deepest level of modules with lines of their own; ``None`` for the innermost layers.
         out_dir: folder for the plots.
         backbone_args: arguments of the model.
@@ -153,7 +160,8 @@ def inspect_model(
             raise
         raise UserError(f"{name} is registered with image_size={side}, but {error}") from error
     rows, stacks = rows_at(layers, depth), dilated_stacks(layers)
-    show(layer_table(rows, f"{name} on {channels}x{side}x{side}"))
+    height, width = (side, side) if isinstance(side, int) else side
+    show(layer_table(rows, f"{name} on {channels}x{height}x{width}"))
     say(totals_line(model, layers, depth))
     say("receptive field (field), stride and centre of the first unit in input pixels, padding included")
     for line in (*undefined_fields(layers), *(gridding_summary(stack) for stack in stacks)):
@@ -161,7 +169,7 @@ def inspect_model(
 
     from lit_cnn.inspection.plots import save_plots  # matplotlib takes a second to import
 
-    paths = save_plots(name, rows, stacks, side, Path(expand_home(out_dir)))
+    paths = save_plots(name, rows, stacks, max(height, width), Path(expand_home(out_dir)))
     for path in paths:
         say(f"saved {path}")
     return paths

@@ -46,7 +46,7 @@ def main(words: list[str], debug: bool = False) -> None:
     for note in arguments.notes:
         say(note)
     with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
-        data = _data_module(arguments, chosen)
+        data = build_data_module(arguments, chosen)
     if arguments.shards is not None:
         webdataset()  # not after minutes of decoding
         if not isinstance(data, ImageFolder):
@@ -85,15 +85,25 @@ def _write_shards(data: ImageDataModule, out: Path, shard_bytes: int) -> None:
     say(f"wrote {len(shards):,} shards, {size:,.1f} MB in all: train on them with --data Stream --data-dir {out}")
 
 
-def _data_module(arguments: Arguments, chosen: str) -> ImageDataModule:
+def build_data_module(arguments: Arguments, chosen: str, command: str = "prepare") -> ImageDataModule:
+    """Build the data set that a command line names, for a command that reads images and no checkpoint.
+
+    Args:
+        arguments: the command line.
+        chosen: the data set, of ``choose_data``.
+        command: in messages.
+
+    Raises:
+        UserError: for settings that are not about the data, and those that the data set refuses.
+    """
     validation.check_flags(arguments, None)
     for name in sorted(arguments.names()):
         if name.partition(".")[0] != "data":
-            raise UserError(f"--{name} has no effect on prepare: leave it out")
+            raise UserError(f"--{name} has no effect on {command}: leave it out")
     if arguments.ckpt_path or arguments.resume is not None:
-        raise UserError("prepare reads images, not a checkpoint: leave --ckpt_path and --resume out")
+        raise UserError(f"{command} reads images, not a checkpoint: leave --ckpt_path and --resume out")
     parser = LightningArgumentParser(
-        prog="lit-cnn prepare",
+        prog=f"lit-cnn {command}",
         description="Fetch, verify and unpack images, decode every one, and list those that cannot be read.",
         exit_on_error=False,
         parser_mode=transport.MODE,

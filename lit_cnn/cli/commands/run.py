@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
 from lit_cnn.checkpoint.record import base_config
-from lit_cnn.cli import import_allowlist, logger_folders, transport, validation
+from lit_cnn.cli import budget, import_allowlist, logger_folders, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.checkpoint_argument import (
     check_plugins,
@@ -23,6 +23,7 @@ from lit_cnn.cli.checkpoint_argument import (
 )
 from lit_cnn.cli.config import contents, drop, expand_homes, find_config, last_value, read_text, spell_models
 from lit_cnn.cli.data_argument import choose_data
+from lit_cnn.cli.evaluated_folder import evaluate_whole_folder
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
@@ -79,6 +80,8 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
     for note in arguments.notes:
         say(note)
     validation.check_flags(arguments, record)
+    if arguments.budget is not None:
+        budget.apply(arguments, lambda trial, watches: _run(trial, debug, watches, python=python))
     words = [arguments.command]
     base: dict[str, Any] = {}
     if record is not None:
@@ -123,6 +126,7 @@ def _execute(cli: LitCLI) -> None:
             return
         assert run.record is not None
         assert cli.report is not None
+        evaluate_whole_folder(cli.arguments, run.record, cli.datamodule)
         if is_rank_zero():
             note_changed_data(run.record, run.plain["data"], cli.datamodule)
             cli.report.out_dir = run_folder.new_subfolder(_results_folder(cli), run.command)

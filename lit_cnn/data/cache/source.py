@@ -16,7 +16,7 @@ from lit_cnn.data.cache import pixel_store
 from lit_cnn.data.decoding.decode import crop_resized, read_bounded, read_image
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import gather
-from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes
+from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes, crop_ratio
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.files import digest
 
@@ -90,11 +90,12 @@ class CachedSource:
             return [lambda: gather(self.cache.as_array(positions.tolist()), positions, out.flatten(1))]
         if epoch is None:  # statistics of the training split: rare, and not of crops
             return self.files.tasks(indices, out, None)
-        augment, size = self.files.augment, self.shape[1]
+        augment, size = self.files.augment, (self.shape[1], self.shape[2])
         assert augment.crop_scale is not None  # otherwise there are no uncropped images
         heights, widths, _ = torch.from_numpy(self.cache.shapes[positions.numpy()].astype(np.int64)).unbind(1)
         draws = counter_uniform(self.files.seed, epoch, indices, CROP_OPS)
-        boxes = crop_boxes(draws, heights, widths, augment.crop_scale, augment.crop_ratio).tolist()
+        ratio = crop_ratio(augment.crop_ratio, *size)
+        boxes = crop_boxes(draws, heights, widths, augment.crop_scale, ratio).tolist()
 
         def task(i: int, position: int) -> Callable[[], None]:
             def crop() -> None:

@@ -7,9 +7,7 @@ from it by at most 1 of 255; evaluation resizes with Pillow, exactly as torchvis
 from __future__ import annotations
 
 import errno
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,50 +16,29 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from lit_cnn.data.decoding.bands import has_bands, read_bands
 from lit_cnn.data.decoding.crash_report import named_in_crashes
 from lit_cnn.data.decoding.formats import (
-    MAX_PIXELS,
     ORIENTATION,
     EncodedImage,
     ImageFile,
+    UnknownTiffError,
     decode_pixels,
     is_upright,
     open_image,
     to_channels,
     upright_image,
 )
-from lit_cnn.data.transforms.rng import crop_box
+from lit_cnn.data.decoding.geometry import Geometry, to_size
+from lit_cnn.data.transforms.rng import crop_box, crop_ratio
 from lit_cnn.errors import UnreadableImageError, UserError
 
-# Sizes in pixels of a resized image from which only its part in the crop is made: above _LARGE, for images more than
-# _LONGEST times as long as wide; above _LARGEST, for all.
-_LARGE, _LONGEST, _LARGEST = 2**24, 64, 2**27
 # Failures of this process and not of a file.
 _PROCESS_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How an image of any size becomes (channels, size, size).
-
-    Args:
-        size: Height and width of the result, in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        eval_resize: ``center_crop``: the shorter side becomes ``size / eval_crop``, then the centre is cropped.
-            ``stretch``: both sides become ``size``, whatever the aspect ratio.
-        eval_crop: Share of the shorter side that ``center_crop`` keeps.
-        max_pixels: Larger images are refused by their header, before decoding.
-    """
-
-    size: int
-    channels: int
-    eval_resize: str = "center_crop"
-    eval_crop: float = 0.875
-    max_pixels: int = MAX_PIXELS
-
-
-def _draft(image: Image.Image, short: int, wanted: int, scales: Sequence[int]) -> bool:
-    """Let the JPEG decoder downscale by one of ``scales`` where ``short`` pixels stay at least ``wanted``.
+def _draft(image: Image.Image, part: tuple[int, int], wanted: tuple[int, int], scales: Sequence[int]) -> bool:
+    """Let the JPEG decoder downscale by one of ``scales`` where ``part``, in pixels, stays at least ``wanted``.
 
     Decoding at a smaller scale is several times faster. It never decodes below the requested size, so nothing is
     upsampled, but its filter is not the resizing filter: evaluation never uses it.
@@ -69,7 +46,7 @@ def _draft(image: Image.Image, short: int, wanted: int, scales: Sequence[int]) -
     Returns:
         Whether it does.
     """
-    scale = next((s for s in scales if short >= s * wanted), 1)
+    scale = next((s for s in scales if part[0] >= s * wanted[0] and part[1] >= s * wanted[1]), 1)
     if scale == 1 or image.format != "JPEG":
         return False
     return image.draft(None, (image.size[0] // scale, image.size[1] // scale)) is not None
@@ -85,27 +62,26 @@ def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return F.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0].numpy()
 
 
-def crop_resized(pixels: np.ndarray, box: Sequence[int], size: int) -> np.ndarray:
-    """Crop ``box`` (top, left, height, width) of uint8 (H, W, C) and resize it to (C, size, size)."""
+def crop_resized(pixels: np.ndarray, box: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Crop ``box`` (top, left, height, width) of uint8 (H, W, C) and resize it to (C, *size)."""
     top, left, height, width = box
-    return resized(pixels[top : top + height, left : left + width], size, size)
+    return resized(pixels[top : top + height, left : left + width], *size)
 
 
 def _decode(
     path: ImageFile, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
-    size = geometry.size
+    if has_bands(path, geometry.channels):
+        pixels = read_bands(path, geometry)
+        if crop is None:
+            return to_size(pixels, geometry)
+        size = geometry.height, geometry.width
+        height, width = pixels.shape[:2]
+        return crop_resized(pixels, crop_box(crop, height, width, scale, crop_ratio(ratio, *size)), size)
     with open_image(path, geometry.max_pixels) as image:
         if crop is not None:
             return _random_crop(image, geometry, crop, scale, ratio)
-        pixels = decode_pixels(image, geometry.channels)
-        image = Image.fromarray(pixels if geometry.channels == 3 else pixels[:, :, 0])
-        if geometry.eval_resize == "stretch":
-            image = _stretch(image, size)
-        else:
-            image = _center_crop(image, size, geometry.eval_crop)
-        pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
+        return to_size(decode_pixels(image, geometry.channels), geometry)
 
 
 def _random_crop(
@@ -114,71 +90,32 @@ def _random_crop(
     width, height = image.size
     if not is_upright(image) and image.getexif()[ORIENTATION] >= 5:  # on its side
         width, height = height, width
-    top, left, h, w = crop_box(crop, height, width, scale, ratio)
-    if not _draft(image, min(h, w), geometry.size, (8, 4)):  # by 2 is no faster than decoding it in full
-        return crop_resized(decode_pixels(image, geometry.channels), (top, left, h, w), geometry.size)
+    size = geometry.height, geometry.width
+    top, left, h, w = crop_box(crop, height, width, scale, crop_ratio(ratio, *size))
+    if not _draft(image, (h, w), size, (8, 4)):  # by 2 is no faster than decoding it in full
+        return crop_resized(decode_pixels(image, geometry.channels), (top, left, h, w), size)
     image = upright_image(image)
     x, y = image.size[0] / width, image.size[1] / height
     box = (left * x, top * y, min((left + w) * x, image.size[0]), min((top + h) * y, image.size[1]))
     image = to_channels(image, geometry.channels)
-    pixels = np.asarray(image.resize((geometry.size,) * 2, Image.Resampling.BILINEAR, box=box))  # between pixels
+    pixels = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR, box=box))  # between pixels
     return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _decode_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:
-    with open_image(path, geometry.max_pixels) as image:
-        drafted = _draft(image, min(image.size), geometry.size, (8, 4, 2))  # by 2 saves the resizing
-        pixels = decode_pixels(image, geometry.channels, drafted)
+    if has_bands(path, geometry.channels):
+        pixels = read_bands(path, geometry)
+    else:
+        with open_image(path, geometry.max_pixels) as image:
+            least = max(geometry.height, geometry.width)
+            drafted = _draft(image, image.size, (least, least), (8, 4, 2))  # by 2 saves the resizing
+            pixels = decode_pixels(image, geometry.channels, drafted)
     height, width = pixels.shape[:2]
     shrink = short / min(height, width)
     if shrink >= 1:
         return np.ascontiguousarray(pixels)
     smaller = resized(pixels, max(short, round(height * shrink)), max(short, round(width * shrink)))
     return np.ascontiguousarray(smaller.transpose(1, 2, 0))
-
-
-def _stretch(image: Image.Image, size: int) -> Image.Image:
-    if image.height * size > _LARGE:  # Pillow would first make it as wide as the result, in its full height
-        image = image.resize((image.width, size), Image.Resampling.BILINEAR)
-    return image.resize((size, size), Image.Resampling.BILINEAR)
-
-
-def _center_crop(image: Image.Image, size: int, share: float) -> Image.Image:
-    """Resize the shorter side to ``size / share`` and crop the centre: torchvision's Resize and CenterCrop."""
-    width, height = image.size
-    short = max(size, round(size / share))
-    if width <= height:
-        width, height = short, int(short * height / width)
-    else:
-        width, height = int(short * width / height), short
-    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
-    if width * height > min(max(_LARGE, _LONGEST * short**2), _LARGEST):
-        return _resize_centre(image, (width, height), (left, top), size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return image.crop((left, top, left + size, top + size))
-
-
-def _resize_centre(image: Image.Image, full: tuple[int, int], corner: tuple[int, int], size: int) -> Image.Image:
-    """A square of the image resized to ``full``, which itself is never made; its values differ by rounding alone.
-
-    Args:
-        image: of any size.
-        full: width and height of the resized image.
-        corner: left and top of the square in it.
-        size: side of the square.
-    """
-    around, box = [], []
-    for length, to, start in zip(image.size, full, corner, strict=True):
-        scale = length / to
-        reach = max(scale, 1.0) + 1  # of the filter
-        first, last = start * scale, min((start + size) * scale, length)
-        around.append((max(0, math.floor(first - reach)), min(length, math.ceil(last + reach))))
-        box.append((first - around[-1][0], last - around[-1][0]))
-    # Near the origin, since Pillow keeps the corners of the box in single precision.
-    part = image.crop((around[0][0], around[1][0], around[0][1], around[1][1]))
-    corners = (box[0][0], box[1][0], box[0][1], box[1][1])
-    return part.resize((size, size), Image.Resampling.BILINEAR, box=corners)
 
 
 def read_image(
@@ -201,7 +138,7 @@ def read_image(
         ratio: Of the random crop, see ``Augment.crop_ratio``.
 
     Returns:
-        uint8 (channels, size, size).
+        uint8 (channels, height, width).
 
     Raises:
         UserError: The file is missing, not an image, damaged or too large, or its decoder failed; the message names it.
@@ -214,7 +151,7 @@ def read_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:
 
     Returns:
         uint8 (height, width, channels), contiguous. JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where their
-        shorter side is then still at least ``geometry.size``.
+        shorter side is then still at least the longer one of ``geometry.size``.
 
     Raises:
         UserError: as ``read_image``.
@@ -228,7 +165,7 @@ def _read(path: ImageFile, function: Callable[..., np.ndarray], *args: Any) -> n
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)
         if _is_process_error(error):
             raise _process_error(path, error) from error
-        advice = "fix or remove it, or start again with `data.on_bad_image=skip`"
+        advice = "fix or remove it, or leave such files out with `data.on_bad_image=skip`"
         if isinstance(path, EncodedImage):
             advice = "write the shards again from good files"
         raise UnreadableImageError(str(path), failure_reason(error), advice) from error
@@ -251,14 +188,16 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         words = {errno.ENOENT: "there is no such file", errno.EACCES: "no permission to read it"}
         return words.get(error.errno) or str(error.strerror).lower()
+    if isinstance(error, UnknownTiffError):
+        return "it is a damaged tiff, or one of several bands, which need `data.channels=N`"
     if isinstance(error, UnidentifiedImageError):
         return "it is empty or no image of a known format"
     reason = " ".join(str(error).split()).lower() or type(error).__name__
     return f"its pixels are damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
-def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
-    """Check that an image file can be decoded.
+def check_image(path: ImageFile, max_pixels: int, geometry: Geometry | None = None) -> tuple[str | None, bool]:
+    """Check that an image file can be decoded; ``geometry`` has the channels, None: those of a photo.
 
     Returns:
         None or the reason why not; and whether that holds until the file is changed. A file that cannot be opened may
@@ -268,7 +207,7 @@ def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
         UserError: This process is out of memory or file handles, so nothing is known about the file.
     """
     try:
-        named_in_crashes(path, _decode_fully, path, max_pixels)
+        named_in_crashes(path, _decode_fully, path, max_pixels, geometry or Geometry(1, 3, max_pixels=max_pixels))
     except Exception as error:  # see read_image
         if _is_process_error(error):
             raise _process_error(path, error) from error
@@ -276,7 +215,10 @@ def check_image(path: ImageFile, max_pixels: int) -> tuple[str | None, bool]:
     return None, True
 
 
-def _decode_fully(path: ImageFile, max_pixels: int) -> None:
+def _decode_fully(path: ImageFile, max_pixels: int, geometry: Geometry) -> None:
+    if has_bands(path, geometry.channels):
+        read_bands(path, geometry)
+        return
     with open_image(path, max_pixels) as image:
         image.load()
         to_channels(image, 3)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from lit_cnn.data.decoding import optional_formats
 from lit_cnn.data.decoding.formats import EXTENSIONS, image_format
 from lit_cnn.errors import UserError
 from lit_cnn.run_folder import LOGS
@@ -21,10 +22,6 @@ _SYSTEM_FOLDERS = {"@eadir", "$recycle.bin", "system volume information", "lost+
 # one; EPS starts another program; the others need a library of their own, or hold something else than one photo.
 _CONVERTIBLE = {
     *(
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jxl",
         ".jxr",
         ".wdp",
         ".hdp",
@@ -37,7 +34,7 @@ _CONVERTIBLE = {
         ".eps",
     ),
     *(".ai", ".pdf", ".ico", ".icns", ".cur", ".tga", ".pcx", ".exr", ".hdr", ".pfm", ".sgi", ".xbm", ".xpm", ".dds"),
-    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npy", ".fits", ".mat"),
+    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".raw", ".dcm", ".nii", ".npz", ".fits", ".mat"),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".pam", ".qoi", ".flif", ".djvu", ".wmf", ".emf"),
 }
 _PLURAL = re.compile(r"(?<=link)|(?<=special file)")  # where kinds get an s
@@ -74,7 +71,9 @@ class LeftOut:
         """
         suffix = path.suffix.lower()
         kind = suffix or "without extension"
-        if suffix in _CONVERTIBLE:
+        if suffix in optional_formats.SUFFIXES:
+            self.add(kind, name, optional_formats.INSTALL)
+        elif suffix in _CONVERTIBLE:
             self.add(kind, name, "convert to jpg or png")
         elif path.is_symlink() and not path.exists():
             self.add("dead link", name)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,11 +26,14 @@ from PIL import (
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
     features,
 )
 from torch import Tensor
 from torchvision import io
+
+from lit_cnn.data.decoding import optional_formats
 
 try:
     from PIL import AvifImagePlugin  # since Pillow 11.3
@@ -42,7 +46,8 @@ _JPEG_2000 = bool(features.check_codec("jpg_2000"))
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),  # NumPy files are read by bands.py
+    *optional_formats.INSTALLED,
     *((".avif",) if _AVIF else ()),
     *((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc") if _JPEG_2000 else ()),
 )
@@ -62,6 +67,7 @@ _PLUGINS = (
     *((Jpeg2KImagePlugin.Jpeg2KImageFile,) if _JPEG_2000 else ()),
 )
 _FORMATS = tuple(str(plugin.format) for plugin in _PLUGINS)
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how they begin
 MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn: 256 MiB of RGB
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _TILE = (322, 323)  # TIFF tags: width and length
@@ -73,6 +79,10 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Of invalid EXIF and the like: what matters raises an error too, and the warnings do not name the file.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
+
+
+class UnknownTiffError(UnidentifiedImageError):
+    """A TIFF that Pillow cannot read: it is damaged, or has more samples per pixel than photos have."""
 
 
 class EncodedImage:
@@ -100,17 +110,38 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
     # Path.open is slower than open.
     with BytesIO(path.content) if isinstance(path, EncodedImage) else open(path, "rb") as file:  # noqa: PTH123 (faster)
         try:
-            image = Image.open(file, formats=_FORMATS)
+            image = _open(file, max_pixels)
         except Image.DecompressionBombError:
             raise ValueError(f"it claims more than {max_pixels:,} pixels (`data.max_pixels`)") from None
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
+        _check_size(*image.size, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may claim more pixels than the image has
             tile = math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE)
             if tile > max_pixels:
                 raise ValueError(f"it claims a tile of {tile:,} pixels, more than {max_pixels:,} (`data.max_pixels`)")
         yield image
+
+
+def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        head = file.read(16)
+        name = optional_formats.register_for(head)
+        if name is None:
+            if head.startswith(TIFF):
+                raise UnknownTiffError("it is a TIFF that Pillow cannot read") from None
+            raise
+        file.seek(0)
+        if name == "JXL" and (size := optional_formats.jxl_size(file.read())) is not None:
+            _check_size(*size, max_pixels)
+        file.seek(0)
+        return Image.open(file, formats=(name,))
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
 
 
 def image_format(path: Path) -> str | None:

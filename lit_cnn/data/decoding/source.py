@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import Geometry, failure_reason, read_image
+from lit_cnn.data.decoding.decode import failure_reason, read_image
 from lit_cnn.data.decoding.formats import ImageFile
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
@@ -17,20 +18,10 @@ from lit_cnn.errors import UserError
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An image file: its path relative to the folder of the data set, with forward slashes, and its class.
-
-    Attributes:
-        labels: its classes, of a data set whose images can have several or none; None otherwise.
-    """
+    """An image file: its path relative to the folder of the data set, with forward slashes, and its class."""
 
     path: str
     label: str
-    labels: tuple[str, ...] | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Its one class, or its classes."""
-        return (self.label,) if self.labels is None else self.labels
 
 
 def file_size(path: Path) -> int:
@@ -62,7 +53,7 @@ class FileSource:
     ) -> None:
         self.root, self.paths, self.targets = root, list(paths), targets
         self.geometry, self.augment, self.seed = geometry, augment, seed
-        self.shape = (geometry.channels, geometry.size, geometry.size)
+        self.shape = geometry.shape
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lit_cnn.data.decoding.decode import check_image
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.files import atomic_write, cache_folder, digest
@@ -25,7 +26,12 @@ Verdict = tuple[int, int, str | None]
 
 
 def find_broken(
-    root: Path, paths: Sequence[str], max_pixels: int, workers: int, display: Display | None = None
+    root: Path,
+    paths: Sequence[str],
+    max_pixels: int,
+    workers: int,
+    display: Display | None = None,
+    geometry: Geometry | None = None,
 ) -> dict[str, str]:
     """Decode every image file once and return the unreadable ones: path to reason, in the given order.
 
@@ -38,6 +44,7 @@ def find_broken(
         max_pixels: Files whose header claims more count as unreadable.
         workers: Decoding threads.
         display: Shows progress once the scan takes half a second; None: no progress.
+        geometry: Channels and value range, where these decide whether a file can be read; None: photos.
 
     Raises:
         UserError: This process is out of memory or file handles.
@@ -45,7 +52,10 @@ def find_broken(
     saved: Path | None = None
     with contextlib.suppress(UserError):  # no folder for caches
         saved = cache_folder() / "scan" / f"{digest(root.resolve())}.json"
-    known = _load(saved, max_pixels)
+    key: list[object] = [_SCAN_VERSION, max_pixels]
+    if geometry is not None:
+        key += [geometry.channels, str(geometry.value_range)]
+    known = _load(saved, key)
     found: dict[str, Verdict] = {}
 
     def check(path: str) -> str | None:
@@ -56,7 +66,7 @@ def find_broken(
             size, changed = -1, -1
         verdict = known.get(path)
         if verdict is None or verdict[:2] != (size, changed):
-            reason, lasting = check_image(root / path, max_pixels)
+            reason, lasting = check_image(root / path, max_pixels, *(() if geometry is None else (geometry,)))
             verdict = (size if lasting else -1), changed, reason
         found[path] = verdict
         return verdict[2]
@@ -73,34 +83,34 @@ def find_broken(
                     display.show("checking images", done, len(paths), f"{bad} cannot be read")
                     next_show = now + 0.2
                 if now >= next_save:
-                    _save(saved, max_pixels, {**known, **found})
+                    _save(saved, key, {**known, **found})
                     next_save = time.monotonic() + _SAVE_SECONDS
     except BaseException:
         pool.shutdown(cancel_futures=True)  # threads end after their current image
-        _save(saved, max_pixels, {**known, **found})
+        _save(saved, key, {**known, **found})
         raise
     finally:
         pool.shutdown()
         if display is not None:
             display.close()
     if found != known:
-        _save(saved, max_pixels, found)
+        _save(saved, key, found)
     return {path: reason for path in paths if (reason := found[path][2]) is not None}
 
 
-def _load(path: Path | None, max_pixels: int) -> dict[str, Verdict]:
+def _load(path: Path | None, key: list[object]) -> dict[str, Verdict]:
     if path is None:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] == [_SCAN_VERSION, max_pixels]:
+        if content["version"] == key:
             return {name: (size, changed, reason) for name, (size, changed, reason) in content["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return {}
 
 
-def _save(path: Path | None, max_pixels: int, verdicts: dict[str, Verdict]) -> None:
+def _save(path: Path | None, key: list[object], verdicts: dict[str, Verdict]) -> None:
     """Write the lasting verdicts, atomically."""
     if path is None:
         return
@@ -108,6 +118,6 @@ def _save(path: Path | None, max_pixels: int, verdicts: dict[str, Verdict]) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            json.dump({"version": [_SCAN_VERSION, max_pixels], "files": kept}, file)
+            json.dump({"version": key, "files": kept}, file)
     except OSError as error:
         log.info("results of the scan could not be saved to %s: %s", path, error)

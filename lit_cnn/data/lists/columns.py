@@ -41,28 +41,7 @@ class Columns:
     group: str = ""
 
     @property
-    def find_paths(table: Table, given: str | None = None, taken: Sequence[str] = ()) -> str:
-    """The column of the paths: ``given``, or that of a usual name that is not ``taken``.
-
-    Raises:
-        UserError: there is none.
-    """
-    _check_given(table, "path", given)
-    found = given or _named(table, PATH, taken)
-    if not found:
-        _refuse_no_paths(table)
-    return found
-
-
-def _check_given(table: Table, setting: str, name: str | None) -> None:
-    if name is not None and name not in table.columns:
-        hint = nearest(name, table.columns) or ";"
-        raise UserError(
-            f"{table.path} has no column {name!r}, `data.{setting}_column`{hint} columns: {_some(list(table.columns))}"
-        )
-
-
-def is_one_hot(self) -> bool:
+    def is_one_hot(self) -> bool:
         """Whether there is a column for each class."""
         return len(self.labels) > 1
 

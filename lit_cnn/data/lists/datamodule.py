@@ -35,24 +35,20 @@ class _Content:
     rows: list[Row]  # with a label
     unlabelled: list[Row]
     classes: list[str]
-    multilabel: bool
 
 
 class ImageList(ImageFolder):
     """Your own images, listed in a CSV or Parquet file with their labels.
 
     One line an image, below a header such as ``path,label,split,group``; split and group may be left out. Other common
-    names of columns are known (filename, image_id, class, tags, is_valid, patient_id and more). Several labels stand in
-    one cell (``cat|dog``), or each class has a column of 0 and 1: the model then learns all of them (multi-label).
-    Images of one group are never in two splits. Rows without a label are left out of training; predict classifies them.
+    names of columns are known (filename, image_id, class, is_valid, patient_id and more). Instead of a label, each class
+    may have a column of 0 and 1, one of them 1. Images of one group are never in two splits. Rows without a label are left out of training; predict classifies them.
 
     Args:
         data_dir: The CSV, TSV or Parquet file, or a folder that holds one.
         root: Folder that the paths count from; null: the list's folder.
         path_column: Column of the paths, with or without the files' extension; null: by its name.
         label_column: Column of the labels, or several of 0 and 1, one for each class; null: by name.
-        label_separator: Between several labels in a cell, such as "|"; null: found out.
-        multilabel: Whether an image may have several classes, or none; null: found out.
         split_column: Column of train, val and test; null: by its name.
         group_column: Column of what must stay together, such as the patient; null: by its name.
         split: How test is drawn where the list has no splits: "ratio" (seeded, stratified, by groups) or "tail" (the
@@ -68,19 +64,13 @@ class ImageList(ImageFolder):
         root: str | None = None,
         path_column: str | None = None,
         label_column: str | list[str] | None = None,
-        label_separator: str | None = None,
-        multilabel: bool | None = None,
         split_column: str | None = None,
         group_column: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._root, self._multilabel, self.label_separator = root, multilabel, label_separator
+        self._root = root
         self._columns = {"path": path_column, "label": label_column, "split": split_column, "group": group_column}
-        if label_separator is not None and multilabel is False:
-            raise UserError("`data.label_separator` is for several labels an image: leave `data.multilabel=false` out")
-        if label_separator == "":
-            raise UserError("`data.label_separator` is empty: give what stands between two labels, such as |")
 
     # The list ----
 
@@ -109,7 +99,7 @@ class ImageList(ImageFolder):
     def _content(self) -> _Content:
         table = read_table(self._path)
         columns = find_columns(table, **self._columns)
-        labels = lists.read_labels(table, columns, self.label_separator, self._multilabel)
+        labels = lists.read_labels(table, columns)
         table.notes += labels.notes
         splits = lists.read_splits(table, columns.split) if columns.split else [""] * len(table)
         groups = table.columns[columns.group] if columns.group else [""] * len(table)
@@ -119,7 +109,7 @@ class ImageList(ImageFolder):
         if missing and self.on_bad_image == "error":
             raise UserError(explain_missing_files(self.root(), rows, missing, table))
         rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
-        rows, note = lists.drop_duplicates(table, rows, labels.multilabel)
+        rows, note = lists.drop_duplicates(table, rows)
         lists.check_splits(table, rows)
         lists.check_groups(table, rows)
         unlabelled = [row for row in rows if row.labels is None]
@@ -130,7 +120,7 @@ class ImageList(ImageFolder):
             if line:
                 say(line, error=True)
         kept, classes = self._choose_classes([row for row in rows if row.labels is not None], labels)
-        return _Content(table, kept, unlabelled, classes, labels.multilabel)
+        return _Content(table, kept, unlabelled, classes)
 
     def _choose_classes(self, rows: list[Row], labels: lists.Labels) -> tuple[list[Row], list[str]]:
         """Return the rows to use and the classes: those of train, where there are splits, and others of the model."""
@@ -145,21 +135,13 @@ class ImageList(ImageFolder):
             listed = some([f"{name} ({count:,})" for name, count in others.items()])
             say(f"{where}: left out, no training images of class {listed}", error=True)
             names = set(known)
-            if labels.multilabel:
-                rows = [replace(row, labels=tuple(x for x in row.labels or () if x in names)) for row in rows]
-            else:
-                rows = [row for row in rows if names.issuperset(row.labels or ())]
+            rows = [row for row in rows if names.issuperset(row.labels or ())]
         if len(known) == 1 and not given:
             raise UserError(f"{where} has a single class, {known[0]!r}: give at least two")
         if not given and (similar := similar_names(known)):
             pairs = ", ".join(" and ".join(map(repr, group)) for group in similar[:3])
             say(f"{where}: note: class names that differ only in case, spaces or accents: {pairs}", error=True)
         return rows, known
-
-    @property
-    def multilabel(self) -> bool:  # type: ignore[override]  # a constant of other data sets
-        """Whether an image may have several classes, or none; known before setup."""
-        return self._content.multilabel
 
     def data_classes(self) -> list[str]:
         """Return the classes: sorted, whole numbers by value; those of columns in their order."""
@@ -175,9 +157,7 @@ class ImageList(ImageFolder):
         found: dict[str, list[LabelledFile]] = {}
         for row in content.rows:
             assert row.labels is not None
-            label = "" if content.multilabel else row.labels[0]
-            file = LabelledFile(row.path, label, row.labels if content.multilabel else None)
-            found.setdefault(row.split or "all", []).append(file)
+            found.setdefault(row.split or "all", []).append(LabelledFile(row.path, row.labels[0]))
         if "all" in found and self.test_fraction == 1:
             return {"test": found["all"]}
         order = ("train", "val", "test", "all")
@@ -196,30 +176,15 @@ class ImageList(ImageFolder):
         parts = [(row.path, file_size(root / row.path), *(row.labels or ()), "", row.split, row.group) for row in rows]
         return digest(*("\0".join(map(str, part)) for part in parts))
 
-    def preprocessing(self) -> dict[str, Any]:
-        """Return how images are prepared for evaluation, see the base class; and whether they have several classes."""
-        return {**super().preprocessing(), **({"multilabel": True} if self.multilabel else {})}
-
     # Splits ----
-
-    def _targets(self, files: Sequence[LabelledFile]) -> Tensor:
-        if not self.multilabel:
-            return super()._targets(files)
-        number = {name: i for i, name in enumerate(self.class_names)}
-        targets = torch.zeros(len(files), len(number), dtype=torch.uint8)
-        for i, file in enumerate(files):
-            targets[i, [number[name] for name in file.classes]] = 1
-        return targets
 
     def _hold_out(
         self, indices: dict[str, Tensor], fractions: dict[str, float], paths: Sequence[str], targets: Tensor
     ) -> dict[str, Tensor]:
         group = {row.path: row.group or row.path for row in self._content.rows}
-        grouped = any(row.group for row in self._content.rows) or self.multilabel
+        grouped = any(row.group for row in self._content.rows)
         if grouped and self.split == "tail" and "test" in fractions:
-            raise UserError(
-                "`data.split=tail` takes the last images of each class: with groups or several labels use ratio"
-            )
+            raise UserError("`data.split=tail` takes the last images of each class: with groups use ratio")
         found = hold_out(
             indices,
             fractions,
@@ -235,17 +200,11 @@ class ImageList(ImageFolder):
             say(f"{self._path} has no splits: {counts} images drawn here; `data.test_fraction=1` tests all")
         return found
 
-    def _unseen(self, targets: Tensor, train: Tensor) -> set[int]:
-        if not self.multilabel:
-            return super()._unseen(targets, train)
-        return set((targets[train].sum(0) == 0).nonzero().flatten().tolist())
-
     def setup(self, stage: str) -> None:
         """Build the splits; predict takes the rows without a label where the list has no labelled test rows."""
         if stage == "predict" and self._content.unlabelled and not (self._content.rows and self.has_split("test")):
             paths = self._drop_broken([row.path for row in self._content.unlabelled])
-            shape = (len(paths), self.num_classes) if self.multilabel else (len(paths),)
-            unknown = torch.full(shape, -1, dtype=torch.int64)
+            unknown = torch.full((len(paths),), -1, dtype=torch.int64)
             self._splits["test"] = Split(self._file_source(self.root(), paths, unknown), torch.arange(len(paths)))
         super().setup(stage)
 

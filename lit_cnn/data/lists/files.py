@@ -14,23 +14,23 @@ from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
 
 
-def find_root(table: Path, root: str | None) -> Path:
+def find_root(path: Path, root: str | None) -> Path:
     """The folder that paths of a list are relative to.
 
     Args:
-        table: the list.
+        path: the list.
         root: a folder, in the working folder or that of the list; null: that of the list.
 
     Raises:
         UserError: there is no such folder.
     """
     if root is None:
-        return table.parent
+        return path.parent
     given = Path(expand_home(root))
-    for place in (given, table.parent / given):
+    for place in (given, path.parent / given):
         if place.is_dir():
             return place
-    raise UserError(f"there is no folder {root}, in {Path.cwd()} or in {table.parent}: correct `data.root`")
+    raise UserError(f"there is no folder {root}, in {Path.cwd()} or in {path.parent}: correct `data.root`")
 
 
 def resolve_paths(root: Path, rows: Sequence[Row], table: Table) -> tuple[list[str], list[int]]:
@@ -62,9 +62,7 @@ def resolve_paths(root: Path, rows: Sequence[Row], table: Table) -> tuple[list[s
             else:
                 found = _with_extension(root, path.replace("\\", "/"), stems)
                 if len(found) > 1:
-                    raise UserError(
-                        f"{table} line {row.line}: {path} can be {found[0]} or {found[1]}: add the extension"
-                    )
+                    raise UserError(f"{where}: {path} can be {found[0]} or {found[1]}: add the extension")
                 path = found[0] if found else path
                 if not found:
                     missing.append(position)

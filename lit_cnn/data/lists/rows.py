@@ -24,7 +24,7 @@ class Row:
     Attributes:
         path: as the list has it, or with the extension that it lacks.
         line: of the list.
-        labels: its class, or its classes; None where no label is given.
+        labels: its class; None where no label is given.
         split: "train", "val", "test", or "" to be drawn.
         group: "" where it has none.
     """
@@ -43,40 +43,34 @@ class Labels:
     Attributes:
         rows: the classes of each row, or None.
         classes: in their order.
-        multilabel: whether an image can have several classes, or none.
+        notes: lines for the user.
     """
 
     rows: list[tuple[str, ...] | None]
     classes: list[str]
-    multilabel: bool
     notes: list[str] = field(default_factory=list)
 
 
-def read_labels(table: Table, columns: Columns, separator: str | None, multilabel: bool | None) -> Labels:
+def read_labels(table: Table, columns: Columns) -> Labels:
     """Labels of a list.
 
-    Args:
-        table, columns: the list.
-        separator: between several labels in a cell; null: found out.
-        multilabel: whether there may be several; null: found out.
-
     Raises:
-        UserError: a column of a class holds other values than 0 and 1, or the settings contradict the list.
+        UserError: images have several labels, or a column of a class holds other values than 0 and 1.
     """
     if columns.is_one_hot:
-        return _one_hot(table, columns.labels, multilabel)
+        return _one_hot(table, columns.labels)
     if not columns.labels:
-        return Labels([None] * len(table), [], bool(multilabel))
+        return Labels([None] * len(table), [])
     name = columns.labels[0]
-    cells, note = table.columns[name], ""
-    if separator is None and multilabel is not False:
-        separator = JOINED if name in table.lists else _guess(name, cells, bool(multilabel))
-        note = f"{table.path}: several labels an image in column {name}, separated by {_shown(separator)}"
-    if multilabel is False or separator is None:
-        rows: list[tuple[str, ...] | None] = [(cell,) if cell else None for cell in cells]
-        return Labels(rows, in_order({cell for cell in cells if cell}), bool(multilabel))
-    rows = [_split(cell, separator) if cell else None for cell in cells]
-    return Labels(rows, in_order({label for row in rows for label in row or ()}), True, [note] if note else [])
+    cells = table.columns[name]
+    separator = JOINED if name in table.lists else _guess(name, cells)
+    lines = [line for cell, line in zip(cells, table.lines, strict=True) if separator is not None and separator in cell]
+    if lines:
+        raise UserError(
+            f"{table.path} {table.line} {lines[0]}: several labels in column {name}, separated by {_shown(separator)}: "
+            "an image has one label here; list those that have one"
+        )
+    return Labels([(cell,) if cell else None for cell in cells], in_order({cell for cell in cells if cell}))
 
 
 def _split(cell: str, separator: str) -> tuple[str, ...]:
@@ -84,12 +78,12 @@ def _split(cell: str, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _guess(name: str, cells: Sequence[str], certain: bool) -> str | None:
+def _guess(name: str, cells: Sequence[str]) -> str | None:
     """The separator of several labels in a cell, or None where each cell is one label."""
     for separator in SEPARATORS:
         if any(separator in cell for cell in cells):
             return separator
-    if not certain and name.casefold() not in _PLURAL:
+    if name.casefold() not in _PLURAL:
         return None
     whole = {cell for cell in cells if cell}
     for separator in WORDS:
@@ -103,7 +97,7 @@ def _shown(separator: str | None) -> str:
     return "spaces" if separator == " " else f"{separator!r}"
 
 
-def _one_hot(table: Table, names: Sequence[str], multilabel: bool | None) -> Labels:
+def _one_hot(table: Table, names: Sequence[str]) -> Labels:
     columns = [[number(cell) for cell in table.columns[name]] for name in names]
     for name, cells in zip(names, columns, strict=True):
         for cell, line in zip(cells, table.lines, strict=True):
@@ -117,12 +111,13 @@ def _one_hot(table: Table, names: Sequence[str], multilabel: bool | None) -> Lab
     for cells in zip(*columns, strict=True):
         there = tuple(name for name, cell in zip(names, cells, strict=True) if cell == "1")
         rows.append(there if any(cells) else None)
-    one = all(len(row) == 1 for row in rows if row is not None)
-    if multilabel is False and not one:
-        raise UserError(f"{table.path}: some images have several classes, or none: leave `data.multilabel=false` out")
-    several = not one if multilabel is None else multilabel
-    how = "several classes an image" if several else "one class an image, as each has one column of 1"
-    return Labels(rows, list(names), several, [f"{table.path}: {len(names)} columns of classes: {how}"])
+    for row, line in zip(rows, table.lines, strict=True):
+        if row is not None and len(row) != 1:
+            raise UserError(
+                f"{table.path} {table.line} {line}: {len(row)} of the {len(names)} columns of classes are 1: an image "
+                "has one label here; list those that have one"
+            )
+    return Labels(rows, list(names), [f"{table.path}: {len(names)} columns of classes, one of them 1"])
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -185,7 +180,7 @@ def check_groups(table: Table, rows: Sequence[Row]) -> None:
             )
 
 
-def drop_duplicates(table: Table, rows: Sequence[Row], multilabel: bool) -> tuple[list[Row], str]:
+def drop_duplicates(table: Table, rows: Sequence[Row]) -> tuple[list[Row], str]:
     """Rows without those that say the same again, and a note on these.
 
     Raises:
@@ -199,10 +194,9 @@ def drop_duplicates(table: Table, rows: Sequence[Row], multilabel: bool) -> tupl
             continue
         if replace(row, line=before.line) != before:
             what, old, new = _difference(before, row)
-            hint = "" if multilabel or what != "label" else "; several labels go into one cell: cat|dog"
             raise UserError(
                 f"{table.path} lists {row.path} twice, with {what} {old} ({table.line} {before.line}) and {new} "
-                f"({table.line} {row.line}): keep one{hint}"
+                f"({table.line} {row.line}): keep one"
             )
         repeated[row.path] += 1
     note = ""

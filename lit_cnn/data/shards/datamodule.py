@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import Geometry, check_image
+from lit_cnn.data.decoding.decode import check_image
 from lit_cnn.data.decoding.formats import EncodedImage
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.folders import CROP_AND_FLIP
 from lit_cnn.data.image_files import ImageFilesDataModule
@@ -126,7 +127,7 @@ class Stream(ImageFilesDataModule):
     time; so a run resumes exactly, even in the middle of an epoch, and reads nothing twice for it.
 
     Args:
-        data_dir: Folder of the shards, or an address (http://, https://, gs://), which needs the webdataset package.
+        data_dir: Folder of the shards, or an address: http://, https://, s3://, gs://, hf:// or another of fsspec's.
         val_fraction: Share of the training images held out for validation where there is no validation split; 0: none.
         augment: Random augmentation of training images.
         shard_window: Number of shards whose training images are shuffled together; the order of shards is random.
@@ -198,7 +199,9 @@ class Stream(ImageFilesDataModule):
         source = self._source
         indices = self._reading_order(torch.arange(len(source))).tolist()
         with ThreadPoolExecutor(max(1, self._num_threads()), thread_name_prefix="lit_cnn-scan") as pool:
-            verdicts = pool.map(lambda index: check_image(source.image_file(index), self.max_pixels)[0], indices)
+            verdicts = pool.map(
+                lambda index: check_image(source.image_file(index), self.max_pixels, self._geometry())[0], indices
+            )
             found = dict(zip(indices, verdicts, strict=True))
         return {name: reason for index, name in enumerate(source.paths) if (reason := found[index]) is not None}
 

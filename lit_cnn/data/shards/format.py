@@ -40,7 +40,7 @@ _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # no path
 
 
 def webdataset() -> ModuleType:
-    """Import and return the webdataset package, which writes shards and fetches remote ones.
+    """Import and return the webdataset package, which writes shards.
 
     Raises:
         UserError: It is not installed.
@@ -51,10 +51,7 @@ def webdataset() -> ModuleType:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "webdataset":
             raise
-        raise UserError(
-            "writing shards, and reading them from an address, need the webdataset package: pip install "
-            "'lit-cnn[stream]'"
-        ) from None
+        raise UserError("writing shards needs the webdataset package: pip install 'lit-cnn[stream]'") from None
     return webdataset
 
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lit_cnn.data.shards.format import MANIFEST, SetFile, webdataset
+from lit_cnn.data.remote import filesystem, is_address, reason_of
+from lit_cnn.data.shards.format import MANIFEST, SetFile
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import cache_folder, digest, file_checksum, file_lock
-
-# Schemes for which webdataset runs no command from the address (its "pipe:" runs any command).
-SCHEMES = ("http", "https", "gs")
-# https://curl.se/libcurl/c/libcurl-errors.html
-_CURL = {6: "no such host", 7: "connection refused", 22: "it is missing, or not public", 28: "timed out"}
 
 
 class Storage(Protocol):
@@ -52,13 +47,7 @@ class Storage(Protocol):
 
 def open_storage(where: str, limit: int) -> Storage:
     """Return the storage at the setting ``data_dir``; at most ``limit`` bytes of a remote one are cached here."""
-    scheme, separator, _ = where.partition("://")
-    if not separator:
-        return LocalStorage(Path(where))
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(f"`data.data_dir={where}`: give a folder, or an address that begins with {known}")
-    return RemoteStorage(where.rstrip("/"), limit)
+    return RemoteStorage(where.rstrip("/"), limit) if is_address(where) else LocalStorage(Path(where))
 
 
 class LocalStorage:
@@ -121,13 +110,12 @@ class RemoteStorage:
 
     def manifest(self) -> bytes:
         """Fetch the content of ``manifest.json``."""
-        url = f"{self.address}/{MANIFEST}"
-        library = webdataset()
+        fs, root = filesystem(self.address)
         try:
-            with library.gopen(url) as stream:
-                return stream.read()
-        except OSError as error:
-            raise _not_fetched(url, error) from error
+            content: bytes = fs.cat_file(f"{root.rstrip('/')}/{MANIFEST}")
+        except Exception as error:  # whatever a filesystem of fsspec raises
+            raise UserError(f"cannot fetch {self.address}/{MANIFEST}: {reason_of(error)}") from error
+        return content
 
     def open(self, file: SetFile) -> BinaryIO:
         """Open the local copy of a file, unbuffered; fetch it first if there is none."""
@@ -174,7 +162,7 @@ class RemoteStorage:
                 self._fetch(self._wanted.get())
 
     def _fetch(self, file: SetFile) -> None:
-        library = webdataset()
+        fs, root = filesystem(self.address)
         copy, url = self._copy(file), f"{self.address}/{file.name}"
         part = copy.with_name(f"{copy.name}.part")
         try:
@@ -185,20 +173,24 @@ class RemoteStorage:
                     return
                 for leftover in self.copies.glob("*.part*"):  # of a killed process
                     leftover.unlink(missing_ok=True)
-                library.LRUCleanup(str(self.copies), self.limit - file.size, interval=None).cleanup()
-                library.cache.download(url, str(part))
+                self._make_room(file.size)
+                try:
+                    fs.get_file(f"{root.rstrip('/')}/{file.name}", str(part))
+                except Exception as error:  # whatever a filesystem of fsspec raises
+                    raise UserError(f"cannot fetch {url}: {reason_of(error)}") from error
                 if part.stat().st_size != file.size or file_checksum(part) != file.sha256:
                     part.unlink()
                     raise UserError(f"{url} is not the file that {MANIFEST} names: write or copy the shards again")
                 part.replace(copy)
         except OSError as error:
-            raise _not_fetched(url, error) from error
+            raise UserError(f"cannot keep {url} in {self.copies}: {error.strerror or error}") from error
 
-
-def _not_fetched(url: str, error: OSError) -> UserError:
-    if isinstance(error, FileNotFoundError) and error.filename in ("curl", "gsutil"):
-        return UserError(f"cannot fetch {url}: the program {error.filename} is not installed")
-    status = re.search(r"exit (\d+)", str(error))
-    if status is None:
-        return UserError(f"cannot fetch {url}: {error.strerror or error}")
-    return UserError(f"cannot fetch {url}: {_CURL.get(int(status[1]), f'its program ended with status {status[1]}')}")
+    def _make_room(self, size: int) -> None:
+        """Remove the least recently used copies, so that another of ``size`` bytes stays within the limit."""
+        copies = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.copies.iterdir())
+        held = sum(entry[1] for entry in copies)
+        for _, taken, path in copies:
+            if held + size <= self.limit:
+                break
+            path.unlink(missing_ok=True)
+            held -= taken

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_cnn.data.transforms import image_ops as ops
 from lit_cnn.data.transforms.registered import build_transform, transform_samples
-from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, counter_uniform, crop_boxes, random_boxes
+from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, counter_uniform, crop_boxes, crop_ratio, random_boxes
 from lit_cnn.errors import UserError
 
 
@@ -24,7 +24,8 @@ class Augment:
     Args:
         crop_scale: Random resized crop: smallest and largest share of the image's area, e.g. [0.08, 1.0]; off: null
             or [0, 0].
-        crop_ratio: Random resized crop: smallest and largest width / height of the crop.
+        crop_ratio: Random resized crop: smallest and largest width / height of the crop; times that of image_size,
+            where it is no square.
         crop_padding: Pad by this many pixels on each side, then crop a random window of the image's size.
         padding_mode: Padding with black (zeros) or the mirrored image (reflect).
         flip: Probability of a horizontal flip.
@@ -126,7 +127,8 @@ def augment_batch(
         return ops.normalize(image, mean, std)
     height, width = image.shape[-2:]
     if augment.crop_scale is not None:
-        boxes = crop_boxes(draw(*CROP_OPS), height, width, augment.crop_scale, augment.crop_ratio)
+        ratio = crop_ratio(augment.crop_ratio, height, width)
+        boxes = crop_boxes(draw(*CROP_OPS), height, width, augment.crop_scale, ratio)
         image = ops.resized_crop(image.to(torch.float32), boxes)
     if augment.transform is not None:
         image = transform_samples(image, index, augment.transform, augment.transform_args, seed, epoch)

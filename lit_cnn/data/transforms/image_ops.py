@@ -97,6 +97,8 @@ def affine(image: Tensor, u: Tensor, rotation: float, zoom: float, translate: fl
 def _grey(image: Tensor) -> Tensor:
     if image.shape[1] == 1:
         return image
+    if image.shape[1] != 3:  # bands that are no colours
+        return image.mean(1, keepdim=True)
     red, green, blue = image.unbind(1)
     return (0.2989 * red + 0.587 * green + 0.114 * blue)[:, None]  # ITU-R BT.601
 

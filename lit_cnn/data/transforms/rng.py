@@ -134,6 +134,11 @@ def random_boxes(
     return torch.stack([top, left, h, w], dim=1).long().to(device), fits.any(0).to(device)
 
 
+def crop_ratio(ratio: tuple[float, float], height: int, width: int) -> tuple[float, float]:
+    """Return the aspect ratios (width / height) of random crops, which are given for a square, for another size."""
+    return ratio if height == width else (ratio[0] * width / height, ratio[1] * width / height)
+
+
 def crop_boxes(
     draws: Tensor, height: int | Tensor, width: int | Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:

@@ -96,6 +96,8 @@ def test_other_zoos_are_inspected_too(capsys: pytest.CaptureFixture[str], tmp_pa
         (["vgg99"], "unknown model 'vgg99', did you mean 'vgg"),
         (["vgg11", "--image-size", "16"], "VGG cannot take 16x16 images; the smallest size that works is 32x32"),
         (["vgg11", "--image-size", "0"], "must be 1 or more"),
+        (["vgg11", "--image-size", "16x64"], "VGG cannot take 16x64 images; the smallest size that works is 32x32"),
+        (["vgg11", "--image-size", "64x"], "invalid size value: '64x'"),
         (["lenet", "--num-classes", "0"], "--num-classes must be 1 or more, got 0"),
         (["lenet", "--in-channels", "0"], "--in-channels must be 1 or more, got 0"),
         (["lenet", "--depth", "0"], "--depth must be 1 or more, got 0"),

@@ -23,11 +23,11 @@ def test_the_count_names_several_kinds_and_what_is_left_out(workdir, capsys):
     assert not err
     for name in ("a.jfif", "b.jpe", "c.JPG"):
         shutil.copy(workdir / "set" / "cat" / "00.jpg", workdir / "set" / "cat" / name)
-    (workdir / "set" / "dog" / "a.heic").touch()
+    (workdir / "set" / "dog" / "a.psd").touch()
     (workdir / "set" / "labels.csv").touch()
     out, err = _prepare(capsys)
     assert out.endswith("all 13 images can be read: 11 jpg, 1 jfif, 1 jpe; 2 other files are left out, see above\n")
-    assert err == "set: left out 1 .heic (dog/a.heic: convert to jpg or png), 1 .csv (labels.csv)\n"
+    assert err == "set: left out 1 .psd (dog/a.psd: convert to jpg or png), 1 .csv (labels.csv)\n"
 
 
 @pytest.mark.parametrize("data", ["--data=ImageFolder --data-dir=set", "--data=Digits --img-size=8"])

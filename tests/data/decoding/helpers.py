@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lit_cnn.data.decoding.decode import Geometry
+from lit_cnn.data.decoding.geometry import Geometry
 from tests.data.helpers import pixels
 
 SMALL = Geometry(size=16, channels=3, eval_resize="stretch")

@@ -15,7 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from lit_cnn.data.decoding.decode import Geometry, check_image, read_image
+from lit_cnn.data.decoding.decode import check_image, read_image
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes
 from lit_cnn.errors import UserError
 from tests.data.decoding.helpers import SMALL, expected_pixels, rgb_image, save_image

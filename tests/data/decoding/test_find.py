@@ -32,8 +32,8 @@ def test_images_are_found_by_their_extension_in_any_case(tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("a.heic", "1 .heic (a.heic: convert to jpg or png)"),
-        ("deep/a.JXL", "1 .jxl (deep/a.JXL: convert to jpg or png)"),
+        ("a.psd", "1 .psd (a.psd: convert to jpg or png)"),
+        ("deep/a.XCF", "1 .xcf (deep/a.XCF: convert to jpg or png)"),
         ("a.dng", "1 .dng (a.dng: convert to jpg or png)"),
         ("a.tga", "1 .tga (a.tga: convert to jpg or png)"),
         ("a.txt", "1 .txt (a.txt)"),
@@ -91,7 +91,7 @@ def test_many_kinds_stay_one_line(tmp_path: Path) -> None:
 def test_a_data_set_says_what_it_leaves_out_once(make_folder: Make, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_folder({"cat": 5, "dog": 5})
     Image.new("L", (2, 2)).save(root / "beside.png")
-    for name in ("labels.csv", "cat/a.heic", "cat/b.heic", ".DS_Store", "dog/Thumbs.db"):
+    for name in ("labels.csv", "cat/a.psd", "cat/b.psd", ".DS_Store", "dog/Thumbs.db"):
         (root / name).touch()
     (root / "emu").symlink_to("nowhere")
     data = image_folder(root)
@@ -100,19 +100,19 @@ def test_a_data_set_says_what_it_leaves_out_once(make_folder: Make, capsys: pyte
     assert len(all_names(data)) == 10
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert line.startswith(f"{root}: left out 2 .heic (cat/a.heic: convert to jpg or png), ")
+    assert line.startswith(f"{root}: left out 2 .psd (cat/a.psd: convert to jpg or png), ")
     for part in ("1 .png beside the class folders (beside.png)", "1 dead link", "1 .csv"):
         assert part in line
 
 
 def test_prediction_says_what_it_leaves_out(make_folder: Make, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_folder({"cat": 2})
-    (root / "a.heic").touch()
+    (root / "a.psd").touch()
     assert len(Images(paths=[str(root)]).all_paths()[1]) == 2
-    assert "left out 1 .heic (a.heic: convert to jpg or png)" in capsys.readouterr().err
+    assert "left out 1 .psd (a.psd: convert to jpg or png)" in capsys.readouterr().err
     (root / "only").mkdir()
-    (root / "only" / "a.heic").touch()
-    with pytest.raises(UserError, match=r"no images .* in folder .*only, only 1 .heic \(a.heic: convert to jpg"):
+    (root / "only" / "a.psd").touch()
+    with pytest.raises(UserError, match=r"no images .* in folder .*only, only 1 .psd \(a.psd: convert to jpg"):
         Images(paths=[str(root / "only")]).all_paths()
 
 

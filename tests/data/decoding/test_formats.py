@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_cnn.data.decoding import formats
-from lit_cnn.data.decoding.decode import Geometry, read_image
+from lit_cnn.data.decoding import formats, optional_formats
+from lit_cnn.data.decoding.decode import read_image
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
 from tests.data.decoding.helpers import SMALL, expected_pixels, rgb_image, save_image
@@ -33,7 +34,10 @@ def test_every_format_is_read(tmp_path: Path, suffix: str, channels: int) -> Non
     assert np.array_equal(out, expected_pixels(Image.open(path), channels))
 
 
-@pytest.mark.parametrize("suffix", [s for s in formats.EXTENSIONS if s not in (".mpo", ".pbm", ".pgm")])
+OTHERS = (".mpo", ".pbm", ".pgm", ".npy", *optional_formats.INSTALLED)  # have tests of their own
+
+
+@pytest.mark.parametrize("suffix", [s for s in formats.EXTENSIONS if s not in OTHERS])
 def test_further_names_and_formats_are_read(tmp_path: Path, suffix: str) -> None:
     path = save_image(tmp_path / f"a{suffix}", rgb_image(), format=KINDS.get(suffix))
     for channels in (1, 3):

@@ -143,4 +143,5 @@ def test_a_folder_needs_neither_the_network_nor_webdataset(shards: Path, monkeyp
     monkeypatch.setitem(sys.modules, "webdataset", None)
     monkeypatch.setattr(socket, "socket", interrupt)
     read_training(shards)
-    assert "pip install 'lit-cnn[stream]'" in error_of("http://127.0.0.1:9/none")
+    monkeypatch.undo()
+    assert "cannot fetch http://127.0.0.1:9/none/manifest.json: " in error_of("http://127.0.0.1:9/none")
