@@ -180,7 +180,7 @@ class ImageFolder(ImageFilesDataModule):
         if len(good) < len(paths):
             self._refuse_too_many_broken()
         found = {split: [file for file in files if file.path in good] for split, files in self._found.items()}
-        labels = {name for files in found.values() for file in files for name in file.classes}
+        labels = {file.label for files in found.values() for file in files}
         names = self.data_classes()
         if empty := [name for name in names if name not in labels]:
             self._refuse_empty(empty)
@@ -198,8 +198,7 @@ class ImageFolder(ImageFilesDataModule):
         groups = {f"the {split} split": files for split, files in self._found.items() if split != "all"}
         limits = dict.fromkeys(groups, 1.0)
         for file in (file for files in self._found.values() for file in files):
-            for name in file.classes:
-                groups.setdefault(f"class {name}", []).append(file)
+            groups.setdefault(f"class {file.label}", []).append(file)
         for group, files in groups.items():
             broken = [file.path for file in files if file.path in self.broken]
             share = len(broken) / max(len(files), 1)

@@ -40,9 +40,10 @@ class _Content:
 class ImageList(ImageFolder):
     """Your own images, listed in a CSV or Parquet file with their labels.
 
-    One line an image, below a header such as ``path,label,split,group``; split and group may be left out. Other common
-    names of columns are known (filename, image_id, class, is_valid, patient_id and more). Instead of a label, each class
-    may have a column of 0 and 1, one of them 1. Images of one group are never in two splits. Rows without a label are left out of training; predict classifies them.
+    One line an image, below a header such as ``path,label,split,group``; split and group may be left out. Other usual
+    names of columns are known (filename, image_id, class, is_valid, patient_id and more). Instead of a label, each
+    class may have a column of 0 and 1, one of them 1. Images of one group are never in two splits. Rows without a label
+    are left out of training; predict classifies them.
 
     Args:
         data_dir: The CSV, TSV or Parquet file, or a folder that holds one.

@@ -35,12 +35,7 @@ def image_list(path: Path, **kwargs: Any) -> ImageList:
     return ImageList(data_dir=str(path), **{"image_size": 8, "workers": 1, "batch_size": 4, **kwargs})
 
 
-def labels_of(data: ImageList, split: str) -> dict[str, Any]:
+def labels_of(data: ImageList, split: str) -> dict[str, str]:
     """Label of each image of a split, by name."""
     part = data.splits()[split]
-    return {
-        data.sample_name(split, i): data.class_names[int(part.source.targets[i])]
-        if not data.multilabel
-        else part.source.targets[i].tolist()
-        for i in part.indices.tolist()
-    }
+    return {data.sample_name(split, i): data.class_names[int(part.source.targets[i])] for i in part.indices.tolist()}

@@ -26,7 +26,6 @@ def root(tmp_path: Path) -> Path:
 def test_given_splits_are_used_as_they_are(root):
     data = image_list(write_list(root / "list.csv", "path,label,split", zip(NAMES, LABELS, SPLITS, strict=True)))
     assert data.class_names == ["cat", "dog", "emu"]
-    assert not data.multilabel
     for split, start, stop in (("train", 0, 6), ("val", 6, 9), ("test", 9, 12)):
         assert labels_of(data, split) == dict(ROWS[start:stop])
     data.setup("fit")
@@ -177,3 +176,26 @@ def test_a_folder_with_one_list_is_that_list_and_a_folder_of_images_names_the_li
         image_list(root).setup("fit")
     with pytest.raises(UserError, match=r"there is no file .*lables.csv, did you mean"):
         image_list(root / "lables.csv").setup("fit")
+
+
+def test_a_column_for_each_class_of_which_one_is_1_is_a_label(root):
+    rows = [(name, "01"[i % 2], "10"[i % 2]) for i, name in enumerate(NAMES)]
+    data = image_list(write_list(root / "list.csv", "path,cat,dog", rows))
+    assert data.class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "line"),
+    [
+        ("path,label", ("images/0.png", "cat|dog"), "line 2: several labels in column label, separated by '|'"),
+        ("path,tags", ("images/0.png", "cat dog"), "line 2: several labels in column tags, separated by spaces"),
+        ("path,cat,dog", ("images/0.png", "1", "1"), "line 2: 2 of the 2 columns of classes are 1"),
+        ("path,cat,dog", ("images/0.png", "0", "0"), "line 2: 0 of the 2 columns of classes are 1"),
+    ],
+)
+def test_several_labels_an_image_are_refused(root, header, row, line):
+    more = ("cat", "dog") if header.count(",") == 1 else None
+    rest = [(f"images/{i}.png", *((more[i % 2],) if more else ("1", "0"))) for i in range(1, 12)]
+    with pytest.raises(UserError) as error:
+        image_list(write_list(root / "list.csv", header, [row, *rest])).splits()
+    assert line in str(error.value)
