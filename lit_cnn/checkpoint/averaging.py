@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
-from lit_cnn.checkpoint.record import KEY, load_verified, read_record
+from lit_cnn.checkpoint.record import KEY, CheckpointRecord, load_verified, read_record
 from lit_cnn.errors import UserError
 
 AVERAGED = "averaged"  # in the project's own part: the optimizer steps of the checkpoints that were averaged
@@ -49,6 +49,8 @@ def average_checkpoints(paths: list[Path], output: Path) -> list[int]:
             raise UserError(f"{record.path} and {last.path} have other classes, or another order of them")
         if record.preprocessing != last.preprocessing:
             raise UserError(f"{record.path} and {last.path} have other preprocessing (image size, mean, std …)")
+        if _network(record) != _network(last):
+            raise UserError(f"{record.path} and {last.path} hold different networks")
     content = load_verified(last.path)
     content["state_dict"] = _average([load_verified(record.path)["state_dict"] for record in records], records)
     for key in TRAINING:
@@ -58,12 +60,22 @@ def average_checkpoints(paths: list[Path], output: Path) -> list[int]:
     return [record.step for record in records]
 
 
-def _average(states: list[dict[str, Tensor]], records: list[Any]) -> dict[str, Tensor]:
+def _network(record: CheckpointRecord) -> list[Any]:
+    """The settings that decide what the weights mean."""
+    model = record.config.get("model", {})
+    return [model.get("backbone"), model.get("backbone_args") or {}]
+
+
+def _average(states: list[dict[str, Tensor]], records: list[CheckpointRecord]) -> dict[str, Tensor]:
     """Mean of every floating-point tensor; other tensors are the last state's."""
     last = states[-1]
     for state, record in zip(states, records, strict=True):
         if state.keys() != last.keys() or any(state[name].shape != last[name].shape for name in last):
             raise UserError(f"{record.path} and {records[-1].path} hold different networks")
+    for i, state in enumerate(states):  # such as last.ckpt and the file of the last epoch, which would count twice
+        for other, record in zip(states[:i], records, strict=False):
+            if all(torch.equal(state[name], other[name]) for name in state):
+                raise UserError(f"{record.path} and {records[i].path} have the same weights: give one of them")
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
         if tensor.is_floating_point()

@@ -73,8 +73,8 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         say(f"checkpoint: {record.path} (step {record.step})")
     if record.averaged:
         raise UserError(
-            f"{record.path} holds averaged weights, which have no optimizer state to resume: start a run from them with "
-            f"--model.weights {record.path}"
+            f"{record.path} holds averaged weights, which have no optimizer state to resume: start a run from them "
+            f"with --model.weights {record.path}"
         )
     if not record.exact:
         say(f"note: {record.path} was saved where a run cannot be resumed exactly")

@@ -21,8 +21,14 @@ def network(seed: int, width: int = 3) -> nn.Sequential:
     return net
 
 
-def save(path: Path, net: nn.Module, step: int, classes: tuple[str, ...] = ("a", "b"), size: int = 8) -> Path:
-    own: dict[str, Any] = {"config": {}, "class_names": list(classes), "preprocessing": {"image_size": size}}
+def save(
+    path: Path, net: nn.Module, step: int, classes: tuple[str, ...] = ("a", "b"), size: int = 8, backbone: str = "net"
+) -> Path:
+    own: dict[str, Any] = {
+        "config": {"model": {"backbone": backbone}},
+        "class_names": list(classes),
+        "preprocessing": {"image_size": size},
+    }
     progress = {"fit_loop": {"epoch_progress": {"current": {"processed": step}}}}
     content = {"state_dict": net.state_dict(), "global_step": step, "loops": progress, "optimizer_states": [{"x": 1}]}
     AtomicCheckpointIO().save_checkpoint({**content, "lit_cnn": {**own, "fingerprint": ""}}, path)
@@ -54,6 +60,8 @@ def test_what_cannot_be_averaged_is_refused_in_one_line(tmp_path):
         (save(tmp_path / "2.ckpt", network(1), 2, classes=("b", "a")), "classes"),
         (save(tmp_path / "3.ckpt", network(1), 2, size=9), "preprocessing"),
         (first, "two or more different"),
+        (save(tmp_path / "4.ckpt", network(0), 1), "same weights"),
+        (save(tmp_path / "5.ckpt", network(1), 2, backbone="other"), "different networks"),
     ):
         with pytest.raises(UserError, match=why):
             average_checkpoints([first, other], output)
