@@ -42,6 +42,9 @@ def average_checkpoints(paths: list[Path], output: Path) -> list[int]:
         raise UserError(f"{output} is one of the checkpoints to average: write to another file")
     if (output.parent / "last.ckpt").exists():
         raise UserError(f"{output.parent} is where a resume looks for checkpoints: write to another folder")
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}: give the paths of checkpoints")
     records = sorted((read_record(path) for path in paths), key=lambda record: record.step)
     last = records[-1]
     for record in records:

@@ -60,6 +60,7 @@ def test_what_cannot_be_averaged_is_refused_in_one_line(tmp_path):
         (save(tmp_path / "2.ckpt", network(1), 2, classes=("b", "a")), "classes"),
         (save(tmp_path / "3.ckpt", network(1), 2, size=9), "preprocessing"),
         (first, "two or more different"),
+        (tmp_path / "gone.ckpt", "there is no file"),
         (save(tmp_path / "4.ckpt", network(0), 1), "same weights"),
         (save(tmp_path / "5.ckpt", network(1), 2, backbone="other"), "different networks"),
     ):
