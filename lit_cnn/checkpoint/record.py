@@ -50,6 +50,7 @@ class CheckpointRecord:
         step: optimizer steps taken.
         data_dir: absolute path of the data folder; empty for an address, and in checkpoints of earlier versions.
         early_stops: by the state key of the EarlyStopping.
+        averaged: its weights are the average of several checkpoints', without an optimizer state to resume.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class CheckpointRecord:
     step: int
     data_dir: str = ""
     early_stops: dict[str, EarlyStop] = field(default_factory=dict)
+    averaged: bool = False
 
 
 def absolute_data_dir(config: dict[str, Any]) -> str:
@@ -159,6 +161,7 @@ def read_record(path: Path) -> CheckpointRecord:
         step=content["global_step"],
         data_dir=own.get("data_dir", ""),
         early_stops=_early_stops(content.get("callbacks", {})),
+        averaged="averaged" in own,
     )
 
 

@@ -72,6 +72,11 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         say(f"skipped: {line}", error=True)
     if str(record.path) != wanted:
         say(f"checkpoint: {record.path} (step {record.step})")
+    if record.averaged:
+        raise UserError(
+            f"{record.path} holds averaged weights, which have no optimizer state to resume: start a run from them "
+            f"with --model.weights {record.path}"
+        )
     if not record.exact:
         say(f"note: {record.path} was saved where a run cannot be resumed exactly")
     return record

@@ -50,7 +50,8 @@ CALLBACKS = {
     "RichModelSummary": WORKS,
     "RichProgressBar": WORKS,
     "SpikeDetection": f"{_KEEPS_STATE}: use --skip_nonfinite_steps N or --trainer.gradient_clip_val 1",
-    "StochasticWeightAveraging": f"it replaces the schedule, and {_KEEPS_STATE}: use --model.ema_decay 0.999",
+    "StochasticWeightAveraging": f"it replaces the schedule, and {_KEEPS_STATE}: use --model.ema_decay 0.999, or "
+    "lit-cnn average for the weights of several epochs",
     "ThroughputMonitor": WORKS,
     "Timer": WORKS,
     "TQDMProgressBar": WORKS,

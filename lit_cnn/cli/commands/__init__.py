@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": Command("run", "classify image files and folders"),
     "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
     "check": Command("check", "find duplicates, leaks, broken files and wrong labels"),
+    "average": Command("average", "average the weights of checkpoints into one file"),
     "runs": Command("runs", "list the training runs with their best scores and states"),
     "models": Command("models", "list the backbones, or suggest some for your images"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
