@@ -71,7 +71,7 @@ class ImageList(ImageFolder):
     ) -> None:
         super().__init__(**kwargs)
         self._root = root
-        self._columns = {"path": path_column, "label": label_column, "split": split_column, "group": group_column}
+        self._columns = (path_column, label_column, split_column, group_column)
 
     # The list ----
 
@@ -99,7 +99,7 @@ class ImageList(ImageFolder):
     @cached_property
     def _content(self) -> _Content:
         table = read_table(self._path)
-        columns = find_columns(table, **self._columns)
+        columns = find_columns(table, *self._columns)
         labels = lists.read_labels(table, columns)
         table.notes += labels.notes
         splits = lists.read_splits(table, columns.split) if columns.split else [""] * len(table)

@@ -108,9 +108,9 @@ def _one_hot(table: Table, names: Sequence[str]) -> Labels:
     if any("-1" in cells and "0" in cells for cells in columns):
         raise UserError(f"{table.path}: columns of classes hold 0, 1 and -1: give 0 or 1")
     rows: list[tuple[str, ...] | None] = []
-    for cells in zip(*columns, strict=True):
-        there = tuple(name for name, cell in zip(names, cells, strict=True) if cell == "1")
-        rows.append(there if any(cells) else None)
+    for values in zip(*columns, strict=True):
+        there = tuple(name for name, value in zip(names, values, strict=True) if value == "1")
+        rows.append(there if any(values) else None)
     for row, line in zip(rows, table.lines, strict=True):
         if row is not None and len(row) != 1:
             raise UserError(
@@ -208,6 +208,7 @@ def drop_duplicates(table: Table, rows: Sequence[Row]) -> tuple[list[Row], str]:
 
 def _difference(before: Row, row: Row) -> tuple[str, str, str]:
     if before.labels != row.labels:
-        return "label", *("|".join(r.labels) or "none" if r.labels is not None else "none" for r in (before, row))
+        old, new = ("|".join(each.labels or ()) or "none" for each in (before, row))
+        return "label", old, new
     what = "split" if before.split != row.split else "group"
     return what, getattr(before, what) or "none", getattr(row, what) or "none"
