@@ -175,7 +175,8 @@ class ImageClassifier(BaseTask):
     def setup(self, stage: str) -> None:
         """Load starting weights and the teacher, and compute class weights from the targets of the training split."""
         super().setup(stage)
-        if stage != "fit":
+        weighted, teacher = self.loss.class_weights is not None, self.hparams["teacher"]
+        if stage != "fit" or not (weighted or teacher):
             return
         data = datamodule(self.trainer)
         if self.loss.class_weights is not None:
@@ -184,8 +185,8 @@ class ImageClassifier(BaseTask):
             self.loss.class_weights.copy_(weights)
             if not self.resumes and self.trainer.loggers:  # not in a search for settings
                 say(describe_class_weights(weights, data.class_names))
-        if self.hparams["teacher"] is not None:
-            self._teacher = Teacher(self.hparams["teacher"], data)
+        if teacher:
+            self._teacher = Teacher(teacher, data)
 
     def on_train_start(self) -> None:
         """Move the teacher to the device."""
