@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
+from lit_cnn.models._frozen_features import FrozenFeatures
 from lit_cnn.optim.factory import build_optimizer, match_memory_formats, scale_lrs
 from lit_cnn.optim.lr_schedule import apply_group_settings, build_scheduler, check_lr_settings, group_settings
 from lit_cnn.optim.weight_averaging import WeightEMA
@@ -99,6 +100,7 @@ class BaseTask(LightningModule, ABC):
             raise UserError(f"`model.ema_decay` must be in [0, 1), got {self.ema_decay}: 0.999 is usual, null is off")
         self.configure_models()
         self._frozen = prepare_backbone(self.backbone, self.hparams)
+        self.frozen_features: FrozenFeatures | None = None  # of FeatureCache: batches hold these, not images
         self.configure_losses()
         self.train_means = EpochMeans("loss")
         self.val_loss, self.test_loss = ExactMean(), ExactMean()
@@ -168,10 +170,11 @@ class BaseTask(LightningModule, ABC):
         Raises:
             UserError: images of a shape that the backbone cannot take, or outputs that do not fit the task.
         """
-        if self.hparams["channels_last"]:
+        network = self.backbone if self.frozen_features is None or image.ndim != 2 else self.frozen_features
+        if self.hparams["channels_last"] and network is self.backbone:
             image = image.contiguous(memory_format=torch.channels_last)
         try:
-            outputs = self.backbone(image)
+            outputs = network(image)
         except (RuntimeError, ValueError, TypeError) as error:
             # A compiled network does not explain a wrong input itself, as all others do.
             if line := input_error(self.backbone, image):

@@ -34,6 +34,9 @@ class ImageClassifier(BaseTask):
         freeze: "backbone" trains the head alone; a number freezes that many blocks from the front, such as 3 for
             conv1, bn1 and layer1 of a resnet (99 lists them). The head is not a block. Frozen batch
             normalization keeps its statistics.
+        cache_features: with a frozen backbone, compute what it gives for each image once and train the head on that,
+            which is the same computation, many times faster: true, false, or "auto", where training images are not
+            augmented. The features (D floats an image) are in memory, or beyond 1 GB on disk in $LIT_CNN_CACHE.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
         lr: peak learning rate; "auto": found by a learning-rate range test, for new training runs.
@@ -75,6 +78,7 @@ class ImageClassifier(BaseTask):
         weights_strict: bool = True,
         weights_key: str | None = None,
         freeze: int | str | None = None,
+        cache_features: bool | Literal["auto"] = "auto",
         optimizer: str = "sgd",
         lr: float | Literal["auto"] = 0.1,
         lr_base_size: int | None = None,
