@@ -21,7 +21,13 @@ from lit_cnn.utils import memory
 from lit_cnn.utils.console import Display, say
 from lit_cnn.utils.datamodule import find_datamodule
 
-MIXING = ("mixup_alpha", "cutmix_alpha")  # settings of the model that change images in training
+# settings of the model with which training needs images, by the reason
+NEED_IMAGES = {
+    "mixup_alpha": "images are mixed",
+    "cutmix_alpha": "images are mixed",
+    "teacher": "the teacher sees the images too",
+    "freeze_epochs": "all layers train later",
+}
 TRIED = 2  # images on which the split of the network is tried
 SENT = 1 << 22  # numbers per all-reduce
 
@@ -115,8 +121,9 @@ def _obstacle(trainer: Trainer, task: BaseTask) -> str:
         only_trained_layer(task.backbone, task.hparams.get("num_classes"))
     except UserError as error:
         return str(error)
-    if mixing := [name for name in MIXING if task.hparams.get(name)]:
-        return f"training images are mixed (`model.{mixing[0]}`)"
+    for name, reason in NEED_IMAGES.items():
+        if task.hparams.get(name):
+            return f"{reason} (`model.{name}`)"
     return random_images(data)
 
 

@@ -28,6 +28,7 @@ from lit_cnn.cli.config import (
 )
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes, reporting_trainer_mistakes
+from lit_cnn.cli.pretrained_normalization import SOURCE, set_normalization
 from lit_cnn.cli.run_messages import how_to_resume
 from lit_cnn.cli.trainer import Run, loggers, make_run_folder, ordered_callbacks, plugins, profiler
 from lit_cnn.data import ImageDataModule
@@ -83,6 +84,7 @@ class LitCLI(LightningCLI):
         self.base = base
         self.report: EvaluationReport | None = None
         self.folder: Path | None = None
+        self.of_weights: set[str] = set()  # settings that follow from the weights
         self._building = ""
         try:
             self._parse_and_build(words)
@@ -201,6 +203,7 @@ class LitCLI(LightningCLI):
         config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
         if command == "fit":
             monitoring.check(config, self.arguments, self.base, self.record)
+            self.of_weights = set_normalization(config, self.record, self.arguments, self._configs())
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
@@ -265,7 +268,7 @@ class LitCLI(LightningCLI):
             flatten(self.run.plain),
             before,
             self.arguments.names() - resolved,
-            {**self._configs(), AUTO: resolved},
+            {SOURCE: self.of_weights, **self._configs(), AUTO: resolved},
         )
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 
