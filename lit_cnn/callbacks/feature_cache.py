@@ -91,7 +91,9 @@ class FeatureCache(Callback):
         )
 
     def _split(self, trainer: Trainer, task: BaseTask, data: ImageDataModule) -> FrozenFeatures:
-        batch = next(iter(image_batches(data, "train", batch_size=TRIED)))
+        loader = image_batches(data, "train", batch_size=TRIED)
+        loader.workers = 0  # threads would read ahead
+        batch = next(iter(loader))
         with trainer.precision_plugin.forward_context():
             return FrozenFeatures(task.backbone, _images(trainer, task, data, batch), task.hparams.get("num_classes"))
 
