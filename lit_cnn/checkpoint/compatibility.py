@@ -30,8 +30,10 @@ NAMES = {  # of entries of the key, in messages
     "limit_train_batches": "limit of training batches",
     "threads": "CPU threads",
     "benchmark": "cuDNN benchmark",
+    "cache_features": "cached features",
 }
-NUMERICS = ("device", "threads", "torch", "precision", "deterministic", "benchmark")  # decide bits, not samples
+# these decide bits, not samples
+NUMERICS = ("device", "threads", "torch", "precision", "deterministic", "benchmark", "cache_features")
 
 
 def resume_key(trainer: Trainer) -> dict[str, Any]:
@@ -54,6 +56,9 @@ def _numerics(trainer: Trainer) -> dict[str, Any]:
     """What decides the bits of the same computation on the same samples, as plain types."""
     device = trainer.strategy.root_device
     found = {"device": device_name(device), "torch": str(torch.__version__), "precision": str(trainer.precision)}
+    settings = trainer.lightning_module.hparams
+    if settings.get("freeze") is not None:  # features of other batches may differ in their last bits
+        found["cache_features"] = str(settings.get("cache_features", False) is not False)
     if device.type == "cpu":  # sums are split over threads; the other two change no bits
         return {**found, "threads": torch.get_num_threads()}
     deterministic: bool | str = torch.are_deterministic_algorithms_enabled()

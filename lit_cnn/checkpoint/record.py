@@ -131,6 +131,18 @@ def read_progress(path: Path) -> tuple[int, bool]:
     return step, not isinstance(own, dict) or own.get("exact", True)
 
 
+def read_preprocessing(path: Path) -> dict[str, Any] | None:
+    """How the run that wrote a checkpoint prepared its images; None for any other file. Reads a few kilobytes."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        own = _load_plain(path).get(KEY)
+    except UserError:  # whoever loads its weights says what is wrong
+        return None
+    found = own.get("preprocessing") if isinstance(own, dict) else None
+    return found if isinstance(found, dict) else None
+
+
 def read_record(path: Path) -> CheckpointRecord:
     """Read a checkpoint's own description.
 
@@ -190,6 +202,7 @@ def base_config(record: CheckpointRecord, command: str) -> dict[str, Any]:
         # where to write follows from the checkpoint's folder and from flags, not from its settings
         checkpoint = {**config["checkpoint"], "dirpath": None}
         trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
-        return {**config, "data": data, "trainer": trainer, "checkpoint": checkpoint}
+        model = {"cache_features": False, **config["model"]}  # as before there was such a setting
+        return {**config, "model": model, "data": data, "trainer": trainer, "checkpoint": checkpoint}
     trainer = {k: v for k, v in config["trainer"].items() if k in EVALUATION_TRAINER_KEYS}
     return {"seed_everything": config["seed_everything"], "trainer": trainer, "model": config["model"], "data": data}

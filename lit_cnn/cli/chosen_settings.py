@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
+from lit_cnn.cli.pretrained_normalization import SOURCE as WEIGHTS
+from lit_cnn.cli.pretrained_normalization import set_normalization
 from lit_cnn.cli.validation import LAUNCHED
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.registry import find_dataset
@@ -26,19 +29,22 @@ from lit_cnn.utils import run_log
 SOURCE = "the images"  # of a setting, in the table of settings
 
 
-def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointRecord | None) -> set[str]:
+def choose_settings(
+    config: Namespace, arguments: Arguments, record: CheckpointRecord | None, configs: Mapping[str, Iterable[str]]
+) -> dict[str, set[str]]:
     """Set what is left open: by the images, where neither a config nor a checkpoint says how to train; in place.
 
-    A config is an experiment of its own, whose open settings keep their fixed defaults. A learning rate that is open
-    still is the optimizer's.
+    A config is an experiment of its own, whose open settings keep their fixed defaults. Mean and std are those that the
+    starting weights expect, and a learning rate that is open still is the optimizer's.
 
     Args:
         config: parsed settings of ``fit``.
         arguments: the command line.
         record: the checkpoint that the run is resumed from, if any.
+        configs: dotted names of the settings in each config file.
 
     Returns:
-        Dotted names of what follows from the images.
+        Dotted names of what follows from the images and from the weights, by the source that the table names.
 
     Raises:
         UserError: the images cannot be read.
@@ -50,7 +56,8 @@ def choose_settings(config: Namespace, arguments: Arguments, record: CheckpointR
         _set(config, name, value)
     if config.model.lr is None:
         config.model.lr = default_lr(config.model.optimizer)
-    return set(chosen)
+    of_weights = set_normalization(config, record, arguments, configs)
+    return {SOURCE: set(chosen), WEIGHTS: of_weights}
 
 
 def _for_images(config: Namespace, arguments: Arguments) -> dict[str, Any]:

@@ -25,6 +25,7 @@ BOOLEANS = tuple(
 WITHOUT_VALUE = {
     **dict.fromkeys(BOOLEANS, "true"),
     "--model.freeze": "backbone",
+    "--model.cache_features": "true",
     "--model.tta": "flip",
     "--data.cache": "ram",
 }

@@ -14,9 +14,8 @@ from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
-from lit_cnn.cli import import_allowlist, monitoring, trainer_classes, transport, validation
+from lit_cnn.cli import chosen_settings, import_allowlist, monitoring, trainer_classes, transport, validation
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.cli.chosen_settings import SOURCE, choose_settings
 from lit_cnn.cli.config import (
     contents,
     data_settings,
@@ -85,7 +84,7 @@ class LitCLI(LightningCLI):
         self.report: EvaluationReport | None = None
         self.folder: Path | None = None
         self._building = ""
-        self.chosen: set[str] = set()  # settings that follow from the images
+        self.sources: dict[str, set[str]] = {}  # of settings that follow from the images and the weights
         try:
             self._parse_and_build(words)
         except BaseException:
@@ -203,7 +202,7 @@ class LitCLI(LightningCLI):
         config.trainer.callbacks = trainer_classes.plain_settings(config.trainer.callbacks)
         if command == "fit":
             monitoring.check(config, self.arguments, self.base, self.record)
-            self.chosen = choose_settings(config, self.arguments, self.record)
+            self.sources = chosen_settings.choose_settings(config, self.arguments, self.record, self._configs())
         plain = self._plain(config)
         asked = flatten({part: plain[part] for part in ("trainer", "model", "data")})
         if command == "fit":
@@ -266,7 +265,7 @@ class LitCLI(LightningCLI):
             flatten(self.run.plain),
             before,
             self.arguments.names() - resolved,
-            {SOURCE: self.chosen, **self._configs(), AUTO: resolved},
+            {**self.sources, **self._configs(), AUTO: resolved},
         )
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 

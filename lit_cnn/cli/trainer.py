@@ -27,6 +27,7 @@ from lit_cnn.callbacks.bad_images import BadImages
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
+from lit_cnn.callbacks.feature_cache import FeatureCache
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.callbacks.overview import Overview
@@ -129,6 +130,8 @@ def ordered_callbacks(
             Curves(),  # draws what the loggers have written
             BadImages(folder),
         ]
+    if fits:
+        ordered.append(FeatureCache())  # after the refusal of an inexact resume
     if report is not None:
         ordered.append(report)
     if run.keeps_checkpoints:

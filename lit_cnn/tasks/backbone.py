@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_cnn.models._freeze import Frozen, freeze
+from lit_cnn.errors import UserError
+from lit_cnn.models._freeze import Frozen, find_head, freeze
 from lit_cnn.models._weights import load_weights
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import DataModule
@@ -26,6 +27,8 @@ def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen
     Returns:
         Names of the frozen layers, which are in evaluation mode.
     """
+    if settings.get("head_init", "model") not in ("model", "zeros"):
+        raise UserError(f"`model.head_init` must be model or zeros, got {settings['head_init']!r}")
     frozen = Frozen([], set())
     if settings["freeze"] is not None:
         frozen = freeze(backbone, settings["freeze"], settings.get("num_classes"))
@@ -47,8 +50,8 @@ def init_backbone(
 
     Args:
         backbone: as prepared.
-        settings: of the model: backbone, weights, weights_strict, freeze, and where it has them weights_key and
-            num_classes.
+        settings: of the model: backbone, weights, weights_strict, freeze, and where it has them weights_key,
+            head_init and num_classes.
         frozen: what :func:`prepare_backbone` returned.
         images: gives training images, float (N, C, H, W).
 
@@ -57,6 +60,7 @@ def init_backbone(
     """
     if callable(init := getattr(backbone, "init_from_data", None)):
         init(images())
+    kept: set[str] = set()  # what the weights bring
     if settings["weights"]:
         report = load_weights(
             backbone,
@@ -68,11 +72,23 @@ def init_backbone(
             key=settings.get("weights_key"),
         )
         say(str(report))
+        kept = {*report.loaded, *report.adapted}
     elif frozen.tensors:
         say(
             f"note: `model.freeze={settings['freeze']}` without `model.weights`: frozen layers keep their initial, "
             "random values; `model.weights=imagenet`, or a file, starts from trained ones"
         )
+    if settings.get("head_init", "model") == "zeros":
+        _zero_head(backbone, settings.get("num_classes"), kept)
+
+
+@torch.no_grad()
+def _zero_head(backbone: nn.Module, num_classes: int | None, kept: set[str]) -> None:
+    """Set the head to 0, apart from tensors in ``kept``."""
+    head = find_head(backbone, num_classes)
+    for name, parameter in backbone.get_submodule(head).named_parameters(prefix=head):
+        if name not in kept:
+            parameter.zero_()
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lit_cnn.errors import UserError
 from lit_cnn.models import get_model, input_error
+from lit_cnn.models._frozen_features import FrozenFeatures
 from lit_cnn.optim.factory import match_memory_formats
 from lit_cnn.optim.lr_schedule import apply_group_settings, group_settings
 from lit_cnn.optim.weight_averaging import WeightEMA
@@ -102,6 +103,7 @@ class BaseTask(LightningModule, ABC):
         self.configure_models()
         frozen = prepare_backbone(self.backbone, self.hparams)
         self._unfreezing = Unfreezing(self.backbone, frozen, self.hparams.get("freeze_epochs"))
+        self.frozen_features: FrozenFeatures | None = None  # of FeatureCache: batches hold these, not images
         self.configure_losses()
         self.train_means = EpochMeans("loss")
         self.val_loss, self.test_loss = ExactMean(), ExactMean()
@@ -171,10 +173,11 @@ class BaseTask(LightningModule, ABC):
         Raises:
             UserError: images of a shape that the backbone cannot take, or outputs that do not fit the task.
         """
-        if self.hparams["channels_last"]:
+        network = self.backbone if self.frozen_features is None or image.ndim != 2 else self.frozen_features
+        if self.hparams["channels_last"] and network is self.backbone:
             image = image.contiguous(memory_format=torch.channels_last)
         try:
-            outputs = self.backbone(image)
+            outputs = network(image)
         except (RuntimeError, ValueError, TypeError) as error:
             # A compiled network does not explain a wrong input itself, as all others do.
             if line := input_error(self.backbone, image):

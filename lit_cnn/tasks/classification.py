@@ -45,6 +45,12 @@ class ImageClassifier(BaseTask):
             normalization keeps its statistics.
         freeze_epochs: freeze for so many epochs only, then train all layers; null: for all. What is unfrozen joins the
             schedule where it is then.
+        cache_features: with a frozen backbone, compute what it gives for each image once and train the head on that,
+            which is the same computation, many times faster: true, false, or "auto", where training images are not
+            augmented. The features (D floats an image) are in memory, or beyond 1 GB on disk in $LIT_CNN_CACHE.
+        head_init: first values of a head that the weights do not bring: "model", the network's own, or "zeros", so that
+            features count for nothing before the head has learned them (Kolesnikov et al. 2020, arXiv 1912.11370,
+            section 3.3). Random values stay in the head where there are more features than images.
         optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
             torch.optim by name.
         lr: peak learning rate; null: the optimizer's own, 0.1 for SGD and torch's for others, such as 0.001 for adamw;
@@ -99,6 +105,8 @@ class ImageClassifier(BaseTask):
         weights_key: str | None = None,
         freeze: int | str | None = None,
         freeze_epochs: int | None = None,
+        cache_features: bool | Literal["auto"] = "auto",
+        head_init: Literal["model", "zeros"] = "model",
         optimizer: str = "sgd",
         lr: float | Literal["auto"] | None = None,
         lr_base_size: int | None = None,

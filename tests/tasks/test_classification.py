@@ -11,7 +11,7 @@ import torch
 from lit_cnn.cli.main import main
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
-from lit_cnn.models import get_model
+from lit_cnn.models import find_head, get_model
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.random import step_seed
 from tests.conftest import EVERY_STEP, LENET, load
@@ -60,6 +60,17 @@ def test_frozen_layers_that_a_file_lacks_are_refused_and_without_a_file_there_is
     note = "frozen layers keep their initial, random values"
     assert note in start(freeze=1)
     assert start(freeze=0) == start() == ""
+
+
+def test_a_head_that_the_weights_do_not_bring_starts_from_zeros_on_request(workdir):
+    for classes in (7, 10):
+        torch.save(get_model("lenet", num_classes=classes, in_channels=1).state_dict(), f"{classes}.pth")
+        task = ImageClassifier(10, 1, "lenet", weights=f"{classes}.pth", head_init="zeros")
+        task.setup("fit")
+        head = task.backbone.get_submodule(find_head(task.backbone, 10))
+        assert [bool(head.weight.any()), bool(head.bias.any())] == [classes == 10] * 2
+    with pytest.raises(UserError, match=r"must be model or zeros, got .ones."):
+        ImageClassifier(10, 1, "lenet", head_init="ones")
 
 
 class Odd(torch.nn.Module):

@@ -39,7 +39,7 @@ class Source(Protocol):
     """Samples by index: an array in memory or a list of files."""
 
     targets: Tensor  # int64 (len,)
-    shape: tuple[int, int, int]  # channels, height, width of every image
+    shape: tuple[int, ...]  # channels, height, width of every image
 
     def __len__(self) -> int: ...
 
@@ -184,7 +184,8 @@ class BatchLoader:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, indices: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
-        image = torch.empty((len(indices), *self.source.shape), dtype=torch.uint8, pin_memory=self.pin)
+        dtype = getattr(self.source, "dtype", torch.uint8)  # features of images are floats
+        image = torch.empty((len(indices), *self.source.shape), dtype=dtype, pin_memory=self.pin)
         target = self.source.targets[indices]
         batch = Batch(image, *(tensor.pin_memory() if self.pin else tensor for tensor in (target, indices)))
         return batch, self.source.tasks(indices, image, epoch)

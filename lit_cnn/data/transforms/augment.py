@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from lit_cnn.data.transforms import image_ops as ops
 from lit_cnn.data.transforms.registered import build_transform, transform_samples
 from lit_cnn.data.transforms.rng import CROP_OPS, ERASE_OPS, counter_uniform, crop_boxes, crop_ratio, random_boxes
 from lit_cnn.errors import UserError
+
+# settings that say how an operation is done, if another one turns it on
+_ARGUMENTS = ("crop_ratio", "padding_mode", "erase_scale", "erase_ratio")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,14 @@ class Augment:
             build_transform(self.transform, self.transform_args)
         elif self.transform_args:
             raise UserError("`data.augment.transform_args` are given without `data.augment.transform`")
+
+    def changes(self) -> list[str]:
+        """Names of the settings that change training images; empty if every epoch sees the same pixels."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name not in _ARGUMENTS and getattr(self, field.name) != field.default
+        ]
 
 
 def augment_batch(
