@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from lit_cnn import __version__
 from lit_cnn.cli.main import main
 from tests.conftest import LENET, TINY, load, state_differences, write_pictures
 
-from .helpers import QUIET, copy_of, rows
+from .helpers import QUIET, copy_of, rows, run_command
 
 # -- start -----------------------------------------------------------------------------------------------------------
 
@@ -218,12 +217,6 @@ def test_images_that_changed_since_training_are_reported(workdir, capsys):
 
 
 # -- several processes -----------------------------------------------------------------------------------------------
-
-
-def run_command(workdir: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "LIT_CNN_CACHE": str(workdir / "cache")}
-    command = [sys.executable, "-m", "lit_cnn", *words]
-    return subprocess.run(command, cwd=workdir, env=env, capture_output=True, text=True, check=True, timeout=300)
 
 
 @pytest.mark.slow
