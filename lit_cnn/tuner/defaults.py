@@ -18,6 +18,7 @@ WEIGHTS_SIZE = 224  # pixels that published weights were trained at
 PREFERRED = ("torchvision/efficientnet_b0", "torchvision/mobilenet_v3_large", "resnet18")  # if their weights are here
 CACHE_BYTES = 2**30  # of decoded images that are kept in memory
 FEW, MANY = 1000, 20_000  # training images
+HEAD_EPOCHS, HEAD_BATCH, HEAD_LR = 30, 64, 3e-3  # of a head alone: as good as logistic regression (benchmarks.transfer)
 
 
 class Choice(NamedTuple):
@@ -77,12 +78,16 @@ def choose(
     chosen["data.image_size"] = size_of(str(value("model.backbone")), kind.image_size)
     if found.grey and not weights:
         chosen["data.channels"] = 1
-    batch = 16 if found.train < FEW else 32 if found.train < MANY else 128
+    head_alone = weights and given.get("model.freeze") == "backbone" and not given.get("model.freeze_epochs")
+    batch = HEAD_BATCH if head_alone else 16 if found.train < FEW else 32 if found.train < MANY else 128
     chosen["data.batch_size"] = batch
-    chosen["trainer.max_epochs"] = _epochs(found, weights)
+    chosen["trainer.max_epochs"] = HEAD_EPOCHS if head_alone else _epochs(found, weights)
     chosen |= _optimization(given, weights, batch, value("trainer.max_epochs"))
+    if head_alone:
+        chosen |= _head(chosen)
+        kind = kind._replace(crop_scale=None, flip=0.0)
     chosen["model.label_smoothing"] = 0.1
-    chosen |= _augmentation(kind, value("data.image_size"))
+    chosen |= _augmentation(kind, value("data.image_size"), padding=not head_alone)
     pixels = value("data.image_size")
     if isinstance(pixels, int) and found.images * 3 * (1.5 * pixels) ** 2 < CACHE_BYTES:
         chosen["data.cache"] = "ram"
@@ -115,11 +120,16 @@ def _optimization(given: Mapping[str, Any], weights: bool, batch: int, epochs: A
     return chosen
 
 
-def _augmentation(kind: Choice, size: Any) -> dict[str, Any]:
+def _head(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """For a head on features that are computed once: a linear classifier, which bears a high rate and needs epochs."""
+    return {"model.head_init": "zeros", **({"model.lr": HEAD_LR} if chosen.get("model.weight_decay") else {})}
+
+
+def _augmentation(kind: Choice, size: Any, padding: bool = True) -> dict[str, Any]:
     side = size if isinstance(size, int) else kind.image_size
     return {
         "data.augment.crop_scale": kind.crop_scale,
-        "data.augment.crop_padding": side // 8 if kind.crop_scale is None else 0,
+        "data.augment.crop_padding": side // 8 if padding and kind.crop_scale is None else 0,
         "data.augment.flip": kind.flip,
     }
 

@@ -155,7 +155,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A trainer on a GPU, as far as the resume key goes."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
     strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
-    return SimpleNamespace(strategy=strategy, precision="16-mixed")
+    task = SimpleNamespace(hparams={})
+    return SimpleNamespace(strategy=strategy, precision="16-mixed", lightning_module=task)
 
 
 @pytest.mark.parametrize(

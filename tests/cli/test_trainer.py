@@ -40,6 +40,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "NanGuard",
         "Curves",
         "BadImages",
+        "FeatureCache",
         "WeightEMA",
         "BestCheckpoint",
         "LastCheckpoint",
@@ -58,4 +59,5 @@ def test_a_trial_run_keeps_nothing(workdir):
         "Mine",
         "Overview",
         "StopReport",
+        "FeatureCache",
     ]

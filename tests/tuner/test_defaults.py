@@ -57,6 +57,27 @@ def test_weights_in_the_cache_are_started_from_with_a_smaller_rate() -> None:
     assert chosen["trainer.max_epochs"] < choose(PHOTOS)["trainer.max_epochs"]
 
 
+def test_a_head_alone_sees_the_same_images_in_every_epoch_so_that_features_are_computed_once() -> None:
+    chosen = choose(PHOTOS, model__weights="file", model__freeze="backbone")
+    assert chosen["data.augment.crop_scale"] is None
+    assert (chosen["data.augment.flip"], chosen["data.augment.crop_padding"]) == (0.0, 0)
+    assert (chosen["model.lr"], chosen["model.head_init"]) == (defaults.HEAD_LR, "zeros")
+    assert chosen["trainer.max_epochs"] == defaults.HEAD_EPOCHS
+
+
+@pytest.mark.parametrize("given", [{"model__weights": None}, {"model__freeze": 3}, {"model__freeze_epochs": 2}])
+def test_layers_that_train_see_augmented_images(given: dict[str, Any]) -> None:
+    chosen = choose(PHOTOS, **{"model__weights": "file", "model__freeze": "backbone", **given})
+    assert chosen["data.augment.crop_scale"] == [0.35, 1.0]
+    assert "model.head_init" not in chosen
+
+
+def test_a_head_alone_keeps_the_rate_of_another_optimizer() -> None:
+    head = {"model__weights": "file", "model__freeze": "backbone"}
+    assert choose(PHOTOS, **head, model__optimizer="sgd")["model.lr"] == 0.0025
+    assert "model.lr" not in choose(PHOTOS, **head, model__optimizer="rmsprop")
+
+
 @pytest.mark.parametrize("given", [{"model__weights": None}, {"model__backbone": "resnet34"}])
 def test_weights_of_the_cache_are_not_used_against_what_is_given(given: dict[str, Any]) -> None:
     assert "model.weights" not in choose(PHOTOS, cached=("resnet18",), **given)
