@@ -55,6 +55,11 @@ def data(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Monk
     return ["--data.test_fraction=0.1", "--batch-size=256"]  # Digits
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_no_config_asks_for_a_precision_that_a_cpu_may_be_slow_in(config):
+    assert yaml.safe_load(config.read_text())["trainer"].get("precision", "32-true") in ("auto", "32-true")
+
+
 class OneConvolution(nn.Module):
     """As little of a network as can stand in for those of the configs: one convolution and one dense layer."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_cnn.utils.cpu import has_bfloat16
+
 # Of a quintic that moves singular values towards 1 in few steps; they end between about 0.7 and 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -16,11 +18,12 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
     """Approximate U V^T of the singular value decomposition of ``matrix``, (rows, columns) or (N, rows, columns).
 
     Newton-Schulz iteration, stable in bfloat16: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
-    networks" (kellerjordan.github.io/posts/muon). The result is bfloat16 of the same shape.
+    networks" (kellerjordan.github.io/posts/muon). Computed, and returned, in bfloat16, but in float32 on CPUs without
+    instructions for bfloat16, where its products take 36 times as long (``python -m benchmarks.muon``).
     """
     a, b, c = COEFFICIENTS
     addmm = torch.baddbmm if matrix.ndim == 3 else torch.addmm
-    x = matrix.bfloat16()
+    x = matrix.to(torch.bfloat16 if matrix.device.type != "cpu" or has_bfloat16() else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     norm = x.norm(dim=(-2, -1), keepdim=True) if matrix.ndim == 3 else x.norm()

@@ -1,10 +1,13 @@
-"""CPU cores that a process may use."""
+"""CPU cores that a process may use, and what they can compute."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 
 def num_cores(processes: int = 1) -> int:
@@ -25,3 +28,18 @@ def _sharing(usable: int, environment: Mapping[str, str]) -> int | None:
         return None
     here = tasks[int(node)]
     return max(1, round(usable * here / int(cores))) if here > 1 else None
+
+
+@cache
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether products of bfloat16 matrices are instructions of this CPU (AVX512-BF16, AMX, ARM's BF16).
+
+    Without them torch converts the numbers one by one. False where the system does not say (only Linux does).
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    line = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    names = {"bf16"} if platform.machine().startswith(("aarch64", "arm")) else {"avx512_bf16", "amx_bf16"}
+    return line is not None and not names.isdisjoint(line[1].split())

@@ -29,6 +29,16 @@ def test_singular_values_come_near_one_and_directions_stay(shape):
     assert (inside - torch.diag(inside.diag())).abs().max() < 0.1
 
 
+def test_a_cpu_without_bfloat16_iterates_in_float32_to_the_same_matrix(monkeypatch):
+    matrix = torch.randn(8, 30, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for fast in (True, False):
+        monkeypatch.setattr("lit_cnn.optim.muon.has_bfloat16", lambda fast=fast: fast)
+        found[fast] = orthogonalize(matrix, 5)
+    assert (found[True].dtype, found[False].dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(found[True].float(), found[False], rtol=0.05, atol=0.02)
+
+
 def test_filters_are_scaled_and_moved_and_the_rest_is_torchs_nesterov_sgd():
     torch.manual_seed(0)
     net, twin = model(), model()

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lit_cnn.utils.cpu import num_cores
+from lit_cnn.utils.cpu import has_bfloat16, num_cores
 
 SLURM = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "32"}
 
@@ -35,3 +35,21 @@ def test_cores_are_divided_among_the_processes_that_share_them(usable, processes
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(usable)), raising=False)
     assert num_cores(processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "text", "expected"),
+    [
+        ("x86_64", "processor : 0\nflags\t\t: fpu avx512f avx512_bf16 avx2\n", True),
+        ("x86_64", "flags\t\t: fpu amx_bf16\n", True),
+        ("x86_64", "flags\t\t: fpu avx512f avx2\nbugs\t\t: avx512_bf16\n", False),
+        ("aarch64", "Features\t: fp asimd bf16 i8mm\n", True),
+        ("aarch64", "Features\t: fp asimd\n", False),
+        ("x86_64", "", False),
+    ],
+)
+def test_bfloat16_is_what_the_system_says(machine, text, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_bfloat16(tmp_path / "cpuinfo") is expected
+    assert not has_bfloat16(tmp_path / "nothing")
