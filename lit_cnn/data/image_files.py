@@ -134,12 +134,14 @@ class ImageFilesDataModule(ImageDataModule):
         """Return what training crops are taken from, see the base class."""
         # Checkpoints hold these sentences: another wording would look like another setting.
         if self.augment.crop_scale is None:
-            return {}
+            return super().order()
         if self.cache == "none":
-            return {"crops": "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"}
+            crops = "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"
+            return {**super().order(), "crops": crops}
         return {
+            **super().order(),
             "crops": f"images kept at up to {self.cache_size} px; JPEGs decoded at 1/2, 1/4 or 1/8, never below "
-            f"{max(height_width(self.image_size))} px"
+            f"{max(height_width(self.image_size))} px",
         }
 
     @abstractmethod
