@@ -53,7 +53,7 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_an_uninterrupted_
 
 
 @pytest.mark.slow
-def test_so_do_runs_with_policies_balanced_sampling_unfreezing_and_growing_images(
+def test_so_do_runs_with_a_recipe_of_policies_balanced_sampling_unfreezing_and_growing_images(
     kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
