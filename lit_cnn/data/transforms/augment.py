@@ -186,22 +186,11 @@ def augment_batch(
             if augment.vertical_flip:
                 image = ops.flip(image, moves[3] < augment.vertical_flip, -2)
     if augment.rotation or augment.translate or augment.zoom:
-        image = ops.affine(
-            image.to(torch.float32),
-            draw("rotate", "zoom", "shift/x", "shift/y"),
-            augment.rotation,
-            augment.zoom,
-            augment.translate,
-        )
+        turns = draw("rotate", "zoom", "shift/x", "shift/y")
+        image = ops.affine(image.to(torch.float32), turns, augment.rotation, augment.zoom, augment.translate)
     if augment.brightness or augment.contrast or augment.saturation or augment.hue:
-        image = ops.jitter(
-            image.to(torch.float32),
-            draw("brightness", "contrast", "saturation", "hue"),
-            augment.brightness,
-            augment.contrast,
-            augment.saturation,
-            augment.hue,
-        )
+        amounts = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
+        image = ops.jitter(image.to(torch.float32), draw("brightness", "contrast", "saturation", "hue"), *amounts)
     if augment.progressive_size:
         image = ops.resize(image, progressive_size((height, width), augment.progressive_size, epoch, epochs))
         height, width = image.shape[-2:]
@@ -212,11 +201,13 @@ def augment_batch(
         boxes = boxes * (found & chosen)[:, None]  # a box of height 0 erases nothing
         ops.erase_boxes(image, *boxes.unbind(1))
     if augment.cutout:
-        uniform = draw("cutout/y", "cutout/x")
-        side = torch.full_like(index, augment.cutout)
-        top, left = (
-            (uniform[0] * height).long() - augment.cutout // 2,
-            (uniform[1] * width).long() - augment.cutout // 2,
-        )
-        ops.erase_boxes(image, top, left, side, side)
+        _cut_out(image, draw("cutout/y", "cutout/x"), augment.cutout)
     return image
+
+
+def _cut_out(image: Tensor, uniform: Tensor, side: int) -> None:
+    """Set a square of each image to 0, in place; its centre by ``uniform``, float32 (2, N) in [0, 1)."""
+    height, width = image.shape[-2:]
+    top, left = (uniform[0] * height).long() - side // 2, (uniform[1] * width).long() - side // 2
+    sides = torch.full_like(top, side)
+    ops.erase_boxes(image, top, left, sides, sides)
