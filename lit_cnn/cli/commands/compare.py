@@ -159,7 +159,7 @@ def _table(
     """Lines for the terminal: the best run first, the others with their difference to it."""
     order = sorted(range(len(names)), key=lambda i: -int(evaluations[i].correct.sum()))
     best, width = order[0], shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    room = min(max(map(len, names)), max(12, width - 62))
+    room = max(3, min(max(map(len, names)), max(12, width - 62)))
     lines = [f"{'run':{room}}  accuracy             less than the best      p"]
     for i in order:
         score = evaluations[i].accuracy

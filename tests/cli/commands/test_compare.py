@@ -106,7 +106,7 @@ def test_the_newest_evaluation_counts(workdir, capsys):
     (run / "test_2").mkdir()
     (run / "test_2" / "predictions.csv").write_text("file,true,predicted\n00.jpg,a,a\n01.jpg,a,a\n")
     main(["compare", "a", "b"])
-    assert capsys.readouterr().out.splitlines()[1].startswith("a  1.000")
+    assert capsys.readouterr().out.splitlines()[1].startswith("a    1.000")
 
 
 def test_it_imports_neither_torch_nor_lightning(workdir):
