@@ -311,7 +311,7 @@ class ImageDataModule(LightningDataModule, ABC):
         mean, std = self._on_device[device]
         if trainer is not None and trainer.training:
             ops, epoch = self._device_augment(), trainer.current_epoch
-            kwargs = {"seed": self.seed, "epoch": epoch, "epochs": trainer.max_epochs, "mean": mean, "std": std}
+            kwargs: Any = {"seed": self.seed, "epoch": epoch, "epochs": trainer.max_epochs, "mean": mean, "std": std}
             image = augment_batch(batch.image, batch.index, augment=ops, **kwargs)
         else:
             image = image_ops.normalize(batch.image, mean, std)

@@ -40,7 +40,11 @@ class Source(Protocol):
     """Samples by index: an array in memory or a list of files."""
 
     targets: Tensor  # int64 (len,)
-    shape: tuple[int, ...]  # channels, height, width of every image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image, or the number of features."""
+        ...
 
     def __len__(self) -> int: ...
 
