@@ -1,8 +1,8 @@
 """What each part of a recipe brings on small sets: ``python -m benchmarks.recipe_parts DIR``.
 
 DIR holds ``cifar10/{train,test}/<class>/*``. Two image folders are made from it, both with 200 test images a class:
-``even`` with 500 training images of each class, and ``uneven``, where each class has 0.6 times as many as the one
-before (500 to 5). Every row is ``lit-cnn fit FOLDER`` with what it chooses by itself, in a fixed number of epochs, and
+``even`` with 200 training images of each class, and ``uneven``, where each class has 0.7 times as many as the one
+before (200 to 8). Every row is ``lit-cnn fit FOLDER`` with what it chooses by itself, in a fixed number of epochs, and
 one more part. The interval is Wilson's over the test images of all seeds; all rows see the same test images.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.defaults import copy_some, measure
 from benchmarks.turns import write
 from lit_cnn.results.scores import wilson
 
-CLASSES, IMAGES, TEST, RARER = 10, 500, 200, 0.6
+CLASSES, IMAGES, TEST, RARER = 10, 200, 200, 0.7
 EVEN = {
     "nothing more": [],
     "RandAugment": ["--data.augment.policy=rand_augment"],
@@ -55,7 +55,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print a row for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", nargs="+", metavar="PART", help="measure these parts alone")
     parser.add_argument("--work", type=Path, default=Path("benchmark_parts"), help="where sets and runs are written")

@@ -167,3 +167,8 @@ def _expand_bodies(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
         else:
             found[path] = part
     return found
+
+
+def batch_norms(model: nn.Module) -> list[str]:
+    """Names of the batch normalizations of a model, those of timm included."""
+    return [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

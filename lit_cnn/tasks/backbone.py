@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
-from lit_cnn.models._freeze import Frozen, find_head, freeze
+from lit_cnn.models._freeze import Frozen, batch_norms, find_head, freeze
 from lit_cnn.models._weights import load_weights
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import DataModule
@@ -32,7 +32,10 @@ def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen
     frozen = Frozen([], set())
     if settings["freeze"] is not None:
         frozen = freeze(backbone, settings["freeze"], settings.get("num_classes"))
-    for name in frozen.modules:  # Lightning restores the mode that every layer is in
+    for name in (
+        *frozen.modules,
+        *kept_statistics(backbone, settings),
+    ):  # Lightning restores the mode that every layer is in
         backbone.get_submodule(name).eval()
     if settings["channels_last"]:
         backbone.to(memory_format=torch.channels_last)
@@ -41,6 +44,11 @@ def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen
         # size, which torch makes once a second size occurs, the numbers would depend on where a run was resumed.
         backbone.compile(dynamic=False)
     return frozen
+
+
+def kept_statistics(backbone: nn.Module, settings: Mapping[str, Any]) -> list[str]:
+    """Names of the batch normalizations that stay in evaluation mode by ``model.freeze_bn``."""
+    return batch_norms(backbone) if settings.get("freeze_bn", False) else []
 
 
 def init_backbone(

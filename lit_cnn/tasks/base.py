@@ -22,7 +22,7 @@ from lit_cnn.models._frozen_features import FrozenFeatures
 from lit_cnn.optim.factory import match_memory_formats
 from lit_cnn.optim.lr_schedule import apply_group_settings, group_settings
 from lit_cnn.optim.weight_averaging import WeightEMA
-from lit_cnn.tasks.backbone import first_images, init_backbone, prepare_backbone
+from lit_cnn.tasks.backbone import first_images, init_backbone, kept_statistics, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
 from lit_cnn.tasks.optimization import check_optimization, configure, schedule
 from lit_cnn.tasks.unfreezing import Unfreezing
@@ -102,7 +102,8 @@ class BaseTask(LightningModule, ABC):
             raise UserError(f"`model.ema_decay` must be in [0, 1), got {self.ema_decay}: 0.999 is usual, null is off")
         self.configure_models()
         frozen = prepare_backbone(self.backbone, self.hparams)
-        self._unfreezing = Unfreezing(self.backbone, frozen, self.hparams.get("freeze_epochs"))
+        statistics = kept_statistics(self.backbone, self.hparams)
+        self._unfreezing = Unfreezing(self.backbone, frozen, self.hparams.get("freeze_epochs"), statistics)
         self.frozen_features: FrozenFeatures | None = None  # of FeatureCache: batches hold these, not images
         self.configure_losses()
         self.train_means = EpochMeans("loss")

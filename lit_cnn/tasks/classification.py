@@ -45,6 +45,8 @@ class ImageClassifier(BaseTask):
             normalization keeps its statistics.
         freeze_epochs: freeze for so many epochs only, then train all layers; null: for all. What is unfrozen joins the
             schedule where it is then.
+        freeze_bn: batch normalization keeps the mean and variance that the weights bring, and trains only its scale and
+            shift: for fine-tuning on few images, whose own statistics are others.
         cache_features: with a frozen backbone, compute what it gives for each image once and train the head on that,
             which is the same computation, many times faster: true, false, or "auto", where training images are not
             augmented. The features (D floats an image) are in memory, or beyond 1 GB on disk in $LIT_CNN_CACHE.
@@ -105,6 +107,7 @@ class ImageClassifier(BaseTask):
         weights_key: str | None = None,
         freeze: int | str | None = None,
         freeze_epochs: int | None = None,
+        freeze_bn: bool = False,
         cache_features: bool | Literal["auto"] = "auto",
         head_init: Literal["model", "zeros"] = "model",
         optimizer: str = "sgd",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from lit_cnn.models._freeze import Frozen
@@ -18,10 +20,11 @@ class Unfreezing:
         backbone: the network.
         frozen: what was frozen.
         epochs: how many epochs it is; ``None``: all.
+        statistics: names of normalizations that keep their statistics in all epochs.
     """
 
-    def __init__(self, backbone: nn.Module, frozen: Frozen, epochs: int | None) -> None:
-        self.frozen, self.epochs = frozen, epochs
+    def __init__(self, backbone: nn.Module, frozen: Frozen, epochs: int | None, statistics: Sequence[str] = ()) -> None:
+        self.frozen, self.epochs, self._statistics = frozen, epochs, list(statistics)
         self._names = [] if epochs is None else [n for n, _ in backbone.named_parameters() if n in frozen.tensors]
         if epochs is not None:
             self._require_gradients(backbone, True)  # the optimizer takes parameters that do
@@ -33,7 +36,7 @@ class Unfreezing:
 
     def modules(self, epoch: int) -> list[str]:
         """Names of the modules that are in evaluation mode while training in ``epoch``."""
-        return self.frozen.modules if self.epochs is None or epoch < self.epochs else []
+        return (self.frozen.modules if self.epochs is None or epoch < self.epochs else []) + self._statistics
 
     def start_epoch(self, backbone: nn.Module, epoch: int, ranks: int) -> None:
         """Freeze or unfreeze for ``epoch``, on one of ``ranks``."""

@@ -107,6 +107,18 @@ def test_a_run_resumed_before_and_after_the_change_ends_with_the_same_bits(workd
         assert state_differences(final, run / "checkpoints" / "step20.ckpt") == []
 
 
+@pytest.mark.parametrize("freeze_epochs", [None, 1])
+def test_batch_normalization_keeps_its_statistics_on_request_and_trains_its_scale(freeze_epochs: int | None) -> None:
+    freezing = {"freeze": 1, "freeze_epochs": 1} if freeze_epochs else {}
+    watch, task = watched(freeze_bn=True, **freezing)
+    weights, means, modes = zip(*watch.seen, strict=True)
+    assert all(torch.equal(mean, means[0]) for mean in means)
+    assert not any(modes)
+    assert not torch.equal(weights[0], weights[-1])
+    assert task.backbone.bn1.weight.requires_grad
+    assert not torch.equal(task.backbone.bn1.weight, torch.ones_like(task.backbone.bn1.weight))
+
+
 @pytest.mark.slow
 def test_two_ranks_freeze_and_unfreeze_as_one_does(workdir: Path) -> None:
     # whole batches alone: DDP takes the mean of the means of a last batch of 53 and 52 images
