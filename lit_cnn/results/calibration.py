@@ -2,7 +2,8 @@
 
 A temperature T (Guo et al., 2017) divides the logits: probabilities become ``p**(1/T)``, normalized, in the same order.
 Sets of classes are split conformal ones (Sadinle, Lei and Wasserman, 2019): all classes at least as probable as a
-threshold, which is chosen so that 90 of 100 images like those it was chosen on have their class in their set.
+threshold, which is chosen so that 90 of 100 images like those it was chosen on have their class in their set; the most
+probable class is always in it.
 """
 
 from __future__ import annotations
@@ -108,6 +109,16 @@ def conformal_threshold(target: np.ndarray, probs: np.ndarray, coverage: float =
     own = np.sort(probs[np.arange(len(target)), target])
     below = math.floor((len(own) + 1) * (1 - coverage) + 1e-9)  # images that may be left out, and one for the new image
     return float(own[below - 1]) if below else 0.0
+
+
+def sets(probs: np.ndarray, threshold: float) -> np.ndarray:
+    """The classes of each image's set, bool (N, K): those that reach the threshold, and always the most probable one.
+
+    Without the latter, a classifier that is right more often than the sets ought to be would leave some sets empty.
+    """
+    inside = probs >= threshold
+    inside[np.arange(len(probs)), probs.argmax(1)] = True
+    return inside
 
 
 def ece(target: np.ndarray, probs: np.ndarray) -> float:

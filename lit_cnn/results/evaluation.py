@@ -58,20 +58,26 @@ def evaluate(counts: np.ndarray, found: Predictions, chosen: Calibration | None 
             errors["ece_raw"] = calibration.ece(target, found["raw"][known])
         errors["temperature"] = chosen.temperature
         if chosen.threshold > 0:
-            inside = probs >= chosen.threshold
+            inside = calibration.sets(probs, chosen.threshold)
             hits = inside[np.arange(len(target)), target]
             overall["set_coverage"] = wilson(float(hits.sum()), len(hits))
             errors["set_size"] = float(inside.sum(1).mean())
     return result
 
 
-def format_score(score: Score) -> str:
-    """``0.778 (0.55-0.91)``: as many digits as the interval is worth."""
+def digits_of(score: Score) -> int:
+    """Decimals that an interval is worth: 2, or up to 4 for a narrow one."""
+    digits = 2
+    while digits < 4 and score.high - score.low < 3 * 10.0**-digits:
+        digits += 1
+    return digits
+
+
+def format_score(score: Score, digits: int | None = None) -> str:
+    """``0.778 (0.55-0.91)``: the ends with ``digits`` decimals, by default as many as they are worth."""
     if math.isnan(score.value):
         return "-"
-    digits = 2
-    while digits < 4 and score.high - score.low < 5 * 10.0**-digits:
-        digits += 1
+    digits = digits or digits_of(score)
     return f"{score.value:.{min(digits + 1, 4)}f} ({score.low:.{digits}f}-{score.high:.{digits}f})"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_cnn.results.calibration import sets
 from lit_cnn.results.prediction_columns import FIXED, MOST_COLUMNS, SET, class_columns
 from lit_cnn.utils.files import atomic_write
 
@@ -51,10 +52,10 @@ def members(names: list[str], probs: np.ndarray, threshold: float) -> list[str]:
     Args:
         names: K class names.
         probs: float (K,).
-        threshold: that they reach.
+        threshold: see :func:`~lit_cnn.results.calibration.sets`.
     """
-    order = np.argsort(-probs, kind="stable")
-    return [names[k] for k in order if probs[k] >= threshold]
+    inside = sets(probs[None], threshold)[0]
+    return [names[k] for k in np.argsort(-probs, kind="stable") if inside[k]]
 
 
 def ranked(names: list[str], found: Predictions) -> Iterator[list[tuple[str, float]]]:

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from lit_cnn.results.evaluation import Evaluation, format_score, what_it_tells
+from lit_cnn.results.evaluation import Evaluation, digits_of, format_score, what_it_tells
 from lit_cnn.results.metrics_json import per_class_accuracy
 from lit_cnn.results.predictions import Predictions, members, ranked
 
@@ -57,13 +57,14 @@ def metrics_table(
     table.add_column("value", justify="right")
     table.add_column("images", justify="right")
     words = {"acc": "accuracy", "acc_top5": "top-5 accuracy"}
+    digits = digits_of(result.overall["accuracy"]) if "accuracy" in result.overall else None
     own = {name.removeprefix(f"{split}/"): v for name, v in scalars.items() if name.startswith(f"{split}/")}
     for name in sorted(own, key=lambda n: (["acc", "acc_top5", "loss"].index(n) if n in (*words, "loss") else 9, n)):
         score = result.overall.get({"acc": "accuracy", "acc_top5": "top_5_accuracy"}.get(name, ""))
-        table.add_row(Text(words.get(name, name)), format_score(score) if score else f"{own[name]:.4f}", "")
+        table.add_row(Text(words.get(name, name)), format_score(score, digits) if score else f"{own[name]:.4f}", "")
     for name, word in SHOWN.items():
         if name in result.overall and not (name == "accuracy" and "acc" in own):
-            table.add_row(word, format_score(result.overall[name]), "")
+            table.add_row(word, format_score(result.overall[name], digits), "")
     order: list[int] = list(range(len(names)))
     heads = {0: "accuracy by class"}
     if len(names) > MAX_CLASSES:
@@ -131,7 +132,7 @@ def predictions_table(
 def _shown(inside: list[str]) -> str:
     """A set of classes, the first ones by name."""
     more = len(inside) - MAX_MEMBERS
-    return ", ".join(inside[:MAX_MEMBERS]) + (f" and {more} more" if more > 0 else "") or "none"
+    return ", ".join(inside[:MAX_MEMBERS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _and_skipped(number: int) -> str:
