@@ -25,6 +25,7 @@ class CalibrateOnValidation(Callback):
         super().__init__()
         self.found: Calibration | None = None
         self._batches: list[dict[str, torch.Tensor]] = []
+        self._every = 1  # image of which one is used
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what a validation that failed has left."""
@@ -43,11 +44,12 @@ class CalibrateOnValidation(Callback):
         if outputs is None or trainer.sanity_checking or "probs" not in outputs:
             return
         probs = outputs["probs"].detach().float()
-        images = sum(map(int, trainer.num_val_batches)) * len(probs) * trainer.world_size
+        if not self._batches:  # the first batch is a full one
+            images = sum(map(int, trainer.num_val_batches)) * len(probs) * trainer.world_size
+            self._every = -(-images * probs.shape[1] // MOST_CELLS)
         kept = {"index": outputs["index"], "target": outputs["target"], "probs": probs}
-        step = -(-images * probs.shape[1] // MOST_CELLS)
-        if step > 1:
-            chosen = outputs["index"] % step == 0
+        if self._every > 1:
+            chosen = outputs["index"] % self._every == 0
             kept = {name: value[chosen] for name, value in kept.items()}
         self._batches.append(kept)
 
