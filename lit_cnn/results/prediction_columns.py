@@ -60,7 +60,9 @@ def read_predictions(path: Path) -> PredictionTable:
     whole = fixed > 0 and head[fixed:][:2] != ["class_1", "probability_1"]
     names = [name.removeprefix("class ") if name[6:] in (*FIXED, SET) else name for name in head[fixed:end]]
     return PredictionTable(
-        *([row[at[name]] for row in rows] for name in ("file", "true", "predicted")),
+        [row[at["file"]] for row in rows],
+        [row[at["true"]] for row in rows],
+        [row[at["predicted"]] for row in rows],
         np.array([float(row[at["probability"]]) for row in rows]),
         np.array([row[fixed:end] for row in rows], float).reshape(len(rows), end - fixed) if whole else None,
         names if whole else [],
