@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,7 +42,9 @@ class CalibrateOnValidation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's probabilities."""
-        if outputs is None or trainer.sanity_checking or "probs" not in outputs:
+        if not isinstance(outputs, Mapping) or trainer.sanity_checking or "probs" not in outputs:
+            return
+        if outputs["target"].ndim != 1:  # several labels an image: no probabilities that sum to 1
             return
         probs = outputs["probs"].detach().float()
         if not self._batches:  # the first batch is a full one

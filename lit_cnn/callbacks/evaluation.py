@@ -169,7 +169,7 @@ class EvaluationReport(Callback):
     ) -> None:
         write_metrics(out_dir, names, counts, scalars, skipped, result)
         write_confusions(out_dir, names, counts, split)
-        if "probs" in found:
+        if "probs" in found and np.isfinite(found["probs"]).all():
             write_reliability(out_dir, found["target"], found["probs"], found["raw"])
 
     def _free_dir(self, stage: str) -> Path:

@@ -52,9 +52,9 @@ def calibrate(target: np.ndarray, probs: np.ndarray) -> Calibration:
 
     Args:
         target: int (N,); below 0: unknown, not used.
-        probs: float (N, K), as the network gives them.
+        probs: float (N, K), as the network gives them; images with NaN are not used.
     """
-    known = target >= 0
+    known = (target >= 0) & np.isfinite(probs).all(1)
     target, probs = target[known], probs[known]
     if len(target) < _FEWEST:
         return Calibration(images=0)

@@ -45,7 +45,7 @@ def evaluate(counts: np.ndarray, found: Predictions, chosen: Calibration | None 
         return result
     if len(counts) > 5 and found["label"].shape[1] >= 5:
         overall["top_5_accuracy"] = top_k_accuracy(found["target"], found["label"][:, :5])
-    if "probs" not in found:
+    if "probs" not in found or not np.isfinite(found["probs"]).all():  # a network that has diverged
         return result
     target, probs = found["target"][known], found["probs"][known]
     overall["roc_auc_ovr"] = roc_auc(target, probs)

@@ -140,6 +140,19 @@ def test_nan_is_null(tmp_path: Path) -> None:
     assert table(tmp_path / "per_class.csv")[-1] == ["class 29", "0", *[""] * 9]
 
 
+def test_a_network_that_has_diverged_still_gets_its_files(tmp_path: Path) -> None:
+    class Diverged(ManyClasses):
+        def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+            found = super().predict_step(batch, batch_idx)
+            return {**found, "probs": found["probs"] * float("nan")}
+
+    run("test", tmp_path, Diverged(), ManyData())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "accuracy" in metrics
+    assert "ece" not in metrics
+    assert not (tmp_path / "reliability.png").exists()
+
+
 def test_a_predict_run_lists_the_images(tmp_path: Path) -> None:
     class Unlabelled(ManyClasses):
         def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:

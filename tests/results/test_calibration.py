@@ -102,3 +102,10 @@ def test_images_without_labels_choose_nothing() -> None:
     assert calibrate(np.full(50, -1), probs) == Calibration()
     more = np.concatenate([target, [-1]]), np.concatenate([probs, probs[:1]])
     assert calibrate(*more) == calibrate(target, probs)
+
+
+def test_images_without_finite_probabilities_choose_nothing() -> None:
+    target, probs = drawn(50)
+    assert calibrate(target, np.full_like(probs, np.nan)) == Calibration()
+    more = np.concatenate([target, [0]]), np.concatenate([probs, np.full_like(probs[:1], np.nan)])
+    assert calibrate(*more) == calibrate(target, probs)
