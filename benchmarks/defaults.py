@@ -39,12 +39,17 @@ VARIANTS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-def _some(source: Path, target: Path, count: int) -> None:
-    """Copy the first ``count`` images of each class folder."""
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+def copy_some(source: Path, target: Path, counts: Sequence[int]) -> None:
+    """Copy the first images of each class folder, so many of each."""
+    folders = sorted(path for path in source.iterdir() if path.is_dir())
+    for folder, count in zip(folders, counts, strict=True):
         (target / folder.name).mkdir(parents=True)
         for path in sorted(folder.iterdir())[:count]:
             shutil.copy(path, target / folder.name / path.name)
+
+
+def _some(source: Path, target: Path, count: int) -> None:
+    copy_some(source, target, [count] * sum(path.is_dir() for path in source.iterdir()))
 
 
 def _cifar(source: Path, target: Path) -> None:

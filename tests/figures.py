@@ -16,9 +16,8 @@ def blank() -> None:
     """From now on, figures that runs draw are saved as one pixel."""
 
     def save(self: Figure, path: Any, **kwargs: Any) -> None:
-        name = Path(getattr(path, "name", path)).name.lstrip(
-            "."
-        )  # of a file, which is being written under a hidden name
+        given = getattr(path, "name", path)  # of a file, which is being written under a hidden name
+        name = Path(given).name.lstrip(".") if isinstance(given, (str, Path)) else ""
         if name.startswith(DRAWN_BY_RUNS):
             Image.new("L", (1, 1)).save(path, "PNG")
         else:

@@ -15,7 +15,15 @@ from lightning.pytorch import Trainer
 from lit_cnn.utils.datamodule import datamodule
 
 # Values of entries that checkpoints of earlier versions do not have.
-LATER = {"augment.transform": None, "augment.transform_args": None, "value_range": None}
+LATER = {
+    "augment.transform": None,
+    "augment.transform_args": None,
+    "augment.policy": None,
+    "augment.policy_args": None,
+    "augment.progressive_size": 0.0,
+    "sampling": "natural",
+    "value_range": None,
+}
 NAMES = {  # of entries of the key, in messages
     "batch_size": "batch size",
     "world_size": "number of processes",

@@ -101,7 +101,9 @@ _AUGMENT = "augmentation is set by --data.augment.NAME, see docs/data.md"
 _COLOUR = (
     "use --data.augment.brightness X, --data.augment.contrast X, --data.augment.saturation X, --data.augment.hue X"
 )
-_POLICY = "use a transform of your own: --data.augment.transform NAME, see docs/extending.md"
+_POLICY = "use --data.augment.policy rand_augment, trivial_augment, augmix or auto_augment"
+_TRANSFORM = "use a transform of your own: --data.augment.transform NAME, see docs/extending.md"
+_SAMPLER = "use --data.sampling balanced, which gives each class the same share of an epoch"
 _MIX = "use --model.mixup_alpha X or --model.cutmix_alpha X, parameters of a Beta distribution such as 0.2"
 _FOLDERS = "one folder holds train, val and test: use --data-dir DIR"
 _CLASSES = "the number of classes comes from the data"
@@ -132,7 +134,9 @@ _ADVICE = {
     _AUGMENT: "augment aug augmentation data_augmentation horizontal_flip rotation translate shear perspective mosaic"
     " zoom flip",
     _COLOUR: "color_jitter brightness contrast saturation hue hsv_h hsv_s hsv_v",
-    _POLICY: "aa auto_augment autoaugment randaugment trivialaugment ra_magnitude transform transforms",
+    _POLICY: "aa auto_augment autoaugment randaugment rand_augment trivialaugment trivial_augment augmix ra_magnitude",
+    _TRANSFORM: "transform transforms",
+    _SAMPLER: "sampler balanced_sampler balanced_sampling weighted_sampler weighted_sampling",
     _MIX: "mixup cutmix mixup_prob cutmix_prob mixup_mode mixup_off_epoch",
     _FOLDERS: "train_dir val_dir test_dir traindir valdir testdir train_path val_path test_path train_split",
     _CLASSES: "num_classes nb_classes n_classes classes nc num_labels",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lit_cnn.data.decoding.geometry import Size, height_width
 from lit_cnn.data.loading.loader import gather
+from lit_cnn.data.sampling import rows
 
 MAX_CONVERTED = 1 << 29  # bytes: Fashion-MNIST at 224 x 224 would take 3 GB
 
@@ -44,9 +45,9 @@ class ArraySource:
 
         def fill() -> None:
             if self.converted:
-                gather(self.images.numpy(), indices, out)
+                gather(self.images.numpy(), rows(indices), out)
             else:
-                out.copy_(to_shape(self.images[indices], self.shape[0], self.shape[1:]))
+                out.copy_(to_shape(self.images[rows(indices)], self.shape[0], self.shape[1:]))
 
         return [fill]
 

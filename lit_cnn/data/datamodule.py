@@ -15,10 +15,10 @@ from lit_cnn.data import normalization, registry, validation
 from lit_cnn.data.decoding.geometry import Size, parse_size, plain
 from lit_cnn.data.loading import threads
 from lit_cnn.data.loading.loader import Batch, BatchLoader, shuffled_order, trainer_position
+from lit_cnn.data.sampling import balanced
 from lit_cnn.data.split import Split, not_held_out
 from lit_cnn.data.transforms import image_ops
 from lit_cnn.data.transforms.augment import Augment, augment_batch
-from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.batching import default_eval_batch_size
 from lit_cnn.utils.console import say
@@ -48,6 +48,7 @@ class ImageDataModule(LightningDataModule, ABC):
         split_seed: Seed of the split where the data set comes without a validation or test split.
         val_fraction: Share of the training images held out for validation, stratified by class; 0: no validation.
         augment: Random augmentation of training images.
+        sampling: Training images of an epoch: natural (each once), or balanced (so many, but as many of each class).
         normalize: Mean and standard deviation for normalisation: "dataset" (published ones of the data set,
             computed if there are none), "imagenet", or "computed" (over the training images).
         mean: Per channel, in units of [0, 1]; with std it overrides normalize.
@@ -67,6 +68,7 @@ class ImageDataModule(LightningDataModule, ABC):
         split_seed: int = 0,
         val_fraction: float = 0.1,
         augment: Augment = NO_AUGMENT,
+        sampling: Literal["natural", "balanced"] = "natural",
         normalize: str = "dataset",
         mean: list[float] | None = None,
         std: list[float] | None = None,
@@ -76,7 +78,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.data_dir, self.workers, self._given_classes = validation.folder(data_dir), workers, class_names
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.split_seed, self.val_fraction = seed, split_seed, val_fraction
-        self.augment, self.normalize, self.mean, self.std = augment, normalize, mean, std
+        self.augment, self.sampling, self.normalize, self.mean, self.std = augment, sampling, normalize, mean, std
         self._benchmarked_threads: int | None = None
         self._splits: dict[str, Split] = {}
         self._statistics: normalization.Statistics | None = None
@@ -84,7 +86,7 @@ class ImageDataModule(LightningDataModule, ABC):
         own_size, own_channels = self.default_shape()
         self.image_size = parse_size(own_size if image_size is None else image_size)
         self.channels = own_channels if channels is None else channels
-        validation.check_loading(batch_size, eval_batch_size, workers)
+        validation.check_loading(batch_size, eval_batch_size, workers, sampling)
         validation.check_channels(self.channels, augment)
         validation.check_normalization(normalize, mean, std, self.channels)
         validation.check_class_names(class_names)
@@ -137,6 +139,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _training_order(self, indices: Tensor, seed: int, epoch: int) -> Tensor:
         """Return the training indices in the order of an epoch, a pure function of the arguments."""
+        if self.sampling == "balanced":
+            indices = balanced(indices, self._split("train").source.targets[indices], seed, epoch)
         return shuffled_order(indices, seed, epoch)
 
     def _reading_order(self, indices: Tensor) -> Tensor:
@@ -199,7 +203,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def order(self) -> dict[str, Any]:
         """Return further settings that decide the training images and must not change on resume: plain types."""
-        return {}
+        return {"sampling": self.sampling}
 
     def split_state(self) -> dict[str, Any]:
         """Return the indices of every split for the checkpoint: plain types and int64 tensors."""
@@ -263,11 +267,9 @@ class ImageDataModule(LightningDataModule, ABC):
         if self.workers != "auto" or split is None:
             return threads.default_num_threads(self.workers, cores)
         if self._benchmarked_threads is None:
-            assert self.batch_size != "auto"  # refused by _loader
-            order = permutation(self.seed, 0, len(split.indices)) if shuffle else slice(None)
-            self._benchmarked_threads, speeds = threads.benchmark_threads(
-                split.source, split.indices[order], self.batch_size, 0 if shuffle else None, cores
-            )
+            indices, epoch = (shuffled_order(split.indices, self.seed, 0), 0) if shuffle else (split.indices, None)
+            batch = int(self.batch_size)  # _loader refuses auto
+            self._benchmarked_threads, speeds = threads.benchmark_threads(split.source, indices, batch, epoch, cores)
             say(f"workers auto: {self._benchmarked_threads} ({speeds})")
         return self._benchmarked_threads
 
@@ -309,9 +311,8 @@ class ImageDataModule(LightningDataModule, ABC):
         mean, std = self._on_device[device]
         if trainer is not None and trainer.training:
             ops, epoch = self._device_augment(), trainer.current_epoch
-            image = augment_batch(
-                batch.image, batch.index, augment=ops, seed=self.seed, epoch=epoch, mean=mean, std=std
-            )
+            kwargs: Any = {"seed": self.seed, "epoch": epoch, "epochs": trainer.max_epochs, "mean": mean, "std": std}
+            image = augment_batch(batch.image, batch.index, augment=ops, **kwargs)
         else:
             image = image_ops.normalize(batch.image, mean, std)
         if trainer is not None:  # before this hook, half and double precision convert no integers

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.loading.loader import BatchLoader, Source, gather
+from lit_cnn.data.sampling import rows
 from lit_cnn.data.split import Split
 from lit_cnn.errors import UserError
 from lit_cnn.utils import memory
@@ -45,11 +46,11 @@ class FeatureSource:
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return the positions of samples in ``features``, int64 (N,)."""
-        return self._row[indices]
+        return self._row[rows(indices)]
 
     def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return one function that gathers all features; ``out`` is of ``dtype``."""
-        return [lambda: gather(self.features, self._row[indices], out)]
+        return [lambda: gather(self.features, self.rows(indices), out)]
 
 
 def random_images(data: ImageDataModule) -> str:

@@ -17,14 +17,14 @@ from lit_cnn.data import validation
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.bands import parse_value_range
-from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_special
+from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_image_name, is_special
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.geometry import Geometry, Size, height_width
 from lit_cnn.data.decoding.source import FileSource, file_size
 from lit_cnn.data.decoding.verify import find_broken
 from lit_cnn.data.lists.files import listed_images
 from lit_cnn.data.lists.table import is_list
-from lit_cnn.data.remote import local_folder
+from lit_cnn.data.remote import is_address, local_folder
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
@@ -134,12 +134,14 @@ class ImageFilesDataModule(ImageDataModule):
         """Return what training crops are taken from, see the base class."""
         # Checkpoints hold these sentences: another wording would look like another setting.
         if self.augment.crop_scale is None:
-            return {}
+            return super().order()
         if self.cache == "none":
-            return {"crops": "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"}
+            crops = "files; large JPEGs decoded at 1/4 or 1/8, never below the size of the crop"
+            return {**super().order(), "crops": crops}
         return {
+            **super().order(),
             "crops": f"images kept at up to {self.cache_size} px; JPEGs decoded at 1/2, 1/4 or 1/8, never below "
-            f"{max(height_width(self.image_size))} px"
+            f"{max(height_width(self.image_size))} px",
         }
 
     @abstractmethod
@@ -189,7 +191,8 @@ class Images(ImageFilesDataModule, listed=False):
     """Image files without labels, for prediction: every target is -1.
 
     Args:
-        paths: Image files, folders that are searched for them, including subfolders, and lists (CSV or Parquet).
+        paths: Image files, folders that are searched for them, including subfolders, addresses of either, and lists
+            (CSV or Parquet).
         root: Folder that the paths in a list count from; null: the list's folder.
         path_column: Column of the paths in a list; null: by its name.
         multilabel: Whether the model gives each image any number of classes.
@@ -209,6 +212,7 @@ class Images(ImageFilesDataModule, listed=False):
         super().__init__(**kwargs)
         self.paths = paths if paths is not None else [self.data_dir]
         self._root, self._path_column, self.multilabel = root, path_column, multilabel
+        self._addresses: dict[str, str] = {}  # by the folder of their local copy
 
     def data_classes(self) -> list[str]:
         """Return no classes."""
@@ -218,6 +222,9 @@ class Images(ImageFilesDataModule, listed=False):
     def _found(self) -> list[str]:
         found: list[str] = []
         for path in map(expand_home, self.paths):
+            if is_address(path):
+                address, path = path.rstrip("/"), str(local_folder(path))
+                self._addresses[path] = address
             if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
                 inside = sorted(find_image_files(Path(path), self.left_out))
                 if not inside:
@@ -261,8 +268,13 @@ class Images(ImageFilesDataModule, listed=False):
         super().setup(stage)
 
     def sample_name(self, split: str, index: int) -> str:
-        """Return the path as it was given."""
-        return super().sample_name("test", index)
+        """Return the path as it was given, or the address."""
+        name = super().sample_name("test", index)
+        for folder, address in self._addresses.items():
+            if name.startswith(folder + os.sep):
+                inside = Path(name).relative_to(folder).as_posix()
+                return address if is_image_name(address.rpartition("/")[2]) else f"{address}/{inside}"
+        return name
 
     def preprocessing(self) -> dict[str, Any]:
         """Return how images are prepared for evaluation, and whether they have any number of classes."""

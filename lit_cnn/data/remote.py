@@ -68,14 +68,14 @@ def filesystem(address: str) -> tuple[Any, str]:
     import fsspec  # takes a moment, and only addresses need it
 
     if "::" in address:
-        raise UserError(f"`data.data_dir={address}`: give an address without ::")
+        raise UserError(f"{address}: give an address without ::")
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(address)
     except ImportError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"`data.data_dir={address}`: {reason}: pip install 'lit-cnn[remote]'") from error
+        raise UserError(f"{address}: {reason}: pip install 'lit-cnn[remote]'") from error
     except Exception as error:  # an unknown protocol, or whatever a filesystem raises as it connects
-        raise UserError(f"`data.data_dir={address}`: {reason_of(error)}") from error
+        raise UserError(f"{address}: {reason_of(error)}") from error
     return found
 
 
@@ -137,7 +137,12 @@ def _write_index(path: Path, files: dict[str, list[Any]], complete: bool) -> Non
 
 
 def _list(fs: Any, root: str, address: str) -> tuple[dict[str, tuple[str, list[Any]]], int]:
-    """Return the image files at an address, by relative path: the path there, size and version; and how many others."""
+    """Return the image files at an address, by relative path: the path there, size and version; and how many others.
+
+    The address of an image file is that of a folder which holds only it.
+    """
+    if is_image_name(root.rpartition("/")[2]):
+        return {unquote(root.rpartition("/")[2]): (root, _version(fs, root, {}))}, 0
     found: dict[str, tuple[str, list[Any]]] = {}
     others, top = 0, root.rstrip("/") + "/"
     entries = _find(fs, root)

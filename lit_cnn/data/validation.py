@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Literal
 
+from lit_cnn.data.sampling import SAMPLING
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
@@ -22,9 +23,11 @@ def folder(data_dir: str) -> str:
 
 
 def check_loading(
-    batch_size: int | Literal["auto"], eval_batch_size: int | None, workers: int | Literal["auto"] | None
+    batch_size: int | Literal["auto"], eval_batch_size: int | None, workers: int | Literal["auto"] | None, sampling: str
 ) -> None:
-    """Refuse batches of no images and a negative number of threads."""
+    """Refuse batches of no images, a negative number of threads, and an unknown choice of an epoch's images."""
+    if sampling not in SAMPLING:
+        raise UserError(f"`data.sampling` is {sampling!r}: choose {' or '.join(SAMPLING)}")
     if batch_size != "auto" and batch_size < 1:
         raise UserError(f"`data.batch_size` is {batch_size}: it must be at least 1")
     if eval_batch_size is not None and eval_batch_size < 1:
@@ -37,7 +40,7 @@ def check_channels(channels: int, augment: Augment) -> None:
     """Refuse images of no channels, and changes of colour for bands that are no colours."""
     if channels < 1:
         raise UserError(f"`data.channels` is {channels}: choose 1 (grey), 3 (RGB), or the number of bands")
-    for name in ("saturation", "hue") if channels not in (1, 3) else ():
+    for name in ("saturation", "hue", "policy") if channels not in (1, 3) else ():
         if getattr(augment, name):
             raise UserError(
                 f"`data.augment.{name}` changes RGB colours, and `data.channels` is {channels}: set it to 0"

@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.data import ImageFolder, Stream, remote
+from lit_cnn.data.image_files import Images
 from lit_cnn.errors import UserError
 from lit_cnn.utils.rank import PARENT
 
@@ -230,3 +231,19 @@ def test_the_command_line_takes_an_address_for_a_folder() -> None:
         arguments = parse(words)
         assert choose_data(arguments, None) == "ImageFolder"
         assert ("--data.data_dir", "s3://bucket/photos") in arguments.flags
+
+
+def test_images_to_predict_may_be_at_an_address_a_folder_or_one_file(photos: Path) -> None:
+    cats = sorted(path.name for path in (photos / "cat").iterdir())
+    dog, cat = sorted((photos / "dog").iterdir())[0].name, photos / "cat" / cats[1]
+    data = Images(paths=[ADDRESS, f"{ADDRESS}/dog/{dog}", str(cat)], image_size=8)
+    data.setup("predict")
+    names = [data.sample_name("predict", i) for i in range(21)]
+    assert names[:9] == [f"{ADDRESS}/cat/{name}" for name in cats]
+    assert names[19:] == [f"{ADDRESS}/dog/{dog}", str(cat)]
+    assert len(next(iter(data.predict_dataloader())).image) == 21
+
+
+def test_an_image_that_is_not_at_its_address_is_one_line(photos: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot list memory://bucket/photos/dog/99.jpg: it is missing"):
+        Images(paths=[f"{ADDRESS}/dog/99.jpg"]).all_paths()

@@ -49,7 +49,41 @@ def test_runs_killed_anywhere_and_resumed_end_with_the_bits_of_an_uninterrupted_
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
     print("seed", kill_seed)
     chance = random.Random(kill_seed)
-    words, steps = settings(chance)
+    kill_and_resume(*settings(chance), chance, tmp_path)
+
+
+@pytest.mark.slow
+def test_so_do_runs_with_a_recipe_of_policies_balanced_sampling_unfreezing_and_growing_images(
+    kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
+    chance = random.Random(f"recipe {kill_seed}")
+    kill_and_resume(*recipe(chance), chance, tmp_path)
+
+
+def recipe(chance: random.Random) -> tuple[list[str], int]:
+    """Settings that decide what is trained, on what, by the epoch; and how many optimizer steps they make."""
+    words = [
+        "--data=Digits",
+        "--model.backbone=resnet20",
+        "--batch-size=200",
+        "--epochs=3",
+        "--img-size=16",
+        f"--seed={chance.randint(0, 1000)}",
+        "--model.optimizer=adamw",
+        "--freeze=backbone",
+        f"--model.freeze_epochs={chance.choice([1, 2])}",
+        f"--data.augment.policy={chance.choice(['rand_augment', 'trivial_augment', 'augmix'])}",
+        "--data.augment.progressive_size=0.5",
+        "--data.sampling=balanced",
+        f"--checkpoint_every={chance.choice(['1', '2', '3', '1s'])}",
+        "--trainer.enable_progress_bar=false",
+    ]
+    return words, 3 * STEPS_PER_EPOCH[200]
+
+
+def kill_and_resume(words: list[str], steps: int, chance: random.Random, tmp_path: Path) -> None:
+    """Kill a run once or twice and resume it; compare it with one that ran through."""
     run("fit", *words, root=tmp_path / "straight", draw=True)
     killed = tmp_path / "killed"
     kills = sorted(chance.sample(range(steps), k=min(2, steps)))[: chance.choice([1, 2, 2])]

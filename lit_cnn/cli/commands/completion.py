@@ -51,6 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
         elif name == "runs":
             sub.add_argument("dir").complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab's way to say it
             sub.add_argument("--json", action="store_true")
+        elif name == "compare":
+            sub.add_argument("runs").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
+            sub.add_argument("--split", choices=("test", "validate"))
+            sub.add_argument("--output", "-o")
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)
         elif name == "configs":

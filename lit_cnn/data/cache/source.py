@@ -16,6 +16,7 @@ from lit_cnn.data.cache import pixel_store
 from lit_cnn.data.decoding.decode import crop_resized, read_bounded, read_image
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import gather
+from lit_cnn.data.sampling import rows
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform, crop_boxes, crop_ratio
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.files import digest
@@ -85,7 +86,7 @@ class CachedSource:
 
     def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return one function that gathers all resized images, or one function per crop."""
-        positions = self._position[indices]
+        positions = self._position[rows(indices)]
         if not self.short:
             return [lambda: gather(self.cache.as_array(positions.tolist()), positions, out.flatten(1))]
         if epoch is None:  # statistics of the training split: rare, and not of crops

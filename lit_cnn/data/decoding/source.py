@@ -11,6 +11,7 @@ from torch import Tensor
 from lit_cnn.data.decoding.decode import failure_reason, read_image
 from lit_cnn.data.decoding.formats import ImageFile
 from lit_cnn.data.decoding.geometry import Geometry
+from lit_cnn.data.sampling import rows
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
 from lit_cnn.errors import UserError
@@ -82,4 +83,4 @@ class FileSource:
 
             return decode
 
-        return [task(i, index) for i, index in enumerate(indices.tolist())]
+        return [task(i, index) for i, index in enumerate(rows(indices).tolist())]

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lit_cnn.data.sampling import rows
 from lit_cnn.data.transforms.rng import permutation
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import digest
@@ -39,7 +40,11 @@ class Source(Protocol):
     """Samples by index: an array in memory or a list of files."""
 
     targets: Tensor  # int64 (len,)
-    shape: tuple[int, ...]  # channels, height, width of every image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image, or the number of features."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -50,6 +55,7 @@ class Source(Protocol):
     def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
         """Return functions that together fill ``out``, uint8 (len(indices), C, H, W); they may run in any threads.
 
+        Random numbers are drawn by ``indices``; images are read at ``rows(indices)``, see ``lit_cnn.data.sampling``.
         ``epoch`` is None for evaluation; otherwise it decides the random crop of a source that crops as it decodes.
         """
         ...
@@ -186,7 +192,7 @@ class BatchLoader:
     def _start(self, indices: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
         dtype = getattr(self.source, "dtype", torch.uint8)  # features of images are floats
         image = torch.empty((len(indices), *self.source.shape), dtype=dtype, pin_memory=self.pin)
-        target = self.source.targets[indices]
+        target = self.source.targets[rows(indices)]
         batch = Batch(image, *(tensor.pin_memory() if self.pin else tensor for tensor in (target, indices)))
         return batch, self.source.tasks(indices, image, epoch)
 

@@ -151,6 +151,11 @@ class Stream(ImageFilesDataModule):
             raise UserError(f"`data.shard_cache_gb` is {shard_cache_gb}: it must be above 0")
         if self.cache != "none":
             raise UserError(f"`data.cache` is {self.cache}: Stream decodes in every epoch; ImageFolder has a cache")
+        if self.sampling != "natural":
+            raise UserError(
+                f"`data.sampling` is {self.sampling}: shards are read one after the other; ImageFolder has it, or set "
+                "`model.class_weights=balanced`"
+            )
         if self.on_bad_image != "error":
             raise UserError(
                 "`data.on_bad_image` is skip: bad images are skipped when shards are written, by lit-cnn prepare "

@@ -32,6 +32,13 @@ def resized_crop(image: Tensor, boxes: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (N, C, H, W), uint8 or float in [0, 255], to float (N, C, *size), bilinear and antialiased."""
+    if image.shape[-2:] == size:
+        return image
+    return F.interpolate(image.to(torch.float32), size, mode="bilinear", antialias=True)
+
+
 def _mirrored(size: int, padding: int, device: torch.device) -> Tensor:
     """Return positions 0..size-1 with ``padding`` more on each side, mirrored at the border pixels."""
     if padding >= size:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn import plugins
+from lit_cnn.data.transforms.policies import make_policy
 from lit_cnn.data.transforms.rng import counter_bits
 from lit_cnn.errors import UserError
 from lit_cnn.utils.random import seed_generators
@@ -72,6 +73,17 @@ def build_transform(name: str, args: dict[str, Any] | None) -> Transform:
         ) from error
 
 
+def build_policy(name: str, args: dict[str, Any] | None) -> Transform:
+    """Return an augmentation policy of torchvision, see ``policies.make_policy``."""
+    return _policy(name, json.dumps(args or {}, sort_keys=True))
+
+
+@lru_cache(maxsize=16)
+def _policy(name: str, args: str) -> Transform:
+    policy: Transform = make_policy(name, json.loads(args))
+    return policy
+
+
 @lru_cache(maxsize=16)
 def _built(factory: Callable[..., Transform], args: str) -> Transform:
     transform = factory(**json.loads(args))
@@ -81,15 +93,16 @@ def _built(factory: Callable[..., Transform], args: str) -> Transform:
 
 
 def transform_samples(
-    image: Tensor, index: Tensor, name: str, args: dict[str, Any] | None, seed: int, epoch: int
+    image: Tensor, index: Tensor, transform: Transform, setting: str, name: str, seed: int, epoch: int
 ) -> Tensor:
-    """Apply a registered transform to every image of a batch.
+    """Apply a transform of single images to every image of a batch.
 
     Args:
         image: (N, C, H, W), uint8 or float in [0, 255], which is rounded to uint8.
         index: int64 (N,), the samples' indices.
-        name: Name of the transform.
-        args: Its keyword arguments.
+        transform: From uint8 (C, H, W) to the same, with random numbers of torch's generators.
+        setting: Of `data.augment`, for messages and as the name of the operation that random numbers are drawn for.
+        name: Name of the transform, for messages.
         seed: The run's seed.
         epoch: Number of the epoch, from 0.
 
@@ -99,10 +112,9 @@ def transform_samples(
     Raises:
         UserError: The transform fails, or changes the shape or dtype; the message names it.
     """
-    transform = build_transform(name, args)
     if image.dtype != torch.uint8:
         image = image.round().clamp(0, 255).to(torch.uint8)
-    seeds = counter_bits(seed, epoch, index, ["transform"])[0] & ((1 << 63) - 1)
+    seeds = counter_bits(seed, epoch, index, [setting])[0] & ((1 << 63) - 1)
     results = []
     with _generators_kept(image.device):
         for sample, sample_seed, number in zip(image, seeds.tolist(), index.tolist(), strict=True):
@@ -111,13 +123,13 @@ def transform_samples(
                 result = transform(sample)
             except Exception as error:
                 raise UserError(
-                    f"`data.augment.transform` {name!r} failed on training image {number}, "
+                    f"`data.augment.{setting}` {name!r} failed on training image {number}, "
                     f"{sample.dtype} {tuple(sample.shape)}: {_line(error)}"
                 ) from error
             if not isinstance(result, Tensor) or (result.shape, result.dtype) != (sample.shape, sample.dtype):
                 got = f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
                 raise UserError(
-                    f"`data.augment.transform` {name!r} turned an image of {sample.dtype} {tuple(sample.shape)} into "
+                    f"`data.augment.{setting}` {name!r} turned an image of {sample.dtype} {tuple(sample.shape)} into "
                     f"{got}: it must keep shape and dtype"
                 )
             results.append(result)
