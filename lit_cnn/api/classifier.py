@@ -21,6 +21,7 @@ from lit_cnn.checkpoint.find import find_checkpoint
 from lit_cnn.checkpoint.record import CheckpointRecord, load_verified, read_record
 from lit_cnn.cli.checkpoint_argument import check_plugins, predict_data
 from lit_cnn.errors import UnreadableImageError, UserError
+from lit_cnn.results.calibration import with_temperature
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.files import expand_home
 from lit_cnn.utils.lightning_internals import silence_lightning
@@ -35,7 +36,7 @@ class Prediction:
     Attributes:
         name: class of the largest probability.
         probability: of that class.
-        probabilities: of every class by its name, in the order of the logits.
+        probabilities: of every class by its name, in the order of the logits, after the checkpoint's temperature.
     """
 
     name: str
@@ -115,6 +116,8 @@ class Classifier:
             raise UserError(f"cannot read {error.image}: {error.reason}") from error
         probs = torch.cat([output["probs"] for output in outputs if output is not None]).cpu()
         order = torch.cat([output["index"] for output in outputs if output is not None]).cpu().argsort()
+        temperature = self._record.calibration.get("temperature", 1.0)
+        probs = torch.from_numpy(with_temperature(probs.numpy(), temperature))
         return [self._prediction(row) for row in probs[order]]
 
     def _prediction(self, probs: Tensor) -> Prediction:

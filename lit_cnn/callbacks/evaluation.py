@@ -12,12 +12,17 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.text import Text
 
+from lit_cnn.callbacks.gathered import gather_outputs
 from lit_cnn.errors import UserError
 from lit_cnn.results import bad_images
+from lit_cnn.results.calibration import Calibration, with_temperature
 from lit_cnn.results.confusion import confusion_counts
-from lit_cnn.results.metrics_json import write_confusions, write_metrics
+from lit_cnn.results.evaluation import Evaluation, evaluate
+from lit_cnn.results.metrics_json import PER_CLASS, write_confusions, write_metrics
+from lit_cnn.results.prediction_columns import MOST_COLUMNS
 from lit_cnn.results.predictions import Predictions, write_predictions
-from lit_cnn.results.tables import metrics_table, predictions_table
+from lit_cnn.results.reliability import RELIABILITY, write_reliability
+from lit_cnn.results.tables import metrics_table, predictions_table, sentences
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import console, show
 from lit_cnn.utils.datamodule import find_datamodule
@@ -28,7 +33,8 @@ FILES: tuple[str, ...] = (
     "confusion_matrix.png",
     "confusion_matrix_normalized.png",
 )
-FILES += ("class_indices.json", "metrics.json", bad_images.NAME)
+FILES += ("class_indices.json", "metrics.json", PER_CLASS, RELIABILITY, bad_images.NAME)
+MOST_CLASSES = 1000  # of which all probabilities are kept, for AUROC and calibration
 SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the trainer's function
 
 
@@ -39,17 +45,21 @@ class EvaluationReport(Callback):
     :class:`~lit_cnn.tasks.base.EvaluationOutput`, or None on a rank that has run out of images. Names of classes and
     samples, and the images that could not be read, come from the data module.
 
-    In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run, confusion_matrix.csv,
-    confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json and metrics.json; bad_images.csv if
-    any were skipped. If one of these is already there, all go to a new folder in it, ``test_2`` and so on.
+    In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run without labels,
+    confusion_matrix.csv, confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json, metrics.json,
+    per_class.csv and reliability.png; bad_images.csv if any were skipped. If one of these is already there, all go to a
+    new folder in it, ``test_2`` and so on.
 
     Args:
         out_dir: Folder for the files; made if need be. May be set until the run ends; only rank zero reads it.
-        top: Number of most probable classes in predictions.csv.
+        top: Number of most probable classes that are kept of each image.
+        calibration: Temperature of the probabilities, and threshold of the sets of classes; may be set until the run
+            starts.
     """
 
-    def __init__(self, out_dir: str | os.PathLike[str], top: int = 5) -> None:
+    def __init__(self, out_dir: str | os.PathLike[str], top: int = 5, calibration: Calibration | None = None) -> None:
         super().__init__()
+        self.calibration = calibration or Calibration()
         self.out_dir = out_dir
         self.top = top
         self._batches: list[dict[str, torch.Tensor]] = []
@@ -72,7 +82,7 @@ class EvaluationReport(Callback):
     ) -> None:
         """Keep the batch's most probable classes, but not of validation during training."""
         if trainer.state.fn != "fit":
-            self._keep(outputs)
+            self._keep(trainer, outputs)
 
     on_validation_batch_end = on_predict_batch_end = on_test_batch_end
 
@@ -90,60 +100,77 @@ class EvaluationReport(Callback):
         """Write the predictions and print the first of them."""
         self._report(trainer, None)
 
-    def _keep(self, outputs: Mapping[str, torch.Tensor] | None) -> None:
+    def _keep(self, trainer: Trainer, outputs: Mapping[str, torch.Tensor] | None) -> None:
         if outputs is None:
             return
-        probs = outputs["probs"].detach()
+        probs = outputs["probs"].detach().float()
         self._num_classes = probs.shape[1]
-        prob, label = probs.float().topk(min(self.top, self._num_classes), dim=1)
+        prob, label = probs.topk(min(self.top, self._num_classes), dim=1)
         # Left on the device: copying every batch would make it wait for the step.
-        self._batches.append({"index": outputs["index"], "target": outputs["target"], "prob": prob, "label": label})
+        kept = {"index": outputs["index"], "target": outputs["target"], "prob": prob, "label": label}
+        if self._num_classes <= (MOST_COLUMNS if trainer.state.fn == "predict" else MOST_CLASSES):
+            kept["probs"] = probs
+        elif self.calibration.temperature != 1:
+            logs = probs.clamp_min(torch.finfo(torch.float32).tiny).log() / self.calibration.temperature
+            kept["prob"] = logs.softmax(1).gather(1, label)
+        self._batches.append(kept)
 
     def _report(self, trainer: Trainer, confusion: torch.Tensor | None) -> None:
         scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        found, num_classes = self._gather(trainer)
+        found = gather_outputs(trainer, self._batches)
         self._batches = []
+        if not found:
+            raise UserError("there were no images to evaluate")
         if not trainer.is_global_zero:
             return
         stage = str(trainer.state.fn.value) if trainer.state.fn else ""
         split = SPLITS[stage]
         data = find_datamodule(trainer)
+        num_classes = self._num_classes  # rank zero has images if any rank has
         names = list(data.class_names) if data else [str(index) for index in range(num_classes)]
         if len(names) != num_classes:
             raise UserError(f"the model has {num_classes} classes but the data {len(names)}: {', '.join(names)}")
         files = [data.sample_name(split, i) if data else str(i) for i in found["index"].tolist()]
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_predictions(out_dir / "predictions.csv", files, names, found)
+        if "probs" in found:
+            found["raw"] = found["probs"]
+            found["probs"] = with_temperature(found["raw"], self.calibration.temperature)
+            found["prob"] = np.take_along_axis(found["probs"], found["label"], 1)
+        write_predictions(out_dir / "predictions.csv", files, names, found, self.calibration.threshold)
         skipped = data.skipped(split) if data else {}
         if skipped:
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
         if stage == "predict":
-            show(predictions_table(files, names, found, len(skipped)), screen, highlight=False)
-        else:
-            if confusion is None:
-                counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
-            else:
+            table = predictions_table(files, names, found, len(skipped), self.calibration.threshold)
+            show(table, screen, highlight=False)
+        if stage != "predict" or (found["target"] >= 0).any():
+            counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
+            if confusion is not None:
                 counts = confusion.cpu().numpy()
-            write_metrics(out_dir, names, counts, scalars, len(skipped))
-            write_confusions(out_dir, names, counts, split)
-            show(metrics_table(split, names, counts, scalars, len(skipped)), screen, highlight=False)
+            result = evaluate(counts, found, self.calibration)
+            self._write_scores(out_dir, split, names, counts, scalars, len(skipped), result, found)
+            show(metrics_table(split, names, counts, scalars, len(skipped), result), screen, highlight=False)
+            for line in sentences(result, int(counts.sum())):
+                show(Text(line), screen, highlight=False)
         show(Text(f"written to {out_dir}"), screen, soft_wrap=True, highlight=False)
 
-    def _gather(self, trainer: Trainer) -> tuple[Predictions, int]:
-        """The predictions of all ranks, by index, each image once, and the number of classes."""
-        own = {k: torch.cat([b[k] for b in self._batches]).cpu().numpy() for k in (self._batches or [{}])[0]}
-        parts: list[tuple[Predictions, int]] = [(own, self._num_classes)]
-        if trainer.world_size > 1:
-            parts *= trainer.world_size
-            torch.distributed.all_gather_object(parts, (own, self._num_classes))
-        filled = [part for part, _ in parts if part]  # a rank may have had no batch
-        if not filled:
-            raise UserError("there were no images to evaluate")
-        joined = {k: np.concatenate([part[k] for part in filled]) for k in filled[0]}
-        _, first = np.unique(joined["index"], return_index=True)
-        return {k: v[first] for k, v in joined.items()}, max(k for _, k in parts)
+    @staticmethod
+    def _write_scores(
+        out_dir: Path,
+        split: str,
+        names: list[str],
+        counts: np.ndarray,
+        scalars: dict[str, float],
+        skipped: int,
+        result: Evaluation,
+        found: Predictions,
+    ) -> None:
+        write_metrics(out_dir, names, counts, scalars, skipped, result)
+        write_confusions(out_dir, names, counts, split)
+        if "probs" in found and np.isfinite(found["probs"]).all():
+            write_reliability(out_dir, found["target"], found["probs"], found["raw"])
 
     def _free_dir(self, stage: str) -> Path:
         """Return ``out_dir``, or the first numbered folder in it, where no file would be overwritten."""

@@ -19,6 +19,7 @@ from lit_cnn.cli.flag_values import (
     import_names,
     is_flag,
     is_settings,
+    is_truth,
     split_flag,
     truth,
     whole_number,
@@ -87,13 +88,12 @@ OWN = {
     "--ckpt_path": _Own("ckpt_path"),
     # true and false as other tools have it
     "--resume": _Own("resume", lambda text: {"true": "", "false": None}.get(text.lower(), text), bare=""),
-    "--resume_anyway": _Own(
-        "resume_anyway", truth("--resume_anyway"), bare=True, takes=lambda word: word.lower() in ("true", "false")
-    ),
+    "--resume_anyway": _Own("resume_anyway", truth("--resume_anyway"), bare=True, takes=is_truth),
     "--verify_resume": _Own("verify_resume", whole_number("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
     "--allow_import": _Own("allow_import", import_names, many=True),
     "--name": _Own("name", read_run_name),
     "--budget": _Own("budget"),
+    "--raw": _Own("raw", truth("--raw"), bare=True, takes=is_truth),
     "--shards": _Own("shards"),
     "--shard_mb": _Own("shard_mb", whole_number("--shard_mb", "megabytes")),
 }
@@ -119,6 +119,7 @@ class Arguments:
         allow_import: packages that are imported for what they register, and that settings may name classes of.
         budget: value of ``--budget``: the time that training should take; ``None`` when not given.
         name: of the run, whose folder is ``lightning_logs/NAME``; ``None``: the next ``version_N``.
+        raw: show the network's own probabilities, without the checkpoint's temperature.
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
@@ -137,6 +138,7 @@ class Arguments:
     allow_import: list[str] = field(default_factory=list)
     name: str | None = None
     budget: str | None = None
+    raw: bool = False
     resume_anyway: bool = False
     verify_resume: int | None = None
     shards: str | None = None
@@ -298,13 +300,10 @@ def _add_word(parsed: Arguments, word: str, last: str) -> None:
     refuse_word(parsed.command, word, last)
     if parsed.command == "predict":
         parsed.images.append(word)
-    elif (switch := SWITCHES.get(canonical(last))) and word.lower() in (
-        switch[1],
-        *NAMED_VALUES.get(switch[0][2:], ()),
-    ):
+    elif (pair := SWITCHES.get(canonical(last))) and word.lower() in (pair[1], *NAMED_VALUES.get(pair[0][2:], ())):
         raise UserError(f"{word!r} after {last}: it takes no value")
     elif any(flag == "--data" for flag, _ in parsed.flags):
-        if switch:
+        if pair:
             raise UserError(f"{word!r} after {last}: it takes no value")
         raise UserError(f"{word!r} is one word too many: the one that {parsed.command} takes names the data")
     else:

@@ -59,6 +59,11 @@ def truth(flag: str) -> Callable[[str], bool]:
     return read
 
 
+def is_truth(word: str) -> bool:
+    """Whether a word is one that :func:`truth` reads."""
+    return word.lower() in ("true", "false")
+
+
 def import_names(text: str) -> list[str]:
     """Names in a value of ``--allow_import``.
 

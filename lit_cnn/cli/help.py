@@ -87,6 +87,7 @@ GROUPS: dict[str, list[Setting]] = {
             "--model.class_weights X", "model.class_weights", "off", "balanced, or {rare: 5}: of the training loss"
         ),
         Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
+        Setting("--raw", "", "", "test, validate, predict: probabilities without the checkpoint's temperature"),
         Setting("--model.tta NAME", "model.tta", "none", "average test predictions over flip or flip_shift"),
         Setting("--model.ema_decay X", "model.ema_decay", "off", "average the weights: 0.999 is usual"),
     ],
@@ -126,7 +127,7 @@ DEFAULTS = (
     "config, fit chooses some by the images, and prints them."
 )
 _EVALUATION = (
-    "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--device",
+    "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--raw", "--device",
     "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",
     "--project", "--print_config",
 )  # fmt: skip

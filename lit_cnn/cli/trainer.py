@@ -24,6 +24,7 @@ from lightning.pytorch.profilers import (
 
 from lit_cnn import run_folder
 from lit_cnn.callbacks.bad_images import BadImages
+from lit_cnn.callbacks.calibration import CalibrateOnValidation
 from lit_cnn.callbacks.csv_logger import MetricsCSV
 from lit_cnn.callbacks.curves import Curves
 from lit_cnn.callbacks.evaluation import EvaluationReport
@@ -129,6 +130,7 @@ def ordered_callbacks(
             NanGuard(run.config.skip_nonfinite_steps, last),  # checks the loss before anything is saved
             Curves(),  # draws what the loggers have written
             BadImages(folder),
+            CalibrateOnValidation(),  # adds to what RunMetadata writes into checkpoints
         ]
     if fits:
         ordered.append(FeatureCache())  # after the refusal of an inexact resume

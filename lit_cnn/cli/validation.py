@@ -51,6 +51,8 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
     """Refuse flags that the command would ignore."""
     if arguments.resume_anyway and (record is None or arguments.command != "fit"):
         raise UserError("--resume_anyway is for fit --resume, and there is nothing to resume: leave it out")
+    if arguments.raw and arguments.command not in ("validate", "test", "predict"):
+        raise UserError(f"--raw has no effect on {arguments.command}: leave it out")
     for name in sorted(arguments.names()):
         if name in LINKED:
             raise UserError(f"--{name} cannot be set: {LINKED[name]}")

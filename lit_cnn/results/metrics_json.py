@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -11,12 +12,23 @@ import numpy as np
 
 from lit_cnn.results.confusion import plot_confusion, write_confusion
 from lit_cnn.results.curves import why_no_figures
+from lit_cnn.results.evaluation import Evaluation
+from lit_cnn.results.scores import LEVEL
 from lit_cnn.utils.console import say
 from lit_cnn.utils.files import atomic_write
 
+PER_CLASS = "per_class.csv"
 
-def write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: dict[str, float], skipped: int) -> None:
-    """Write metrics.json and class_indices.json.
+
+def write_metrics(
+    out_dir: Path,
+    names: list[str],
+    counts: np.ndarray,
+    scalars: dict[str, float],
+    skipped: int,
+    result: Evaluation | None = None,
+) -> None:
+    """Write metrics.json and class_indices.json, and with scores, per_class.csv.
 
     Args:
         out_dir: folder.
@@ -24,13 +36,39 @@ def write_metrics(out_dir: Path, names: list[str], counts: np.ndarray, scalars: 
         counts: int64 (K, K), true classes on rows.
         scalars: metrics by name.
         skipped: number of images that could not be read.
+        result: scores with their intervals.
     """
     accuracy, support = per_class_accuracy(counts)
-    classes = {n: {"accuracy": _plain(accuracy[i]), "images": int(support[i])} for i, n in enumerate(names)}
-    content = {name: _plain(value) for name, value in sorted(scalars.items())}
-    images = {"images": int(support.sum()), "skipped_images": skipped}
+    classes: dict[str, dict[str, Any]] = {
+        n: {"accuracy": _plain(accuracy[i]), "images": int(support[i])} for i, n in enumerate(names)
+    }
+    content: dict[str, Any] = {name: _plain(value) for name, value in sorted(scalars.items())}
+    images: dict[str, Any] = {"images": int(support.sum()), "skipped_images": skipped}
+    if result is not None:
+        content |= {name: _plain(score.value) for name, score in result.overall.items()}
+        content |= {name: _plain(value) for name, value in result.errors.items()}
+        ends = {name: [_plain(score.low), _plain(score.high)] for name, score in result.overall.items()}
+        images |= {"confidence_level": LEVEL, "confidence_intervals": ends}
+        for name, scores in zip(names, result.classes, strict=True):
+            row = {"precision": scores.precision, "recall": scores.recall, "f1-score": scores.f1}
+            classes[name] |= {key: _plain(score.value) for key, score in row.items()}
+            classes[name]["support"] = scores.support
+            classes[name]["confidence_intervals"] = {k: [_plain(s.low), _plain(s.high)] for k, s in row.items()}
+        _write_per_class(out_dir / PER_CLASS, names, result)
     _write_json(out_dir / "metrics.json", {**content, **images, "per_class": classes})
     _write_json(out_dir / "class_indices.json", {str(index): name for index, name in enumerate(names)})
+
+
+def _write_per_class(path: Path, names: list[str], result: Evaluation) -> None:
+    """One line a class: precision, recall and F1, each with the ends of its interval; empty where undefined."""
+    kinds = ("precision", "recall", "f1")
+    with atomic_write(path, newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "images", *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high"))])
+        for name, scores in zip(names, result.classes, strict=True):
+            numbers = [value for kind in kinds for value in getattr(scores, kind)]
+            cells = [f"{value:.6f}" if math.isfinite(value) else "" for value in numbers]
+            writer.writerow([name, scores.support, *cells])
 
 
 def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split: str) -> None:

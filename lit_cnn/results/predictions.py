@@ -1,36 +1,61 @@
-"""predictions.csv: the most probable classes of each image."""
+"""predictions.csv: classes and probabilities of each image."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from lit_cnn.results.calibration import sets
+from lit_cnn.results.prediction_columns import FIXED, MOST_COLUMNS, SET, class_columns
 from lit_cnn.utils.files import atomic_write
 
-# Arrays by name: index (N,), target (N,), prob (N, top) and label (N, top), most probable first.
+# Arrays by name: index (N,), target (N,), prob (N, top) and label (N, top), most probable first; probs (N, K) where
+# there are not too many classes.
 Predictions = dict[str, np.ndarray]
 
 
-def write_predictions(path: Path, files: list[str], names: list[str], found: Predictions) -> None:
-    """Write one line an image: file, true and predicted class, its probability, then the top classes.
+def write_predictions(
+    path: Path, files: list[str], names: list[str], found: Predictions, threshold: float = 0.0
+) -> None:
+    """Write one line an image, in the columns that :mod:`~lit_cnn.results.prediction_columns` describes.
 
     Args:
         path: CSV to write.
         files: N names of images.
         names: K class names.
         found: targets below 0 are unknown.
+        threshold: of the set of classes of each image; 0: none is written.
     """
-    top = found["prob"].shape[1]
+    whole = "probs" in found and len(names) <= MOST_COLUMNS
     with atomic_write(path, newline="", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
-        best = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in ("class", "probability")]
-        writer.writerow(["file", "true", "predicted", "probability", *best])
-        for name, target, classes in zip(files, found["target"], ranked(names, found), strict=True):
-            cells = [cell for label, prob in classes for cell in (label, f"{prob:.6f}")]
-            writer.writerow([name, names[target] if target >= 0 else "", *cells[:2], *cells])
+        best = [f"{kind}_{rank}" for rank in range(1, found["prob"].shape[1] + 1) for kind in ("class", "probability")]
+        with_sets = [SET] if threshold > 0 and whole else []
+        writer.writerow([*FIXED, *(class_columns(names) if whole else best), *with_sets])
+        probs = found["probs"] if whole else itertools.repeat(np.empty(0))
+        for name, target, classes, row in zip(files, found["target"].tolist(), ranked(names, found), probs):  # noqa: B905
+            (label, prob), known = classes[0], target >= 0
+            true = names[target] if known else ""
+            cells = row.tolist() if whole else [cell for pair in classes for cell in pair]
+            line = [name, true, label, str(true == label).lower() if known else "", prob, *cells]
+            written = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in line]
+            writer.writerow([*written, *(["|".join(members(names, row, threshold))] if with_sets else [])])
+
+
+def members(names: list[str], probs: np.ndarray, threshold: float) -> list[str]:
+    """The classes of an image's set, most probable first.
+
+    Args:
+        names: K class names.
+        probs: float (K,).
+        threshold: see :func:`~lit_cnn.results.calibration.sets`.
+    """
+    inside = sets(probs[None], threshold)[0]
+    return [names[k] for k in np.argsort(-probs, kind="stable") if inside[k]]
 
 
 def ranked(names: list[str], found: Predictions) -> Iterator[list[tuple[str, float]]]:

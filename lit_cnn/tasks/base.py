@@ -42,7 +42,7 @@ class EvaluationOutput(TypedDict):
 class Task(Protocol):
     """The interface of a task that callbacks, strategies and commands use, besides that of every LightningModule.
 
-    ``validation_step`` (outside of ``fit``), ``test_step`` and ``predict_step`` return :class:`EvaluationOutput`, or
+    ``validation_step``, ``test_step`` and ``predict_step`` return :class:`EvaluationOutput`, or
     None on a rank that has run out of batches. ``training_step`` returns scalars by name: ``loss``, and what else the
     progress bar shows.
 
@@ -216,11 +216,11 @@ class BaseTask(LightningModule, ABC):
         return self.train_batch(batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput | None:
-        """Update the validation metrics; outside of ``fit``, return what a report needs."""
+        """Update the validation metrics and return what a report, or a calibration during ``fit``, needs."""
         if len(batch.target) == 0:  # this rank has run out of batches before the others
             return None
         predictions = self.evaluate_batch(batch, "val")
-        return None if self.trainer.state.fn == "fit" else self.outputs(batch, predictions)
+        return self.outputs(batch, predictions)
 
     def test_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput | None:
         """Update the test metrics and return what a report needs."""

@@ -37,7 +37,7 @@ def by_command(trained, workdir):
             rows = list(csv.DictReader(file))
         found = {}
         for row in rows:
-            top = {row[f"class_{k}"]: float(row[f"probability_{k}"]) for k in range(1, 6)}
+            top = {name: float(row[name]) for name in map(str, range(10))}
             found[row["file"]] = row["predicted"], top
         return found
 

@@ -17,12 +17,14 @@ from rich.console import Console
 
 from lit_cnn.callbacks import EvaluationReport, ProgressBar
 from lit_cnn.errors import UserError
+from lit_cnn.results.calibration import Calibration
+from lit_cnn.results.prediction_columns import read_predictions
 from tests.callbacks.tiny_run import Batch, TinyData, TinyModel, tiny_trainer
 
 pytestmark = pytest.mark.usefixtures("real_figures")
 
 ALL_FILES = ["class_indices.json", "confusion_matrix.csv", "confusion_matrix.png", "confusion_matrix_normalized.png"]
-ALL_FILES += ["metrics.json", "predictions.csv"]
+ALL_FILES += ["metrics.json", "per_class.csv", "predictions.csv", "reliability.png"]
 
 
 def run(how: str, out_dir: Path, model: TinyModel | None = None, data: TinyData | None = None, width: int = 100) -> str:
@@ -67,13 +69,13 @@ def test_a_test_run_leaves_all_files_and_they_agree(tmp_path: Path) -> None:
     run("test", tmp_path / "test", model)
     assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ALL_FILES
     head, *rows = table(tmp_path / "test" / "predictions.csv")
-    assert head == ["file", "true", "predicted", "probability", *(f"{a}_{i}" for i in "123" for a in head_kinds())]
+    assert head == ["file", "true", "predicted", "correct", "probability", *TinyData().class_names]
     assert [row[0] for row in rows] == [f"test/ä [{i}].png" for i in range(11)]
     assert [row[1] for row in rows] == [TinyData().class_names[i % 3] for i in range(11)]
     for row in rows:
-        assert row[2:4] == row[4:6]
-        assert float(row[5]) >= float(row[7]) >= float(row[9])
-        assert sum(map(float, row[5::2])) == pytest.approx(1, abs=1e-5)
+        assert row[3] == str(row[1] == row[2]).lower()
+        assert row[4] == row[head.index(row[2])] == max(row[5:])
+        assert sum(map(float, row[5:])) == pytest.approx(1, abs=1e-5)
     counts = table(tmp_path / "test" / "confusion_matrix.csv")
     assert counts[0][1:] == [row[0] for row in counts[1:]] == TinyData().class_names
     numbers = np.array([[int(cell) for cell in row[1:]] for row in counts[1:]])
@@ -83,13 +85,18 @@ def test_a_test_run_leaves_all_files_and_they_agree(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "test" / "metrics.json").read_text())
     assert metrics["test/acc"] == pytest.approx(np.trace(numbers) / 11)
     assert metrics["images"] == 11
-    assert metrics["per_class"]["daisy"] == {"accuracy": numbers[0, 0] / numbers[0].sum(), "images": 4}
+    assert metrics["accuracy"] == pytest.approx(metrics["test/acc"])
+    low, high = metrics["confidence_intervals"]["accuracy"]
+    assert low <= metrics["accuracy"] <= high
+    daisy = metrics["per_class"]["daisy"]
+    assert daisy["accuracy"] == daisy["recall"] == numbers[0, 0] / numbers[0].sum()
+    assert daisy["images"] == daisy["support"] == 4
+    assert {"roc_auc_ovr", "cohen_kappa", "f1_macro", "f1_weighted", "ece", "log_loss"} <= metrics.keys()
+    lines = table(tmp_path / "test" / "per_class.csv")
+    assert lines[0][:4] == ["class", "images", "precision", "precision_low"]
+    assert lines[1][:2] == ["daisy", "4"]
     indices = json.loads((tmp_path / "test" / "class_indices.json").read_text(encoding="utf-8"))
     assert indices == {"0": "daisy", "1": "玫瑰 rose", "2": "[red]tulip"}
-
-
-def head_kinds() -> tuple[str, str]:
-    return "class", "probability"
 
 
 def test_the_modules_own_counts_are_the_ones_shown(tmp_path: Path) -> None:
@@ -104,7 +111,8 @@ def test_the_modules_own_counts_are_the_ones_shown(tmp_path: Path) -> None:
 def test_the_table_shows_the_numbers_and_every_class(tmp_path: Path) -> None:
     printed = run("test", tmp_path)
     assert "test: 11 images" in printed
-    assert all(word in printed for word in ("accuracy", "loss", "daisy", "玫瑰 rose", "[red]tulip"))
+    assert all(word in printed for word in ("accuracy", "loss", "daisy", "玫瑰 rose", "[red]tulip", "AUROC"))
+    assert "11 images tell the accuracy to about" in " ".join(printed.split())
     assert str(tmp_path) in printed
 
 
@@ -112,8 +120,8 @@ def test_of_many_classes_the_table_shows_the_worst_and_the_best(tmp_path: Path) 
     printed = run("test", tmp_path, ManyClasses(), ManyData())
     shown = [line.split() for line in printed.splitlines() if line.split()[:1] == ["class"]]
     assert len(shown) == 10
-    assert shown[0] == ["class", "7", "0.0000", "2"]
-    assert all(line[2] == "1.0000" for line in shown[1:])
+    assert shown[0] == ["class", "7", "0.000", "(0.00-0.66)", "2"]
+    assert all(line[2:4] == ["1.000", "(0.34-1.00)"] for line in shown[1:])
     assert "the 5 worst classes" in printed
     assert "the 5 best classes" in printed
 
@@ -127,7 +135,22 @@ def test_nan_is_null(tmp_path: Path) -> None:
     run("test", tmp_path, Nan(), ManyData())
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["test/loss"] is None
-    assert metrics["per_class"]["class 29"] == {"accuracy": None, "images": 0}
+    assert metrics["per_class"]["class 29"]["accuracy"] is None
+    assert metrics["per_class"]["class 29"]["images"] == 0
+    assert table(tmp_path / "per_class.csv")[-1] == ["class 29", "0", *[""] * 9]
+
+
+def test_a_network_that_has_diverged_still_gets_its_files(tmp_path: Path) -> None:
+    class Diverged(ManyClasses):
+        def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+            found = super().predict_step(batch, batch_idx)
+            return {**found, "probs": found["probs"] * float("nan")}
+
+    run("test", tmp_path, Diverged(), ManyData())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "accuracy" in metrics
+    assert "ece" not in metrics
+    assert not (tmp_path / "reliability.png").exists()
 
 
 def test_a_predict_run_lists_the_images(tmp_path: Path) -> None:
@@ -140,12 +163,55 @@ def test_a_predict_run_lists_the_images(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
     rows = table(tmp_path / "predictions.csv")
     assert len(rows) == 1 + 58
-    assert len(rows[0]) == 4 + 2 * 5
-    assert {row[1] for row in rows[1:]} == {""}
+    assert len(rows[0]) == 5 + 30
+    assert {(row[1], row[3]) for row in rows[1:]} == {("", "")}
     assert "predict/ä [19].png" in printed
     assert "predict/ä [20].png" not in printed
     assert "and 38 more in predictions.csv" in printed
     assert "class 19" in printed
+
+
+def test_a_predict_run_with_labels_has_scores_too(tmp_path: Path) -> None:
+    printed = run("predict", tmp_path, ManyClasses(), ManyData())
+    assert {path.name for path in tmp_path.iterdir()} == set(ALL_FILES)
+    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] == pytest.approx(28 / 29)
+    assert "balanced accuracy" in printed
+
+
+def test_a_temperature_changes_probabilities_but_no_class(tmp_path: Path) -> None:
+    trainer = tiny_trainer(EvaluationReport(tmp_path / "warm", calibration=Calibration(2.0, 0.3, 10)))
+    trainer.predict(TinyModel(), datamodule=TinyData())
+    run("predict", tmp_path / "raw")
+    warm, raw = (read_predictions(tmp_path / name / "predictions.csv") for name in ("warm", "raw"))
+    assert warm.predicted == raw.predicted
+    assert warm.probs is not None
+    assert raw.probs is not None
+    expected = np.sqrt(raw.probs) / np.sqrt(raw.probs).sum(1, keepdims=True)
+    np.testing.assert_allclose(warm.probs, expected, atol=1e-5)
+    rows = table(tmp_path / "warm" / "predictions.csv")
+    assert rows[0][-1] == "prediction_set"
+    for row in rows[1:]:
+        inside = {name for name, prob in zip(rows[0][5:-1], row[5:-1], strict=True) if float(prob) >= 0.3}
+        assert set(row[-1].split("|")) == inside | {row[2]}
+    metrics = json.loads((tmp_path / "warm" / "metrics.json").read_text())
+    assert metrics["temperature"] == 2.0
+    assert metrics["ece_raw"] == json.loads((tmp_path / "raw" / "metrics.json").read_text())["ece"]
+
+
+def test_of_very_many_classes_the_most_probable_are_listed_after_the_temperature(tmp_path: Path) -> None:
+    class Thousands(TinyModel):
+        def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+            logits = torch.arange(1200.0).repeat(len(batch.index), 1) / 100
+            return {"index": batch.index, "target": -torch.ones_like(batch.index), "probs": logits.softmax(1)}
+
+    data = TinyData(tuple(f"class {i}" for i in range(1200)))
+    trainer = tiny_trainer(EvaluationReport(tmp_path, calibration=Calibration(2.0, 0.3, 10)))
+    trainer.predict(Thousands(), datamodule=data)
+    head, first, *_ = table(tmp_path / "predictions.csv")
+    assert head[5:7] == ["class_1", "probability_1"]
+    assert len(head) == 5 + 2 * 5
+    expected = (torch.arange(1200.0) / 200).softmax(0)[-1]
+    assert float(first[4]) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_a_validate_run_reports_but_validation_during_training_does_not(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "NanGuard",
         "Curves",
         "BadImages",
+        "CalibrateOnValidation",
         "FeatureCache",
         "WeightEMA",
         "BestCheckpoint",

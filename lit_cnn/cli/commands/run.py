@@ -30,6 +30,7 @@ from lit_cnn.cli.parser_errors import reporting_mistakes
 from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
+from lit_cnn.results.calibration import Calibration
 from lit_cnn.utils import allocator
 from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import silence_lightning
@@ -131,6 +132,8 @@ def _execute(cli: LitCLI) -> None:
             note_changed_data(run.record, run.plain["data"], cli.datamodule)
             cli.report.out_dir = run_folder.new_subfolder(_results_folder(cli), run.command)
             place_report(trainer, Path(cli.report.out_dir))
+        if not cli.arguments.raw:
+            cli.report.calibration = Calibration(**run.record.calibration)
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
