@@ -53,7 +53,8 @@ def test_a_group_that_is_given_is_left_alone() -> None:
 def test_weights_in_the_cache_are_started_from_with_a_smaller_rate() -> None:
     chosen = choose(PHOTOS, cached=("resnet18",))
     assert (chosen["model.backbone"], chosen["model.weights"]) == ("resnet18", "imagenet")
-    assert (chosen["data.image_size"], chosen["model.lr"]) == (defaults.WEIGHTS_SIZE, 3e-4)
+    assert (chosen["data.image_size"], chosen["model.lr"]) == (defaults.WEIGHTS_SIZE, 3e-5)
+    assert (chosen["model.freeze_bn"], chosen["model.head_init"], chosen["model.head_lr_scale"]) == (True, "zeros", 30)
     assert chosen["trainer.max_epochs"] < choose(PHOTOS)["trainer.max_epochs"]
 
 
@@ -68,8 +69,8 @@ def test_a_head_alone_sees_the_same_images_in_every_epoch_so_that_features_are_c
 @pytest.mark.parametrize("given", [{"model__weights": None}, {"model__freeze": 3}, {"model__freeze_epochs": 2}])
 def test_layers_that_train_see_augmented_images(given: dict[str, Any]) -> None:
     chosen = choose(PHOTOS, **{"model__weights": "file", "model__freeze": "backbone", **given})
-    assert chosen["data.augment.crop_scale"] == [0.35, 1.0]
-    assert "model.head_init" not in chosen
+    assert chosen["data.augment.crop_scale"] == ([0.5, 1.0] if given.get("model__weights", "file") else [0.35, 1.0])
+    assert "model.cache_features" not in chosen
 
 
 def test_a_head_alone_keeps_the_rate_of_another_optimizer() -> None:
