@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord, load_verified, read_reco
 from lit_cnn.cli.checkpoint_argument import check_plugins, predict_data
 from lit_cnn.errors import UnreadableImageError, UserError
 from lit_cnn.results.calibration import with_temperature
+from lit_cnn.results.multi_label import THRESHOLD
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.files import expand_home
 from lit_cnn.utils.lightning_internals import silence_lightning
@@ -36,12 +37,15 @@ class Prediction:
     Attributes:
         name: class of the largest probability.
         probability: of that class.
-        probabilities: of every class by its name, in the order of the logits, after the checkpoint's temperature.
+        probabilities: of every class by its name, in the order of the logits, after the checkpoint's temperature. Of a
+            model with any number of labels an image they do not sum to 1.
+        labels: of such a model, those above one half, most probable first; of others, ``name`` alone.
     """
 
     name: str
     probability: float
     probabilities: dict[str, float]
+    labels: list[str] = field(default_factory=list)
 
 
 class Classifier:
@@ -63,6 +67,7 @@ class Classifier:
         self.class_names = list(record.class_names)
         settings = {k: v for k, v in record.config["model"].items() if v is not None}
         settings |= {"num_classes": len(self.class_names), "in_channels": record.preprocessing["channels"]}
+        settings["multilabel"] = bool(record.preprocessing.get("multilabel"))
         self.task = ImageClassifier(**{**settings, "weights": None, "compile": False})
         self.task.load_state_dict(load_verified(record.path)["state_dict"])
         self.task.eval()
@@ -123,7 +128,10 @@ class Classifier:
     def _prediction(self, probs: Tensor) -> Prediction:
         best = int(probs.argmax())
         by_name = dict(zip(self.class_names, probs.tolist(), strict=True))
-        return Prediction(self.class_names[best], float(probs[best]), by_name)
+        labels = [self.class_names[best]]
+        if self._record.preprocessing.get("multilabel"):
+            labels = [name for name, prob in sorted(by_name.items(), key=lambda pair: -pair[1]) if prob > THRESHOLD]
+        return Prediction(self.class_names[best], float(probs[best]), by_name, labels)
 
 
 def _whole_number(batch_size: Any) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
 from rich.text import Text
 
 from lit_cnn.callbacks.gathered import gather_outputs
@@ -17,8 +18,15 @@ from lit_cnn.errors import UserError
 from lit_cnn.results import bad_images
 from lit_cnn.results.calibration import Calibration, with_temperature
 from lit_cnn.results.confusion import confusion_counts
-from lit_cnn.results.evaluation import Evaluation, evaluate
+from lit_cnn.results.evaluation import evaluate
 from lit_cnn.results.metrics_json import PER_CLASS, write_confusions, write_metrics
+from lit_cnn.results.multi_label import (
+    label_predictions_table,
+    label_scores,
+    label_table,
+    write_label_metrics,
+    write_label_predictions,
+)
 from lit_cnn.results.prediction_columns import MOST_COLUMNS
 from lit_cnn.results.predictions import Predictions, write_predictions
 from lit_cnn.results.reliability import RELIABILITY, write_reliability
@@ -36,6 +44,33 @@ FILES: tuple[str, ...] = (
 FILES += ("class_indices.json", "metrics.json", PER_CLASS, RELIABILITY, bad_images.NAME)
 MOST_CLASSES = 1000  # of which all probabilities are kept, for AUROC and calibration
 SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the trainer's function
+
+
+class _Known(NamedTuple):
+    """What is known of an evaluation when its report is made."""
+
+    out_dir: Path
+    split: str
+    files: list[str]
+    names: list[str]
+    scalars: dict[str, float]
+    skipped: int
+    found: Predictions
+    screen: Console
+
+
+def _report_labels(known: _Known) -> None:
+    """Of images with any number of labels."""
+    found, names, images = known.found, known.names, len(known.files)
+    write_label_predictions(known.out_dir / "predictions.csv", known.files, names, found)
+    labelled = found["target"].min(axis=1, initial=0) >= 0
+    if known.split == "predict":
+        show(label_predictions_table(known.files, names, found, known.skipped), known.screen, highlight=False)
+        if not labelled.any():
+            return
+    scores = label_scores(found["target"][labelled], found["probs"][labelled])
+    write_label_metrics(known.out_dir, names, scores, known.scalars, images, known.skipped)
+    show(label_table(known.split, names, scores, images, known.skipped), known.screen, highlight=False)
 
 
 class EvaluationReport(Callback):
@@ -108,6 +143,9 @@ class EvaluationReport(Callback):
         prob, label = probs.topk(min(self.top, self._num_classes), dim=1)
         # Left on the device: copying every batch would make it wait for the step.
         kept = {"index": outputs["index"], "target": outputs["target"], "prob": prob, "label": label}
+        if outputs["target"].ndim == 2:  # any number of labels an image
+            self._batches.append({"index": outputs["index"], "target": outputs["target"], "probs": probs})
+            return
         if self._num_classes <= (MOST_COLUMNS if trainer.state.fn == "predict" else MOST_CLASSES):
             kept["probs"] = probs
         elif self.calibration.temperature != 1:
@@ -133,44 +171,42 @@ class EvaluationReport(Callback):
         files = [data.sample_name(split, i) if data else str(i) for i in found["index"].tolist()]
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
-        if "probs" in found:
-            found["raw"] = found["probs"]
-            found["probs"] = with_temperature(found["raw"], self.calibration.temperature)
-            found["prob"] = np.take_along_axis(found["probs"], found["label"], 1)
-        write_predictions(out_dir / "predictions.csv", files, names, found, self.calibration.threshold)
         skipped = data.skipped(split) if data else {}
         if skipped:
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
-        if stage == "predict":
-            table = predictions_table(files, names, found, len(skipped), self.calibration.threshold)
-            show(table, screen, highlight=False)
-        if stage != "predict" or (found["target"] >= 0).any():
-            counts = confusion_counts(found["target"], found["label"][:, 0], num_classes)
-            if confusion is not None:
-                counts = confusion.cpu().numpy()
-            result = evaluate(counts, found, self.calibration)
-            self._write_scores(out_dir, split, names, counts, scalars, len(skipped), result, found)
-            show(metrics_table(split, names, counts, scalars, len(skipped), result), screen, highlight=False)
-            for line in sentences(result, int(counts.sum())):
-                show(Text(line), screen, highlight=False)
+        known = _Known(out_dir, split, files, names, scalars, len(skipped), found, screen)
+        if found["target"].ndim == 2:
+            _report_labels(known)
+        else:
+            self._report_classes(known, confusion)
         show(Text(f"written to {out_dir}"), screen, soft_wrap=True, highlight=False)
 
-    @staticmethod
-    def _write_scores(
-        out_dir: Path,
-        split: str,
-        names: list[str],
-        counts: np.ndarray,
-        scalars: dict[str, float],
-        skipped: int,
-        result: Evaluation,
-        found: Predictions,
-    ) -> None:
-        write_metrics(out_dir, names, counts, scalars, skipped, result)
-        write_confusions(out_dir, names, counts, split)
+    def _report_classes(self, known: _Known, confusion: torch.Tensor | None) -> None:
+        """Of images with one label each."""
+        found, names, out_dir = known.found, known.names, known.out_dir
+        if "probs" in found:
+            found["raw"] = found["probs"]
+            found["probs"] = with_temperature(found["raw"], self.calibration.temperature)
+            found["prob"] = np.take_along_axis(found["probs"], found["label"], 1)
+        write_predictions(out_dir / "predictions.csv", known.files, names, found, self.calibration.threshold)
+        if known.split == "predict":
+            table = predictions_table(known.files, names, found, known.skipped, self.calibration.threshold)
+            show(table, known.screen, highlight=False)
+            if not (found["target"] >= 0).any():
+                return
+        counts = confusion_counts(found["target"], found["label"][:, 0], len(names))
+        if confusion is not None:
+            counts = confusion.cpu().numpy()
+        result = evaluate(counts, found, self.calibration)
+        write_metrics(out_dir, names, counts, known.scalars, known.skipped, result)
+        write_confusions(out_dir, names, counts, known.split)
         if "probs" in found and np.isfinite(found["probs"]).all():
             write_reliability(out_dir, found["target"], found["probs"], found["raw"])
+        table = metrics_table(known.split, names, counts, known.scalars, known.skipped, result)
+        show(table, known.screen, highlight=False)
+        for line in sentences(result, int(counts.sum())):
+            show(Text(line), known.screen, highlight=False)
 
     def _free_dir(self, stage: str) -> Path:
         """Return ``out_dir``, or the first numbered folder in it, where no file would be overwritten."""

@@ -55,7 +55,10 @@ def _images(data: ImageFolder) -> Table:
         if len(names) > MOST_CLASSES and position == 3:
             table.add_row(f"… {len(names) - 6:,} more classes", *("…" for _ in counts))
         table.add_row(names[k].replace("[", "\\["), *(f"{split[k]:,}" for split in counts.values()))
-    table.add_row(f"{len(names):,} classes", *(f"{sum(split):,}" for split in counts.values()))
+    total = {name: sum(split) for name, split in counts.items()}
+    if data.multilabel:  # images, not labels
+        total = {name: len(data.splits()[name].indices) for name in counts}
+    table.add_row(f"{len(names):,} classes", *(f"{images:,}" for images in total.values()))
     return table
 
 

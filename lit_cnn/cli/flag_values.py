@@ -14,7 +14,7 @@ BOOLEANS = tuple(
     for part, names in {
         "trainer": "barebones benchmark detect_anomaly deterministic enable_autolog_hparams enable_checkpointing"
         " enable_model_summary enable_progress_bar fast_dev_run inference_mode sync_batchnorm use_distributed_sampler",
-        "model": "channels_last compile decay_norm_and_bias weights_strict",
+        "model": "freeze_bn channels_last compile decay_norm_and_bias weights_strict",
         "data": "augment.alternate_flip download",
         "checkpoint": "auto_insert_metric_name enable_version_counter save_on_exception save_on_train_epoch_end"
         " save_weights_only verbose",

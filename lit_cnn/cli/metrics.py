@@ -6,12 +6,12 @@ import re
 
 from lit_cnn.errors import UserError, nearest
 
-METRICS = ("val/acc", "val/loss", "val/acc_top5", "train/acc", "train/loss")
+METRICS = ("val/acc", "val/loss", "val/acc_top5", "val/f1", "val/map", "train/acc", "train/loss")
 
 
 def mode_of(metric: str) -> str:
     """``max`` for a metric that improves when it rises, such as an accuracy, else ``min``; by its name."""
-    return "max" if re.search(r"acc|f1|auc|precision|recall|iou|psnr|ssim", metric) else "min"
+    return "max" if re.search(r"acc|f1|map$|auc|precision|recall|iou|psnr|ssim", metric) else "min"
 
 
 def check_metric(setting: str, metric: str) -> None:

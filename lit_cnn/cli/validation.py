@@ -28,6 +28,7 @@ LINKED = {
     "model.seed": "it is the run's: --seed N",
     "model.num_classes": "it comes from the data",
     "num_classes": "the number of classes comes from the data",
+    "model.multilabel": "it comes from the data: --data.multilabel of ImageList",
     "model.in_channels": "it comes from the data: --data.channels N",
 }
 # Settings whose type is any text.

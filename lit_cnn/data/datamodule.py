@@ -101,6 +101,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     __str__ = __repr__  # Lightning's fails before setup
 
+    multilabel = False  # whether images have any number of labels
+
     # Hooks for subclasses ----
 
     @abstractmethod
@@ -286,9 +288,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """Test batches in order."""
         return self._loader("test")
 
-    def predict_dataloader(self) -> BatchLoader:
-        """The test batches."""
-        return self._loader("test")
+    predict_dataloader = test_dataloader
 
     def _normalization(self) -> normalization.Statistics:
         if self._statistics is None:

@@ -15,6 +15,7 @@ from lit_cnn.data.decoding.find import count_files_beside, find_image_files, is_
 from lit_cnn.data.decoding.source import FileSource, LabelledFile, file_size
 from lit_cnn.data.image_files import KINDS, ImageFilesDataModule
 from lit_cnn.data.layout import Layout, explain_empty, explain_missing, find_layout, similar_names
+from lit_cnn.data.multilabel import images_per_class
 from lit_cnn.data.quality.ignore import note_unknown, read_ignore
 from lit_cnn.data.quality.leaks import POLICIES, KnownPair, without_leaks
 from lit_cnn.data.split import Split, hold_out, not_held_out
@@ -180,7 +181,7 @@ class ImageFolder(ImageFilesDataModule):
         if len(good) < len(paths):
             self._refuse_too_many_broken()
         found = {split: [file for file in files if file.path in good] for split, files in self._found.items()}
-        labels = {file.label for files in found.values() for file in files}
+        labels = {label for files in found.values() for file in files for label in file.classes}
         names = self.data_classes()
         if empty := [name for name in names if name not in labels]:
             self._refuse_empty(empty)
@@ -268,8 +269,9 @@ class ImageFolder(ImageFilesDataModule):
             indices = self._hold_out(indices, fractions, [file.path for file in files], targets)
         indices = without_leaks(self.root(), [f.path for f in files], indices, self.on_leak, self.known_leaks())
         train = targets[indices["train"]] if "train" in indices else targets
-        if unseen := set(targets.tolist()) - set(train.tolist()):
-            classes = ", ".join(names[i] for i in sorted(unseen))
+        there, learned = (images_per_class(part, len(names)) > 0 for part in (targets, train))
+        if unseen := (there & ~learned).nonzero().flatten().tolist():
+            classes = ", ".join(names[i] for i in unseen)
             say(f"{self.root()} has no training images of class {classes}, which cannot be learned", error=True)
         return self._file_source(self.root(), [file.path for file in files], targets), indices
 

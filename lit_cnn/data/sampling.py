@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.data.transforms.rng import counter_bits
+from lit_cnn.errors import UserError
 
 SAMPLING = ("natural", "balanced")
 _BITS = 40  # of a key that are the index of a sample; above them is the number of its repeat in the epoch
@@ -31,7 +32,15 @@ def balanced(indices: Tensor, targets: Tensor, seed: int, epoch: int) -> Tensor:
     Returns:
         Keys, int64 (N,), by class: :func:`rows` gives the images. The keys of an image that is used several times
         differ, so that it is augmented in another way each time.
+
+    Raises:
+        UserError: Images have several labels.
     """
+    if targets.ndim != 1:
+        raise UserError(
+            "`data.sampling=balanced` needs one label an image, and these have several: set "
+            "`model.class_weights=balanced`"
+        )
     classes = targets.unique()
     share, rest = divmod(len(indices), len(classes))
     longer = torch.argsort(counter_bits(seed, epoch, classes, ["balanced"])[0])[:rest].tolist()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_cnn.data.group_split import group_split
 from lit_cnn.data.loading.loader import Source
+from lit_cnn.data.multilabel import images_per_class
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
 from lit_cnn.utils.files import digest
@@ -97,7 +98,7 @@ def hold_out(
         indices: int64 indices of the splits there are, "train" among them.
         fractions: Of the training samples left, by the split to hold out; 0: none.
         names: One stable name per sample of the source.
-        targets: int64 (N,), the class of each.
+        targets: int64 (N,), the class of each; with several labels 0 and 1 (N, K), which needs ``groups``.
         seed: See ``stratified_split``.
         class_names: By index.
         tail: Whether test is the tail, see ``stratified_split``.
@@ -122,9 +123,7 @@ def hold_out(
             members = [groups[i] for i in train.tolist()]
             kept, held_out = group_split(members, targets[train], fraction, seed=seed, split=split)
         found["train"], found[split] = train[kept], train[held_out]
-    count = {
-        split: torch.bincount(targets[found[split]], minlength=len(class_names)) for split in ("train", *fractions)
-    }
+    count = {split: images_per_class(targets[found[split]], len(class_names)) for split in ("train", *fractions)}
     lacking = {split: (count["train"] > 0) & (count[split] == 0) for split in fractions if fractions[split] > 0}
     if splits := [split for split, small in lacking.items() if small.any()]:
         small = torch.stack([lacking[split] for split in splits]).any(0).nonzero().flatten().tolist()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.multilabel import images_per_class
 
 SAMPLE = 50  # files whose headers are read
 GREY = ("1", "L", "LA", "I", "I;16")  # Pillow's modes without colours
@@ -60,7 +61,7 @@ def class_counts(data: ImageFilesDataModule) -> dict[str, list[int]]:
     """Images of each class, in the order of ``class_names``, by split."""
     splits, count = data.splits(), data.num_classes
     return {
-        name: splits[name].source.targets[splits[name].indices].bincount(minlength=count).tolist()
+        name: images_per_class(splits[name].source.targets[splits[name].indices], count).tolist()
         for name in ("train", "val", "test")
         if name in splits
     }

@@ -20,6 +20,7 @@ from lit_cnn.tasks.distillation import Teacher, check_distillation, distillation
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
+from lit_cnn.tasks.multi_label import count_exact, label_scores
 from lit_cnn.tasks.tta import TTAName, average_logits
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import Batch, datamodule
@@ -28,7 +29,8 @@ from lit_cnn.utils.datamodule import Batch, datamodule
 class ImageClassifier(BaseTask):
     """Image classifier around a backbone of the model package.
 
-    Batches are named tuples with ``image`` float (N, C, H, W), ``target`` int64 (N,) and ``index`` int64 (N,).
+    Batches are named tuples with ``image`` float (N, C, H, W), ``index`` int64 (N,) and ``target`` int64 (N,), or with
+    any number of labels an image uint8 (N, K).
 
     Args:
         num_classes: number of classes K; comes from the data.
@@ -94,6 +96,7 @@ class ImageClassifier(BaseTask):
         tta: what validate, test and predict average over: none, flip (mirror images too), flip_shift (and shifts by a
             pixel). Validation during training uses the images alone.
         seed: seed of dropout and mixing; comes from seed_everything.
+        multilabel: whether images have any number of labels; comes from the data.
     """
 
     def __init__(
@@ -139,10 +142,13 @@ class ImageClassifier(BaseTask):
         compile: bool = False,  # shadows a builtin that is not needed here
         tta: TTAName = "none",
         seed: int = 42,
+        multilabel: bool = False,
     ) -> None:
         super().__init__()
         self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
         check_distillation(distill_weight, distill_temperature)
+        if multilabel and teacher is not None:
+            raise UserError("`model.teacher` is for one label an image, and these have several: leave it out")
         self._teacher: Teacher | None = None
 
     def configure_losses(self) -> None:
@@ -154,14 +160,15 @@ class ImageClassifier(BaseTask):
             hparams["label_smoothing"],
             hparams["aux_weights"],
             focal_gamma=hparams["focal_gamma"],
+            multilabel=hparams["multilabel"],
             weighted_classes=0 if hparams["class_weights"] is None else hparams["num_classes"],
         )
 
     def configure_metrics(self) -> None:
         """Build top-1 and, with more than five classes, top-5 accuracy, and the confusion matrix of a test."""
         self.train_means.mean("acc")  # before auxiliary losses, which are known from the first batch on
-        scores = accuracies(self.hparams["num_classes"])
-        self.val_scores, self.test_scores = scores.clone(), scores.clone()
+        build = label_scores if self.hparams["multilabel"] else accuracies
+        self.val_scores, self.test_scores = (build(self.hparams["num_classes"]) for _ in range(2))
         self.test_matrix = ConfusionMatrix(self.hparams["num_classes"])
 
     def check_outputs(self, outputs: Any, count: int) -> None:
@@ -244,7 +251,7 @@ class ImageClassifier(BaseTask):
             distilled = distillation_loss(logits, self._teacher.logits(image), temperature)
             loss = (1 - weight) * loss + weight * distilled
             parts = {**parts, "loss_distill": distilled.detach()}
-        correct = count_correct(logits, target)
+        correct = (count_exact if self.hparams["multilabel"] else count_correct)(logits, target)
         self.train_means.add(len(target), {"loss": loss.detach(), **parts}, {"acc": correct})
         return {"loss": loss, "acc": correct / len(target)}
 
@@ -253,6 +260,9 @@ class ImageClassifier(BaseTask):
         logits = self.predict_batch(batch)
         loss, scores = (self.val_loss, self.val_scores) if split == "val" else (self.test_loss, self.test_scores)
         loss.update(self.loss.per_sample(logits, batch.target))
+        if self.hparams["multilabel"]:
+            scores.update(logits.float().sigmoid(), batch.target.long())
+            return logits
         scores.update(logits, batch.target)
         if split == "test":
             self.test_matrix.update(logits, batch.target)
@@ -264,11 +274,14 @@ class ImageClassifier(BaseTask):
         return average_logits(self, batch.image, how)
 
     def outputs(self, batch: Batch, predictions: Tensor) -> EvaluationOutput:
-        """Index and target int64 (N,), and probs float32 (N, K) from logits float32 (N, K)."""
-        return {"index": batch.index, "target": batch.target, "probs": predictions.softmax(1)}
+        """Index and target, and probs float32 (N, K) from logits float32 (N, K): of each class, or of each label."""
+        probs = predictions.sigmoid() if self.hparams["multilabel"] else predictions.softmax(1)
+        return {"index": batch.index, "target": batch.target, "probs": probs}
 
     def on_test_epoch_end(self) -> None:
-        """Log test/loss, test/acc, test/acc_top5; keep the confusion matrix for the report."""
+        """Log the scores of the test; keep the confusion matrix for the report."""
         super().on_test_epoch_end()
+        if self.hparams["multilabel"]:
+            return
         self.test_confusion = self.test_matrix.compute()
         self.test_matrix.reset()

@@ -247,5 +247,7 @@ def _smooth(target: Tensor, logits: Tensor, label_smoothing: float) -> Tensor:
 
 
 def soft_targets(target: Tensor, num_classes: int) -> Tensor:
-    """One-hot targets: int64 (N,) to float32 (N, K)."""
+    """One-hot targets: int64 (N,) to float32 (N, K); those of several labels, (N, K), as float32."""
+    if target.ndim == 2:
+        return target.to(torch.float32)
     return F.one_hot(target, num_classes).to(torch.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from lit_cnn import plugins
 from lit_cnn.checkpoint.find import find_checkpoint
@@ -129,7 +130,7 @@ class CheckedData:
             split = self.splits[name]
             for index in split.indices.tolist():
                 self.rows.append((split, index))
-                label = names[int(split.source.targets[index])]
+                label = _label(names, split.source.targets[index])
                 self.items.append(Item(self.data.sample_name(name, index), name, label))
 
     @property
@@ -171,6 +172,11 @@ class CheckedData:
         return _address(image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST))
 
 
+def _label(names: Sequence[str], target: Tensor) -> str:
+    """The class of an image, or all its labels."""
+    return names[int(target)] if target.ndim == 0 else "|".join(names[k] for k in target.nonzero().flatten().tolist())
+
+
 def _file_picture(path: Path) -> str:
     try:
         with open_image(path, MAX_PIXELS) as image:
@@ -190,6 +196,9 @@ def _address(image: Image.Image) -> str:
 
 def _ask_model(own: argparse.Namespace, arguments: Arguments, checked: CheckedData, report: CheckReport) -> None:
     from lit_cnn.cli.model_features import FeatureModel
+
+    if checked.data.multilabel:
+        raise UserError("--ckpt_path looks for wrong labels where images have one label, and these have several")
 
     record = read_record(find_checkpoint(expand_home(own.ckpt_path), Path(), "best"))
     check_plugins(record, arguments.allow_import)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import torch
 from jsonargparse import ActionConfigFile, ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
@@ -23,6 +22,7 @@ from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.multilabel import images_per_class
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
@@ -131,7 +131,7 @@ def _print_counts(data: ImageDataModule) -> None:
     """Print a table of the number of images by class and split."""
     splits = data.splits()
     counts = {
-        name: torch.bincount(split.source.targets[split.indices], minlength=data.num_classes).tolist()
+        name: images_per_class(split.source.targets[split.indices], data.num_classes).tolist()
         for name, split in sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     }
     table = Table("class", box=None, pad_edge=False)

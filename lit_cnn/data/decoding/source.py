@@ -19,10 +19,19 @@ from lit_cnn.errors import UserError
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An image file: its path relative to the folder of the data set, with forward slashes, and its class."""
+    """An image file: its path relative to the folder of the data set, with forward slashes, and its class.
+
+    Of an image with several labels, ``label`` is their text and ``labels`` are they.
+    """
 
     path: str
     label: str
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes of the image."""
+        return (self.label,) if self.labels is None else self.labels
 
 
 def file_size(path: Path) -> int:

@@ -18,8 +18,10 @@ from lit_cnn.data.layout import similar_names
 from lit_cnn.data.lists import rows as lists
 from lit_cnn.data.lists.columns import find_columns
 from lit_cnn.data.lists.files import explain_missing_files, find_root, resolve_paths
+from lit_cnn.data.lists.labels import Labels, read_labels
 from lit_cnn.data.lists.rows import Row
 from lit_cnn.data.lists.table import Table, lists_in, read_table
+from lit_cnn.data.multilabel import multi_hot
 from lit_cnn.data.split import Split, hold_out, not_held_out
 from lit_cnn.data.validation import some
 from lit_cnn.errors import UserError, nearest
@@ -35,6 +37,7 @@ class _Content:
     rows: list[Row]  # with a label
     unlabelled: list[Row]
     classes: list[str]
+    multilabel: bool
 
 
 class ImageList(ImageFolder):
@@ -42,8 +45,9 @@ class ImageList(ImageFolder):
 
     One line an image, below a header such as ``path,label,split,group``; split and group may be left out. Other usual
     names of columns are known (filename, image_id, class, is_valid, patient_id and more). Instead of a label, each
-    class may have a column of 0 and 1, one of them 1. Images of one group are never in two splits. Rows without a label
-    are left out of training; predict classifies them.
+    class may have a column of 0 and 1. An image may have several labels: in a cell, such as ``cat|dog``, or by columns
+    of which any number are 1. Images of one group are never in two splits. Rows without a label are left out of
+    training; predict classifies them.
 
     Args:
         data_dir: The CSV, TSV or Parquet file, or a folder that holds one.
@@ -51,6 +55,9 @@ class ImageList(ImageFolder):
         path_column: Column of the paths, with or without the files' extension; null: by its name.
         label_column: Column of the labels, or several of 0 and 1, one for each class; null: by name.
         split_column: Column of train, val and test; null: by its name.
+        label_delimiter: Between the labels of a cell: a character, or space, comma, semicolon, pipe or tab; null: | or
+            ; where cells have it, and in a column called labels or tags also a comma or spaces.
+        multilabel: Whether images have any number of labels; null: as the list shows.
         group_column: Column of what must stay together, such as the patient; null: by its name.
         split: How test is drawn where the list has no splits: "ratio" (seeded, stratified, by groups) or "tail" (the
             last test_fraction of each class in the order of the list).
@@ -66,11 +73,13 @@ class ImageList(ImageFolder):
         path_column: str | None = None,
         label_column: str | list[str] | None = None,
         split_column: str | None = None,
+        label_delimiter: str | None = None,
+        multilabel: bool | None = None,
         group_column: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._root = root
+        self._root, self._label_delimiter, self._multilabel = root, label_delimiter, multilabel
         self._columns = (path_column, label_column, split_column, group_column)
 
     # The list ----
@@ -100,7 +109,8 @@ class ImageList(ImageFolder):
     def _content(self) -> _Content:
         table = read_table(self._path)
         columns = find_columns(table, *self._columns)
-        labels = lists.read_labels(table, columns)
+        known = self._given_classes or ()
+        labels = read_labels(table, columns, self._label_delimiter, self._multilabel, known)
         table.notes += labels.notes
         splits = lists.read_splits(table, columns.split) if columns.split else [""] * len(table)
         groups = table.columns[columns.group] if columns.group else [""] * len(table)
@@ -121,9 +131,9 @@ class ImageList(ImageFolder):
             if line:
                 say(line, error=True)
         kept, classes = self._choose_classes([row for row in rows if row.labels is not None], labels)
-        return _Content(table, kept, unlabelled, classes)
+        return _Content(table, kept, unlabelled, classes, labels.multilabel)
 
-    def _choose_classes(self, rows: list[Row], labels: lists.Labels) -> tuple[list[Row], list[str]]:
+    def _choose_classes(self, rows: list[Row], labels: Labels) -> tuple[list[Row], list[str]]:
         """Return the rows to use and the classes: those of train, where there are splits, and others of the model."""
         given, where = self._given_classes or (), self._path
         trained = {label for row in rows if row.split == "train" for label in row.labels or ()}
@@ -144,6 +154,20 @@ class ImageList(ImageFolder):
             say(f"{where}: note: class names that differ only in case, spaces or accents: {pairs}", error=True)
         return rows, known
 
+    @property
+    def multilabel(self) -> bool:  # type: ignore[override]  # an attribute of data sets that have one label
+        """Whether images have any number of labels."""
+        return self._content.multilabel
+
+    def _targets(self, files: Sequence[LabelledFile]) -> Tensor:
+        if not self.multilabel:
+            return super()._targets(files)
+        return multi_hot([file.classes for file in files], self.class_names)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return how images are prepared for evaluation, and whether they have any number of labels."""
+        return {**super().preprocessing(), **({"multilabel": True} if self.multilabel else {})}
+
     def data_classes(self) -> list[str]:
         """Return the classes: sorted, whole numbers by value; those of columns in their order."""
         if not self._content.classes:
@@ -158,7 +182,9 @@ class ImageList(ImageFolder):
         found: dict[str, list[LabelledFile]] = {}
         for row in content.rows:
             assert row.labels is not None
-            found.setdefault(row.split or "all", []).append(LabelledFile(row.path, row.labels[0]))
+            found.setdefault(row.split or "all", []).append(
+                LabelledFile(row.path, "|".join(row.labels), row.labels if content.multilabel else None)
+            )
         if "all" in found and self.test_fraction == 1:
             return {"test": found["all"]}
         order = ("train", "val", "test", "all")
@@ -184,8 +210,9 @@ class ImageList(ImageFolder):
     ) -> dict[str, Tensor]:
         group = {row.path: row.group or row.path for row in self._content.rows}
         grouped = any(row.group for row in self._content.rows)
-        if grouped and self.split == "tail" and "test" in fractions:
-            raise UserError("`data.split=tail` takes the last images of each class: with groups use ratio")
+        if (grouped or self.multilabel) and self.split == "tail" and "test" in fractions:
+            why = "several labels an image" if self.multilabel else "groups"
+            raise UserError(f"`data.split=tail` takes the last images of each class: with {why} use ratio")
         found = hold_out(
             indices,
             fractions,
@@ -194,7 +221,7 @@ class ImageList(ImageFolder):
             seed=self.split_seed,
             class_names=self.class_names,
             tail=self.split == "tail",
-            groups=[group[path] for path in paths] if grouped else None,
+            groups=[group[path] for path in paths] if grouped or self.multilabel else None,
         )
         if "test" in fractions:
             counts = ", ".join(f"{len(found.get(name, ())):,} {name}" for name in ("train", "val", "test"))
@@ -205,7 +232,8 @@ class ImageList(ImageFolder):
         """Build the splits; predict takes the rows without a label where the list has no labelled test rows."""
         if stage == "predict" and self._content.unlabelled and not (self._content.rows and self.has_split("test")):
             paths = self._drop_broken([row.path for row in self._content.unlabelled])
-            unknown = torch.full((len(paths),), -1, dtype=torch.int64)
+            shape = (len(paths), self.num_classes) if self.multilabel else (len(paths),)
+            unknown = torch.full(shape, -1, dtype=torch.int64)
             self._splits["test"] = Split(self._file_source(self.root(), paths, unknown), torch.arange(len(paths)))
         super().setup(stage)
 

@@ -182,20 +182,3 @@ def test_a_column_for_each_class_of_which_one_is_1_is_a_label(root):
     rows = [(name, "01"[i % 2], "10"[i % 2]) for i, name in enumerate(NAMES)]
     data = image_list(write_list(root / "list.csv", "path,cat,dog", rows))
     assert data.class_names == ["cat", "dog"]
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "line"),
-    [
-        ("path,label", ("images/0.png", "cat|dog"), "line 2: several labels in column label, separated by '|'"),
-        ("path,tags", ("images/0.png", "cat dog"), "line 2: several labels in column tags, separated by spaces"),
-        ("path,cat,dog", ("images/0.png", "1", "1"), "line 2: 2 of the 2 columns of classes are 1"),
-        ("path,cat,dog", ("images/0.png", "0", "0"), "line 2: 0 of the 2 columns of classes are 1"),
-    ],
-)
-def test_several_labels_an_image_are_refused(root, header, row, line):
-    more = ("cat", "dog") if header.count(",") == 1 else None
-    rest = [(f"images/{i}.png", *((more[i % 2],) if more else ("1", "0"))) for i in range(1, 12)]
-    with pytest.raises(UserError) as error:
-        image_list(write_list(root / "list.csv", header, [row, *rest])).splits()
-    assert line in str(error.value)

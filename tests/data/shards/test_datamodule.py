@@ -93,7 +93,7 @@ def test_two_ranks_share_the_batches_of_one(shards: Path) -> None:
         ({"shard_cache_gb": 0}, "`data.shard_cache_gb` is 0"),
         ({"cache": "disk"}, "Stream decodes in every epoch"),
         ({"on_bad_image": "skip"}, "bad images are skipped when shards are written"),
-        ({"where": "nonsense://host/set"}, "`data.data_dir=nonsense://host/set`: "),
+        ({"where": "nonsense://host/set"}, "nonsense://host/set: "),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str, shards: Path) -> None:
