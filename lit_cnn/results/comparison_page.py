@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from lit_cnn.results.comparison import Difference, Evaluation, disagreements
+from lit_cnn.results.curves import why_no_figures
 from lit_cnn.results.metrics_csv import read_metrics
 from lit_cnn.results.pictures import png_address
 from lit_cnn.utils.files import atomic_write
@@ -65,7 +66,7 @@ def write_comparison_page(
         pairs=pairs,
         sentence=sentence,
         differing=[(name, [each.get(name, "-") for each in settings]) for name in differing],
-        curves=png_address(_curves(names, folders)),
+        curves="" if why_no_figures() else png_address(_curves(names, folders)),
         shown=shown,
         more=max(0, len(divided) - SHOWN),
     )
