@@ -101,7 +101,7 @@ def _fitting_size(backbone: str, args: dict[str, Any], channels: int, size: int)
         return size
     try:
         output_shape(network, 2, channels, size, size)
-    except (RuntimeError, ValueError, TypeError, UserError):
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, UserError):  # timm asserts sizes
         with contextlib.suppress(UserError):
             return typical_input(network, channels)
     return size

@@ -64,6 +64,11 @@ def test_a_network_with_one_input_size_has_it(photos: str) -> None:
     assert found["data"]["init_args"]["image_size"] == 28
 
 
+def test_a_network_that_asserts_another_size_than_the_given_one_is_one_line(photos: str, fails: Any) -> None:
+    said = fails("fit", photos, "--img-size=32", "--model.backbone=timm/vit_tiny_patch16_224", "--epochs=1")
+    assert "224x224" in said
+
+
 @pytest.mark.parametrize(("optimizer", "lr"), [("adamw", 0.001), ("rmsprop", 0.01), ("sgd", 0.1)])
 def test_an_optimizer_has_its_own_learning_rate(workdir: Path, optimizer: str, lr: float) -> None:
     words = ["--data=Digits", "--epochs=1", "--model.backbone=lenet", "--wd=0", f"--optimizer={optimizer}"]
