@@ -20,7 +20,7 @@ def rows(keys: Tensor) -> Tensor:
 def balanced(indices: Tensor, targets: Tensor, seed: int, epoch: int) -> Tensor:
     """Choose as many images as there are, the same number of each class.
 
-    The images of a class take turns: over the epochs each is used as often as any other of its class. Images of rare
+    The images of a class take turns: over the epochs each is used about as often as any other of it. Images of rare
     classes are used several times an epoch.
 
     Args:
