@@ -18,7 +18,7 @@ FLOORS = (
     {"__init__", "__main__", "api"},
     {"cli"},
     {"tuner"},
-    {"tasks", "callbacks", "inspection"},
+    {"tasks", "callbacks", "inspection", "interpret"},
     {"models", "data", "checkpoint", "distributed"},
     {"optim", "results", "run_folder", "plugins"},
     {"utils"},

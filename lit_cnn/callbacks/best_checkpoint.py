@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     _tie_loss: float | None = None  # val/loss of the epoch that is kept
+    on_improvement: Callable[[Trainer], None] | None = None  # called by all ranks when there is a new best one
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether this epoch is among the best ones."""
@@ -58,13 +60,15 @@ class BestCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch, then save."""
         log_epoch_before_saving(trainer)
+        before = self._best()
         super().on_train_epoch_end(trainer, pl_module)
-        self._link_best(trainer)
+        self._after_saving(trainer, before)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where validation is the time for it."""
+        before = self._best()
         super().on_validation_end(trainer, pl_module)
-        self._link_best(trainer)
+        self._after_saving(trainer, before)
 
     def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
         """The path of a checkpoint, right in the folder: a slash of a metric's name becomes an underscore."""
@@ -83,6 +87,15 @@ class BestCheckpoint(ModelCheckpoint):
     def _names_best(self) -> bool:
         """Whether the only file is best.ckpt itself."""
         return self.save_top_k in (0, 1)
+
+    def _best(self) -> tuple[Any, ...]:
+        score = self.best_model_score
+        return self.best_model_path, None if score is None else float(score), self._tie_loss
+
+    def _after_saving(self, trainer: Trainer, before: tuple[Any, ...]) -> None:
+        self._link_best(trainer)
+        if self.monitor is not None and self._best() != before and self.on_improvement is not None:
+            self.on_improvement(trainer)
 
     def _link_best(self, trainer: Trainer) -> None:
         """Let best.ckpt be the best checkpoint; rank zero does."""

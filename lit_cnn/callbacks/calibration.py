@@ -11,8 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_cnn.callbacks.gathered import gather_outputs
 from lit_cnn.checkpoint.record import CALIBRATION, KEY
 from lit_cnn.results.calibration import Calibration, calibrate
+from lit_cnn.results.predictions import Predictions
 
 MOST_CELLS = 2_000_000  # probabilities that are used; of more, evenly spaced images
+TOP = 5  # most probable classes that are kept of every image
 
 
 class CalibrateOnValidation(Callback):
@@ -20,17 +22,24 @@ class CalibrateOnValidation(Callback):
 
     It is a function of the validated weights alone, so that a checkpoint is complete when it is written, and a resumed
     run writes the same. Training does not see it.
+
+    Attributes:
+        found: what was chosen; None before the first validation.
+        outputs: of the last validation, over all ranks: index, target, label and prob of the most probable classes, and
+            probs where they are few enough; empty before it, and with several labels an image.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.found: Calibration | None = None
+        self.outputs: Predictions = {}
         self._batches: list[dict[str, torch.Tensor]] = []
+        self._some: list[dict[str, torch.Tensor]] = []  # of evenly spaced images, where there are many
         self._every = 1  # image of which one is used
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what a validation that failed has left."""
-        self._batches = []
+        self._batches, self._some = [], []
 
     def on_validation_batch_end(
         self,
@@ -50,19 +59,25 @@ class CalibrateOnValidation(Callback):
         if not self._batches:  # the first batch is a full one
             images = sum(map(int, trainer.num_val_batches)) * len(probs) * trainer.world_size
             self._every = -(-images * probs.shape[1] // MOST_CELLS)
-        kept = {"index": outputs["index"], "target": outputs["target"], "probs": probs}
-        if self._every > 1:
+        prob, label = probs.topk(min(TOP, probs.shape[1]), dim=1)
+        kept = {"index": outputs["index"], "target": outputs["target"], "prob": prob, "label": label}
+        if self._every == 1:
+            kept["probs"] = probs
+        else:
             chosen = outputs["index"] % self._every == 0
-            kept = {name: value[chosen] for name, value in kept.items()}
+            some = {"index": outputs["index"], "target": outputs["target"], "probs": probs}
+            self._some.append({name: value[chosen] for name, value in some.items()})
         self._batches.append(kept)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose; before the checkpoints of this epoch are written."""
         if trainer.sanity_checking:
             return
-        found = gather_outputs(trainer, self._batches)
-        self._batches = []
-        self.found = calibrate(found["target"], found["probs"]) if found else None
+        self.outputs = gather_outputs(trainer, self._batches)
+        every = trainer.strategy.reduce_boolean_decision(self._every == 1, all=False)  # a rank may have had no batch
+        used = self.outputs if every else gather_outputs(trainer, self._some)
+        self._batches, self._some = [], []
+        self.found = calibrate(used["target"], used["probs"]) if used else None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add it to the project's own part."""

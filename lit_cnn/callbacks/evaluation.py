@@ -13,12 +13,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
+from lit_cnn.callbacks.gallery import Answers, make_gallery
 from lit_cnn.callbacks.gathered import gather_outputs
+from lit_cnn.callbacks.validation_report import SHOWN, WORST, write_answers
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.distributed.fsdp import ShardedStrategy
 from lit_cnn.errors import UserError
 from lit_cnn.results import bad_images
 from lit_cnn.results.calibration import Calibration, with_temperature
 from lit_cnn.results.confusion import confusion_counts
 from lit_cnn.results.evaluation import evaluate
+from lit_cnn.results.gallery import ARCHIVE, worst, write_gallery
 from lit_cnn.results.metrics_json import PER_CLASS, write_confusions, write_metrics
 from lit_cnn.results.multi_label import (
     label_predictions_table,
@@ -31,7 +36,7 @@ from lit_cnn.results.prediction_columns import MOST_COLUMNS
 from lit_cnn.results.predictions import Predictions, write_predictions
 from lit_cnn.results.reliability import RELIABILITY, write_reliability
 from lit_cnn.results.tables import metrics_table, predictions_table, sentences
-from lit_cnn.tasks.base import as_task
+from lit_cnn.tasks.base import BaseTask, as_task
 from lit_cnn.utils.console import console, show
 from lit_cnn.utils.datamodule import find_datamodule
 
@@ -41,7 +46,7 @@ FILES: tuple[str, ...] = (
     "confusion_matrix.png",
     "confusion_matrix_normalized.png",
 )
-FILES += ("class_indices.json", "metrics.json", PER_CLASS, RELIABILITY, bad_images.NAME)
+FILES += ("class_indices.json", "metrics.json", PER_CLASS, RELIABILITY, bad_images.NAME, ARCHIVE, WORST)
 MOST_CLASSES = 1000  # of which all probabilities are kept, for AUROC and calibration
 SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the trainer's function
 
@@ -73,6 +78,23 @@ def _report_labels(known: _Known) -> None:
     show(label_table(known.split, names, scores, images, known.skipped), known.screen, highlight=False)
 
 
+def _write_pictures(known: _Known, data: ImageDataModule, module: LightningModule | None) -> None:
+    """Write pictures.zip and worst.jpg; of a predict run without labels neither.
+
+    Args:
+        known: the evaluation.
+        data: its images.
+        module: explains the worst mistakes; None: its weights are sharded.
+    """
+    found = known.found
+    if not (found["target"] >= 0).any():
+        return
+    answers = Answers(found["index"], found["target"], found["label"][:, 0], found["prob"][:, 0])
+    task = module if isinstance(module, BaseTask) else None
+    write_gallery(known.out_dir / ARCHIVE, make_gallery(data, known.split, answers, task))
+    write_answers(known.out_dir / WORST, data, known.split, answers, worst(*answers[1:], SHOWN))
+
+
 class EvaluationReport(Callback):
     """Write the results of a test, validate or predict run to ``out_dir`` and print them as one table on rank zero.
 
@@ -82,7 +104,7 @@ class EvaluationReport(Callback):
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run without labels,
     confusion_matrix.csv, confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json, metrics.json,
-    per_class.csv and reliability.png; bad_images.csv if any were skipped. If one of these is already there, all go to a
+    per_class.csv, reliability.png, pictures.zip and worst.jpg; bad_images.csv if any were skipped. If one of these is already there, all go to a
     new folder in it, ``test_2`` and so on.
 
     Args:
@@ -124,16 +146,16 @@ class EvaluationReport(Callback):
     # The reports are made here and not at the epoch's end: there, callbacks come before the module's own hook.
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report."""
-        self._report(trainer, as_task(pl_module).test_confusion)
+        self._report(trainer, pl_module, as_task(pl_module).test_confusion)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the report, but not of validation during training."""
         if trainer.state.fn == "validate":
-            self._report(trainer, None)
+            self._report(trainer, pl_module, None)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions and print the first of them."""
-        self._report(trainer, None)
+        self._report(trainer, pl_module, None)
 
     def _keep(self, trainer: Trainer, outputs: Mapping[str, torch.Tensor] | None) -> None:
         if outputs is None:
@@ -153,7 +175,7 @@ class EvaluationReport(Callback):
             kept["prob"] = logs.softmax(1).gather(1, label)
         self._batches.append(kept)
 
-    def _report(self, trainer: Trainer, confusion: torch.Tensor | None) -> None:
+    def _report(self, trainer: Trainer, module: LightningModule, confusion: torch.Tensor | None) -> None:
         scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
         found = gather_outputs(trainer, self._batches)
         self._batches = []
@@ -180,6 +202,8 @@ class EvaluationReport(Callback):
             _report_labels(known)
         else:
             self._report_classes(known, confusion)
+            if isinstance(data, ImageDataModule):
+                _write_pictures(known, data, None if isinstance(trainer.strategy, ShardedStrategy) else module)
         show(Text(f"written to {out_dir}"), screen, soft_wrap=True, highlight=False)
 
     def _report_classes(self, known: _Known, confusion: torch.Tensor | None) -> None:

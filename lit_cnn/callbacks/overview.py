@@ -34,7 +34,7 @@ class Overview(Callback):
             show(_images(data))
         network, parameters = _network(pl_module)
         say(f"network: {network}")
-        say(f"device: {_device(trainer)}, precision {trainer.precision}")
+        say(f"device: {device_line(trainer)}, precision {trainer.precision}")
         for note in notes(data, pl_module.hparams, parameters):
             say(f"note: {note}")
 
@@ -73,7 +73,8 @@ def _network(module: LightningModule) -> tuple[str, int]:
     return f"{text}, starts from {start if start else 'random weights'}", trained
 
 
-def _device(trainer: Trainer) -> str:
+def device_line(trainer: Trainer) -> str:
+    """What a run is computed on, such as ``2 x NVIDIA H100 80GB HBM3``."""
     device, count = trainer.strategy.root_device, trainer.world_size
     name = f"CPU, {num_cores(count)} cores" if device.type == "cpu" else device_name(device)
     return name if count == 1 else f"{count} x {name}"

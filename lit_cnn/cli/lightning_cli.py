@@ -268,6 +268,7 @@ class LitCLI(LightningCLI):
             self.arguments.names() - resolved,
             {**self.sources, **self._configs(), AUTO: resolved},
         )
+        self.run.changed = rows
         print_differences(rows, str(self.record.path) if self.record else "the defaults")
 
     # -- building ---------------------------------------------------------------------------------------------------

@@ -33,13 +33,17 @@ from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.callbacks.overview import Overview
 from lit_cnn.callbacks.progress_bar import ProgressBar
+from lit_cnn.callbacks.run_facts import RunFacts
 from lit_cnn.callbacks.run_metadata import RunMetadata
 from lit_cnn.callbacks.stop_report import StopReport
 from lit_cnn.callbacks.throughput_report import ThroughputReport
 from lit_cnn.callbacks.time_limit import TimeLimit, exact
+from lit_cnn.callbacks.train_batch import TrainBatch
+from lit_cnn.callbacks.validation_report import ValidationReport
 from lit_cnn.checkpoint.interval import SaveInterval
 from lit_cnn.checkpoint.io import AtomicCheckpointIO
 from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli.config import Difference
 from lit_cnn.cli.logger_folders import build_loggers
 from lit_cnn.cli.monitoring import patience_callback
 from lit_cnn.distributed.watchdog import ProcessWatchdog
@@ -59,6 +63,7 @@ class Run:
         resume_anyway: resume although what decides the order of the samples has changed.
         requires: packages of the user's that the model, the loss, the data set or a transform come from.
         folder: the run folder; ``None`` where the command leaves none behind, or makes it later.
+        changed: settings that differ from the defaults, or from the checkpoint.
     """
 
     command: str
@@ -68,6 +73,7 @@ class Run:
     resume_anyway: bool
     requires: list[str]
     folder: Path | None = None
+    changed: Sequence[Difference] = ()
 
     @property
     def keeps_checkpoints(self) -> bool:
@@ -124,13 +130,17 @@ def ordered_callbacks(
     if fits:
         ordered.append(StopReport())  # after the bar too
     if fits and folder is not None:
+        validation = CalibrateOnValidation()
         ordered += [
             # refuses an inexact resume in setup, before the ones below touch the folder's files
             RunMetadata(run.plain, folder, run.record, run.resume_anyway, run.requires),
             NanGuard(run.config.skip_nonfinite_steps, last),  # checks the loss before anything is saved
             Curves(),  # draws what the loggers have written
             BadImages(folder),
-            CalibrateOnValidation(),  # adds to what RunMetadata writes into checkpoints
+            validation,  # adds to what RunMetadata writes into checkpoints
+            RunFacts(folder, run.changed if run.record is None else None),  # into the run.json that RunMetadata began
+            TrainBatch(folder),
+            ValidationReport(folder, validation),  # after the time of training was taken
         ]
     if fits:
         ordered.append(FeatureCache())  # after the refusal of an inexact resume

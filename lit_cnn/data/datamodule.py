@@ -101,7 +101,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     __str__ = __repr__  # Lightning's fails before setup
 
-    multilabel = False  # whether images have any number of labels
+    multilabel, leaks = False, ""  # whether images have any number of labels; what was found in two splits, in words
 
     # Hooks for subclasses ----
 

@@ -43,13 +43,16 @@ def balanced(indices: Tensor, targets: Tensor, seed: int, epoch: int) -> Tensor:
         )
     classes = targets.unique()
     share, rest = divmod(len(indices), len(classes))
-    longer = torch.argsort(counter_bits(seed, epoch, classes, ["balanced"])[0])[:rest].tolist()
+    # the places that do not divide go round the classes, in a fixed order of them
+    order = torch.argsort(counter_bits(seed, 0, classes, ["balanced"])[0])
     chosen = []
-    for i, number in enumerate(classes.tolist()):
+    for position, number in enumerate(classes[order].tolist()):
         members = indices[targets == number]
         # one endless sequence of passes over the class, in a new order each; an epoch takes the next part of it
-        start = epoch * (share + (rest > 0))
-        turns = torch.arange(start, start + share + (i in longer))
+        start, end = (
+            each * share + (each * rest + len(classes) - 1 - position) // len(classes) for each in (epoch, epoch + 1)
+        )
+        turns = torch.arange(start, end)
         passes = turns // len(members)
         for number_of_pass in passes.unique().tolist():
             bits = counter_bits(seed, number_of_pass, members, [f"balanced/{number}"])[0]

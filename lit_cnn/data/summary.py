@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.multilabel import images_per_class
 
@@ -57,9 +58,12 @@ def summarize(data: ImageFilesDataModule) -> Summary:
     )
 
 
-def class_counts(data: ImageFilesDataModule) -> dict[str, list[int]]:
-    """Images of each class, in the order of ``class_names``, by split."""
-    splits, count = data.splits(), data.num_classes
+def class_counts(data: ImageDataModule, built: bool = False) -> dict[str, list[int]]:
+    """Images of each class, in the order of ``class_names``, by split; with ``built`` of those that are built already.
+
+    Building the others may mean reading, or fetching, further files.
+    """
+    splits, count = data._splits if built else data.splits(), data.num_classes
     return {
         name: images_per_class(splits[name].source.targets[splits[name].indices], count).tolist()
         for name in ("train", "val", "test")

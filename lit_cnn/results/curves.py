@@ -32,8 +32,8 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
     """
     columns, rows = read_metrics(csv_path)
     rows = [row for row in rows if not any(name.startswith("test/") for name in row)]  # a test is not part of training
-    epochs = _epochs_done(rows)
-    rates = _distinct([c for c in columns if LEARNING_RATE.search(c)], rows)
+    epochs = epochs_done(rows)
+    rates = distinct([c for c in columns if LEARNING_RATE.search(c)], rows)
 
     from matplotlib.figure import Figure  # here, since matplotlib takes half a second to import
     from matplotlib.ticker import MaxNLocator
@@ -90,7 +90,7 @@ def _draw_splits(panel: Axes, rows: list[Row], epochs: np.ndarray, kind: str, ti
         if not any(name in row for row in rows):
             name += "_epoch"  # what Lightning calls it when it is logged per step as well
         _draw_series(panel, rows, epochs, f"{split}/{kind}_step", color=colour, alpha=0.35, linewidth=0.8, marker="")
-        if len(_series(rows, epochs, name)[0]):
+        if len(series(rows, epochs, name)[0]):
             since = _draw_series(panel, rows, epochs, name, color=colour, label=split)
             drawn = True
             if since is not None:
@@ -107,7 +107,7 @@ def _draw_splits(panel: Axes, rows: list[Row], epochs: np.ndarray, kind: str, ti
 
 def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **style: Any) -> float | None:
     """Draw one column. Return the epoch of its first value that is not finite, if there is one."""
-    x, y = _series(rows, epochs, name)
+    x, y = series(rows, epochs, name)
     if len(x):
         # A line needs two points; with few, the marks show where the values are.
         panel.plot(x, y, **({"marker": "o" if len(x) <= 30 else "", "markersize": 3.5} | style))
@@ -117,7 +117,7 @@ def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **
 
 def _mark_best(panel: Axes, rows: list[Row], epochs: np.ndarray) -> str:
     """Ring the best validation accuracy and return it in words, or "" where there is none."""
-    x, y = _series(rows, epochs, "val/acc")
+    x, y = series(rows, epochs, "val/acc")
     if not np.isfinite(y).any():
         return ""
     at = int(np.nanargmax(np.where(np.isfinite(y), y, np.nan)))
@@ -125,13 +125,13 @@ def _mark_best(panel: Axes, rows: list[Row], epochs: np.ndarray) -> str:
     return f"best val/acc {y[at]:.4f} after {math.ceil(x[at] - 1e-6)} epochs".replace("after 1 epochs", "after 1 epoch")
 
 
-def _series(rows: list[Row], epochs: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+def series(rows: list[Row], epochs: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return where (in epochs) and what a column's values are."""
     at = [i for i, row in enumerate(rows) if name in row]
     return epochs[at], np.array([float(rows[i][name]) for i in at])
 
 
-def _epochs_done(rows: list[Row]) -> np.ndarray:
+def epochs_done(rows: list[Row]) -> np.ndarray:
     """Return for each row how many epochs were done after its step: 1.0 for the last step of epoch 0.
 
     Rows have an epoch only where one was logged, and epochs may differ in length when the batch size was changed on
@@ -156,7 +156,7 @@ def _epochs_done(rows: list[Row]) -> np.ndarray:
     return np.interp([int(row["step"]) + 1.0 for row in rows], done, position)
 
 
-def _distinct(names: list[str], rows: list[Row]) -> list[str]:
+def distinct(names: list[str], rows: list[Row]) -> list[str]:
     """Leave out columns that repeat an earlier one: parameter groups mostly share their learning rate."""
     seen: dict[tuple[str | None, ...], str] = {}
     for name in names:

@@ -71,7 +71,9 @@ def _write_per_class(path: Path, names: list[str], result: Evaluation) -> None:
             writer.writerow([name, scores.support, *cells])
 
 
-def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split: str) -> None:
+def write_confusions(
+    out_dir: Path, names: list[str], counts: np.ndarray, split: str, normalized: bool = True
+) -> None:
     """Write the confusion matrix as a table, and as figures of counts and of shares of the true class, if possible.
 
     Args:
@@ -79,6 +81,7 @@ def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split:
         names: K class names.
         counts: int64 (K, K), true classes on rows.
         split: named in the titles.
+        normalized: draw the shares too.
     """
     total = int(counts.sum())
     title = f"{split}: {total:,} images, accuracy {np.trace(counts) / max(total, 1):.4f}"
@@ -87,7 +90,8 @@ def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split:
         say(f"confusion_matrix.png was not drawn: {reason}", error=True)
         return
     plot_confusion(counts, names, out_dir / "confusion_matrix.png", title)
-    plot_confusion(counts, names, out_dir / "confusion_matrix_normalized.png", title, normalize=True)
+    if normalized:
+        plot_confusion(counts, names, out_dir / "confusion_matrix_normalized.png", title, normalize=True)
 
 
 def per_class_accuracy(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lit_cnn.callbacks import Curves, MetricsCSV, curves
 from lit_cnn.cli.main import main
-from lit_cnn.results.curves import _epochs_done, _mark_best, plot_curves
+from lit_cnn.results.curves import epochs_done, _mark_best, plot_curves
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 from tests.conftest import TINY
 
@@ -105,12 +105,12 @@ def test_every_table_gives_a_figure(tmp_path: Path, table: str) -> None:
 
 def test_points_lie_at_the_epochs_that_were_done() -> None:
     rows = rows_of((None, 0, {}), (0, 1, {}), (0, 3, {}), (1, 7, {}), (2, 9, {}))  # the third is half done
-    np.testing.assert_allclose(_epochs_done(rows), [0.25, 0.5, 1.0, 2.0, 2.5])
+    np.testing.assert_allclose(epochs_done(rows), [0.25, 0.5, 1.0, 2.0, 2.5])
 
 
 def test_epochs_may_change_their_length_as_after_resuming_with_another_batch_size() -> None:
     rows = rows_of((0, 3, {}), (1, 5, {}), (2, 7, {}), (3, 15, {}))
-    np.testing.assert_allclose(_epochs_done(rows), [1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(epochs_done(rows), [1.0, 2.0, 3.0, 4.0])
 
 
 def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
@@ -119,8 +119,8 @@ def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
             pass
 
     rows = rows_of(*((e, 4 * e + 3, {"val/acc": v}) for e, v in enumerate(["0.5", "nan", "0.91234", "0.7"])))
-    assert _mark_best(Panel(), rows, _epochs_done(rows)) == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
-    assert _mark_best(Panel(), [], _epochs_done([])) == ""  # type: ignore[arg-type]
+    assert _mark_best(Panel(), rows, epochs_done(rows)) == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
+    assert _mark_best(Panel(), [], epochs_done([])) == ""  # type: ignore[arg-type]
 
 
 class NoCache:

@@ -35,7 +35,16 @@ def test_classes_take_the_places_in_turn_that_do_not_divide() -> None:
         keys = balanced(INDICES[:-1], TARGETS[:-1], 1, number)  # 59 places for three classes
         assert len(keys) == 59
         counts.update(TARGETS[rows(keys) - 100].tolist())
-    assert max(counts.values()) - min(counts.values()) < 30
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_images_of_a_class_are_used_equally_often_where_classes_do_not_divide() -> None:
+    used: Counter[int] = Counter()
+    for number in range(23):
+        used.update(rows(balanced(INDICES[:-1], TARGETS[:-1], 1, number)).tolist())
+    for name in (0, 1, 3):
+        of_class = [used[100 + i] for i in range(59) if TARGETS[i] == name]
+        assert max(of_class) - min(of_class) <= 1, name
 
 
 def test_it_is_a_pure_function_of_seed_and_epoch() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "check": Command("check", "find duplicates, leaks, broken files and wrong labels"),
     "average": Command("average", "average the weights of checkpoints into one file"),
     "runs": Command("runs", "list the training runs with their best scores and states"),
+    "report": Command("report", "write the page of a run again: curves, scores, mistakes"),
     "compare": Command("compare", "compare runs on the same images: paired tests, settings, curves"),
     "models": Command("models", "list the backbones, or suggest some for your images"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),

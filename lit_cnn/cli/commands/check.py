@@ -30,7 +30,7 @@ from lit_cnn.data.decoding.formats import MAX_PIXELS, open_image, to_channels, u
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.data.quality.findings import Item, check_items
-from lit_cnn.data.quality.labels import held_out_probabilities, suspicious_labels, worth_labelling
+from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels, worth_labelling
 from lit_cnn.data.quality.scan import Scanned, scan_arrays, scan_files
 from lit_cnn.data.split import Split
 from lit_cnn.errors import UserError

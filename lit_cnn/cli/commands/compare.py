@@ -81,11 +81,20 @@ def _folders(words: Sequence[str]) -> list[Path]:
                 raise UserError(f"{word} matches no run")
             found += matching
             continue
-        run = _run_of(Path(word)) or _run_of(Path(run_folder.LOGS, word))
-        if run is None:
-            raise UserError(f"there is no run {word}: give its folder, name or checkpoint; lit-cnn runs lists them")
-        found.append(run)
+        found.append(find_run(word))
     return list(dict.fromkeys(found))
+
+
+def find_run(word: str) -> Path:
+    """The run folder that a word names: a folder, a name in lightning_logs, or a checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = _run_of(Path(expand_home(word))) or _run_of(Path(run_folder.LOGS, word))
+    if run is None:
+        raise UserError(f"there is no run {word}: give its folder, name or checkpoint; lit-cnn runs lists them")
+    return run
 
 
 def _run_of(path: Path) -> Path | None:

@@ -27,6 +27,7 @@ from lit_cnn.cli.evaluated_folder import evaluate_whole_folder
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
+from lit_cnn.cli.report_page import write_page
 from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
@@ -123,6 +124,7 @@ def _execute(cli: LitCLI) -> None:
                 trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
             end_run(cli.folder, trainer)
             print_profile(trainer)
+            write_page(cli.folder)
             print_result(trainer, [name for name in run.requires if name in cli.arguments.allow_import])
             return
         assert run.record is not None
@@ -138,6 +140,8 @@ def _execute(cli: LitCLI) -> None:
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
         print_profile(trainer)
+        if is_rank_zero():
+            write_page(Path(cli.report.out_dir).parent)
     except BaseException as error:
         if is_rank_zero():
             _clean_up(cli, error)

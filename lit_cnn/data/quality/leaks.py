@@ -124,7 +124,7 @@ def without_leaks(
     indices: Mapping[str, Tensor],
     policy: str,
     known: Sequence[KnownPair] = (),
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], str]:
     """Look for validation and test files among the training files, and do what ``policy`` says.
 
     The held-out splits never change, so that results stay comparable.
@@ -137,21 +137,21 @@ def without_leaks(
         known: Pairs that are known to show the same photo without being equal.
 
     Returns:
-        int64 indices of every split.
+        int64 indices of every split, and what was found, in words.
 
     Raises:
         UserError: There are leaks and ``policy`` is "error", or dropping them leaves no training images.
     """
     held_out = [split for split in ("test", "val") if len(indices.get(split, ()))]
     if "train" not in indices or not held_out or policy == "off":
-        return dict(indices)
+        return dict(indices), ""
     names = {split: [paths[i] for i in indices[split].tolist()] for split in ("train", *held_out)}
     split_of = {path: split for split, members in names.items() for path in members}
     others = [path for split in held_out for path in names[split]]
     pairs = equal_files(root, names["train"], others, _MOST if policy == "warn" else None)
     pairs = list(dict.fromkeys([*pairs, *_known_leaks(root, split_of, known)]))
     if not pairs:
-        return dict(indices)
+        return dict(indices), ""
     text = _describe(pairs, names, split_of)
     if policy == "error":
         raise UserError(f"{root}: {text}: remove them, or leave them out of training with `data.on_leak=drop`")
@@ -160,13 +160,13 @@ def without_leaks(
             f"{root}: {text}: the scores will be too good; leave them out of training with `data.on_leak=drop`",
             error=True,
         )
-        return dict(indices)
+        return dict(indices), text
     leaked = {same for _, same in pairs}
     kept = torch.tensor([paths[i] not in leaked for i in indices["train"].tolist()], dtype=torch.bool)
     if not kept.any():
         raise UserError(f"{root}: all training photos are validation or test photos, too: none is left")
     say(f"{root}: {text}: left {len(leaked):,} out of training", error=True)
-    return {**indices, "train": indices["train"][kept]}
+    return {**indices, "train": indices["train"][kept]}, f"{text}: left out of training"
 
 
 def _describe(pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]], split_of: Mapping[str, str]) -> str:

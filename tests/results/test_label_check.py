@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lit_cnn.data.quality.labels import held_out_probabilities, suspicious_labels, worth_labelling
+from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels, worth_labelling
 
 
 def _clusters(count: int = 60, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,144 @@
+"""Pictures of an evaluation: the images, Grad-CAM's maps of the worst mistakes, and their nearest training images."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.pictures import read_images
+from lit_cnn.errors import UserError
+from lit_cnn.interpret.features import head_inputs
+from lit_cnn.interpret.grad_cam import grad_cam
+from lit_cnn.results.gallery import Gallery, choose_pictures, overlay, to_image, to_jpeg, worst
+from lit_cnn.tasks.base import BaseTask
+from lit_cnn.utils.datamodule import Batch
+
+EXPLAINED = 24  # mistakes
+NEAREST = 3  # training images of each
+SEARCHED = 1000  # training images at most, evenly spaced over the classes
+_BATCH = 32
+_CAM_SIDE = 160  # pixels
+
+
+class Answers(NamedTuple):
+    """Predictions of an evaluation, each (N,): index in the split, target, class and its probability."""
+
+    index: np.ndarray
+    target: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+
+
+def make_gallery(data: ImageDataModule, split: str, answers: Answers, task: BaseTask | None = None) -> Gallery:
+    """Choose and read the pictures of an evaluation.
+
+    Args:
+        data: the data module, set up for the split.
+        split: train, val, test or predict.
+        answers: in the order of predictions.csv, whose rows the pictures are named by.
+        task: to explain the worst mistakes with; None: they are not explained.
+    """
+    _, target, predicted, probability = answers
+    rows = choose_pictures(target, predicted, probability)
+    explained = worst(target, predicted, probability, EXPLAINED) if task is not None else rows[:0]
+    large = {int(row) for row in explained}
+    found, pixels = Gallery(), {}
+    for place, image in read_images(data, split, answers.index[rows].tolist()):
+        row = int(rows[place])
+        found.pictures[row] = to_jpeg(to_image(image))
+        if row in large:
+            pixels[row] = image
+    if task is not None and pixels:
+        _explain(found, data, task, pixels, predicted)
+    return found
+
+
+def _explain(
+    found: Gallery, data: ImageDataModule, task: BaseTask, pixels: dict[int, np.ndarray], predicted: np.ndarray
+) -> None:
+    """Add heat maps and nearest training images, as far as the network allows."""
+    rows = list(pixels)
+    images = torch.from_numpy(np.stack([pixels[row] for row in rows]))
+    with _evaluation(task), contextlib.suppress(UserError):
+        for start in range(0, len(rows), _BATCH):
+            part = slice(start, start + _BATCH)
+            classes = torch.as_tensor(predicted[rows[part]], device=task.device)
+            maps = grad_cam(task.backbone, _normalized(data, task, images[part]), classes)
+            for row, heat in zip(rows[part], maps.cpu().numpy(), strict=True):
+                found.cams[row] = to_jpeg(overlay(to_image(pixels[row]), heat), _CAM_SIDE)
+    with _evaluation(task), contextlib.suppress(UserError, OSError):
+        if data.has_split("train"):
+            _add_neighbours(found, data, task, rows, images)
+
+
+def _add_neighbours(found: Gallery, data: ImageDataModule, task: BaseTask, rows: list[int], images: Tensor) -> None:
+    split = data.splits()["train"]
+    searched = _spread(split.indices, split.source.targets[split.indices], SEARCHED)
+    features, kept = [], []
+    parts = [searched[start : start + _BATCH] for start in range(0, len(searched), _BATCH)]
+    for part in parts:
+        read = list(read_images(data, "train", part.tolist()))
+        if read:
+            features.append(_features(data, task, torch.from_numpy(np.stack([image for _, image in read]))))
+            kept += [int(part[place]) for place, _ in read]
+    if not kept:
+        return
+    similarity = _features(data, task, images) @ torch.cat(features).T
+    best = similarity.topk(min(NEAREST, len(kept)), dim=1)
+    wanted = sorted({kept[i] for i in best.indices.flatten().tolist()})
+    shown = {
+        wanted[place]: to_jpeg(to_image(image), 80) for place, image in read_images(data, "train", wanted)
+    }
+    names = data.class_names
+    for row, values, places in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
+        found.neighbours[row] = [
+            (data.sample_name("train", kept[i]), names[int(split.source.targets[kept[i]])], value, shown[kept[i]])
+            for value, i in zip(values, places, strict=True)
+            if kept[i] in shown
+        ]
+    found.searched = len(kept)
+
+
+def _spread(indices: Tensor, targets: Tensor, most: int) -> Tensor:
+    """At most so many of the indices, evenly spaced in the order of their classes."""
+    order = indices[torch.argsort(targets, stable=True)]
+    if len(order) <= most:
+        return order
+    return order[torch.linspace(0, len(order) - 1, most).round().long()]
+
+
+def _features(data: ImageDataModule, task: BaseTask, images: Tensor) -> Tensor:
+    """Features before the head, of length 1, float (N, D)."""
+    parts = [
+        head_inputs(task.backbone, _normalized(data, task, images[start : start + _BATCH]))
+        for start in range(0, len(images), _BATCH)
+    ]
+    return torch.nn.functional.normalize(torch.cat(parts).float(), dim=1)
+
+
+def _normalized(data: ImageDataModule, task: BaseTask, images: Tensor) -> Tensor:
+    """Images as the backbone gets them, float (N, C, H, W), of pixels uint8."""
+    dtype = next(task.backbone.parameters()).dtype
+    mean, std = (
+        torch.tensor(data.preprocessing()[key], device=task.device, dtype=dtype).view(1, -1, 1, 1)
+        for key in ("mean", "std")
+    )
+    image = (images.to(task.device, dtype) / 255 - mean) / std
+    return image.contiguous(memory_format=torch.channels_last) if task.hparams["channels_last"] else image
+
+
+@contextlib.contextmanager
+def _evaluation(task: BaseTask) -> Iterator[None]:
+    was = task.training
+    task.eval()
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        task.train(was)

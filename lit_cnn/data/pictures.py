@@ -1,0 +1,37 @@
+"""Some images of a split, as the network gets them before normalisation and without augmentation: for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.feature_source import FeatureSource
+from lit_cnn.data.loading.loader import BatchLoader
+from lit_cnn.errors import UserError
+
+_CHUNK = 64  # images at a time, which bounds the memory
+
+
+def read_images(data: ImageDataModule, split: str, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the position in ``indices`` and the image, uint8 (C, H, W); those that cannot be read are left out.
+
+    Args:
+        data: The data module, set up for the split.
+        split: train, val, test or predict.
+        indices: Of the samples, as batches have them.
+    """
+    source = data._split("test" if split == "predict" else split).source
+    if isinstance(source, FeatureSource):
+        source = source.source
+    wanted = torch.as_tensor(list(indices), dtype=torch.int64)
+    for start in range(0, len(wanted), _CHUNK):
+        part = wanted[start : start + _CHUNK]
+        loader = BatchLoader(source, part, batch_size=len(part), workers=data._num_threads())
+        try:
+            batch = next(iter(loader))
+        except (UserError, OSError):  # of an image that has become unreadable; the others of this part are lost, too
+            continue
+        yield from enumerate(batch.image.numpy(), start)
