@@ -24,8 +24,8 @@ from lit_cnn.cli.commands.check import CheckedData
 from lit_cnn.data import ImageFolder
 from lit_cnn.data.decoding.find import find_image_files
 from lit_cnn.data.quality.findings import check_items
-from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels
 from lit_cnn.results.check_report import CheckReport
+from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels
 
 
 def _cropped(image: Image.Image) -> Image.Image:

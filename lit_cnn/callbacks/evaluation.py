@@ -104,8 +104,8 @@ class EvaluationReport(Callback):
 
     In ``out_dir``: predictions.csv (one line an image, by index), and unless it is a predict run without labels,
     confusion_matrix.csv, confusion_matrix.png, confusion_matrix_normalized.png, class_indices.json, metrics.json,
-    per_class.csv, reliability.png, pictures.zip and worst.jpg; bad_images.csv if any were skipped. If one of these is already there, all go to a
-    new folder in it, ``test_2`` and so on.
+    per_class.csv, reliability.png, pictures.zip and worst.jpg; bad_images.csv if any were skipped. If one of these is
+    already there, all go to a new folder in it, ``test_2`` and so on.
 
     Args:
         out_dir: Folder for the files; made if need be. May be set until the run ends; only rank zero reads it.

@@ -17,7 +17,6 @@ from lit_cnn.interpret.features import head_inputs
 from lit_cnn.interpret.grad_cam import grad_cam
 from lit_cnn.results.gallery import Gallery, choose_pictures, overlay, to_image, to_jpeg, worst
 from lit_cnn.tasks.base import BaseTask
-from lit_cnn.utils.datamodule import Batch
 
 EXPLAINED = 24  # mistakes
 NEAREST = 3  # training images of each
@@ -27,9 +26,9 @@ _CAM_SIDE = 160  # pixels
 
 
 class Answers(NamedTuple):
-    """Predictions of an evaluation, each (N,): index in the split, target, class and its probability."""
+    """Predictions of an evaluation, each (N,): indices in the split, target, class and its probability."""
 
-    index: np.ndarray
+    indices: np.ndarray
     target: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
@@ -49,7 +48,7 @@ def make_gallery(data: ImageDataModule, split: str, answers: Answers, task: Base
     explained = worst(target, predicted, probability, EXPLAINED) if task is not None else rows[:0]
     large = {int(row) for row in explained}
     found, pixels = Gallery(), {}
-    for place, image in read_images(data, split, answers.index[rows].tolist()):
+    for place, image in read_images(data, split, answers.indices[rows].tolist()):
         row = int(rows[place])
         found.pictures[row] = to_jpeg(to_image(image))
         if row in large:
@@ -92,9 +91,7 @@ def _add_neighbours(found: Gallery, data: ImageDataModule, task: BaseTask, rows:
     similarity = _features(data, task, images) @ torch.cat(features).T
     best = similarity.topk(min(NEAREST, len(kept)), dim=1)
     wanted = sorted({kept[i] for i in best.indices.flatten().tolist()})
-    shown = {
-        wanted[place]: to_jpeg(to_image(image), 80) for place, image in read_images(data, "train", wanted)
-    }
+    shown = {wanted[place]: to_jpeg(to_image(image), 80) for place, image in read_images(data, "train", wanted)}
     names = data.class_names
     for row, values, places in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
         found.neighbours[row] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -58,7 +59,7 @@ class ValidationReport(Callback):
         try:
             self.folder.mkdir(exist_ok=True)
             with atomic_write(self.folder / OUTPUTS, "wb") as file:
-                np.savez(file, **found)
+                np.savez(file, **cast(Any, found))
         except OSError as error:
             say(f"{self.folder / OUTPUTS} was not written: {error.strerror or error}", error=True)
 
@@ -98,7 +99,7 @@ class ValidationReport(Callback):
 
 def write_answers(path: Path, data: ImageDataModule, split: str, answers: Answers, rows: np.ndarray) -> None:
     """Write a contact sheet of the images of some rows with what was predicted for them; nothing of no rows."""
-    read = list(read_images(data, split, answers.index[rows].tolist()))
+    read = list(read_images(data, split, answers.indices[rows].tolist()))
     if not read:
         path.unlink(missing_ok=True)  # of an earlier end of this run
         return

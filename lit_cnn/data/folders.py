@@ -265,9 +265,10 @@ class ImageFolder(ImageFilesDataModule):
         elif "all" in indices:
             indices["train"] = indices.pop("all")
             fractions = {"test": self.test_fraction, "val": self.val_fraction}
+        paths = [file.path for file in files]
         if fractions:
-            indices = self._hold_out(indices, fractions, [file.path for file in files], targets)
-        indices, self.leaks = without_leaks(self.root(), [f.path for f in files], indices, self.on_leak, self.known_leaks())
+            indices = self._hold_out(indices, fractions, paths, targets)
+        indices, self.leaks = without_leaks(self.root(), paths, indices, self.on_leak, self.known_leaks())
         train = targets[indices["train"]] if "train" in indices else targets
         there, learned = (images_per_class(part, len(names)) > 0 for part in (targets, train))
         if unseen := (there & ~learned).nonzero().flatten().tolist():

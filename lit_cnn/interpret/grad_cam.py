@@ -79,7 +79,9 @@ def _activations(network: nn.Module, images: Tensor, names: list[str]) -> tuple[
 
         return hook
 
-    hooks: list[Any] = [network.get_submodule(name).register_forward_hook(keep(name)) for name in _known(network, names)]
+    hooks: list[Any] = [
+        network.get_submodule(name).register_forward_hook(keep(name)) for name in _known(network, names)
+    ]
     head = network.get_submodule(find_head(network))
     hooks.append(head.register_forward_pre_hook(lambda *_: head_runs.append(True)))
     try:

@@ -1,8 +1,8 @@
 """Pictures of an evaluation: which ones to show, an archive of them, and contact sheets. NumPy and Pillow only.
 
 ``pictures.zip`` lies beside ``predictions.csv``: ``pictures/7.jpg`` is the image of its row 7, counted from 0, as the
-network gets it, ``cam/7.jpg`` the same with Grad-CAM's heat map, and ``gallery.json`` says which training images are the
-nearest.
+network gets it, ``cam/7.jpg`` the same with Grad-CAM's heat map, and ``gallery.json`` says which training images are
+the nearest.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ OF_A_CLASS = 12  # right predictions that are shown
 SIDE = 112  # pixels of a picture's longer side
 SHEET_SIDE = 160
 SHEET_COLUMNS = 4
-_CAPTION = 34  # pixels below a picture of a sheet
-_LETTERS = 24  # of a line of a caption
+_CAPTION = 40  # pixels below a picture of a sheet
+_LETTERS = 20  # of a line of a caption
 
 
 @dataclass
@@ -62,9 +62,7 @@ def worst(target: np.ndarray, predicted: np.ndarray, probability: np.ndarray, co
     return wrong[np.argsort(-probability[wrong], kind="stable")][:count]
 
 
-def choose_pictures(
-    target: np.ndarray, predicted: np.ndarray, probability: np.ndarray, most: int = MOST
-) -> np.ndarray:
+def choose_pictures(target: np.ndarray, predicted: np.ndarray, probability: np.ndarray, most: int = MOST) -> np.ndarray:
     """Positions of images that a page should show, int64 (at most ``most``,), the most important first.
 
     Mistakes come first, in turns from every cell of the confusion matrix, the most confident of each; then right
@@ -180,12 +178,13 @@ def write_sheet(path: Path, pictures: Sequence[Image.Image], captions: Sequence[
         x, y = 8 + place % columns * step_x, 8 + place // columns * step_y
         shown = picture.convert("RGB")
         scale = SHEET_SIDE / max(shown.size)
-        size = tuple(max(1, round(side * scale)) for side in shown.size)
+        width, height = (max(1, round(side * scale)) for side in shown.size)
+        size = (width, height)
         shown = shown.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC)
         sheet.paste(shown, (x + (SHEET_SIDE - size[0]) // 2, y + (SHEET_SIDE - size[1]) // 2))
         for number, line in enumerate(caption.split("\n")[:2]):
             text, font = _drawable(line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…")
-            draw.text((x, y + SHEET_SIDE + 2 + 16 * number), text, fill="#222222", font=font)
+            draw.text((x, y + SHEET_SIDE + 2 + 19 * number), text, fill="#222222", font=font)
     with atomic_write(path, "wb") as file:
         sheet.save(file, "JPEG", quality=88)
 
@@ -212,7 +211,7 @@ def _fonts() -> list[tuple[Any, frozenset[int]]]:
     installed = {font.name: font.fname for font in font_manager.fontManager.ttflist}
     wanted = ["DejaVu Sans", *(family for family in CJK_FAMILIES if family in installed)]
     paths = [installed[name] for name in wanted if name in installed]
-    return [(ImageFont.truetype(path, 12), frozenset(font_manager.get_font(path).get_charmap())) for path in paths]
+    return [(ImageFont.truetype(path, 15), frozenset(font_manager.get_font(path).get_charmap())) for path in paths]
 
 
 def _drawable(text: str) -> tuple[str, Any]:
@@ -227,7 +226,7 @@ def _drawable(text: str) -> tuple[str, Any]:
 
 @cache
 def _ascii_font() -> Any:
-    return ImageFont.load_default(12)
+    return ImageFont.load_default(15)
 
 
 def within_bytes(rows: Mapping[int, bytes], most_bytes: int) -> dict[int, bytes]:

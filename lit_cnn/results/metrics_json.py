@@ -71,9 +71,7 @@ def _write_per_class(path: Path, names: list[str], result: Evaluation) -> None:
             writer.writerow([name, scores.support, *cells])
 
 
-def write_confusions(
-    out_dir: Path, names: list[str], counts: np.ndarray, split: str, normalized: bool = True
-) -> None:
+def write_confusions(out_dir: Path, names: list[str], counts: np.ndarray, split: str, normalized: bool = True) -> None:
     """Write the confusion matrix as a table, and as figures of counts and of shares of the true class, if possible.
 
     Args:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lit_cnn.callbacks import Curves, MetricsCSV, curves
 from lit_cnn.cli.main import main
-from lit_cnn.results.curves import epochs_done, _mark_best, plot_curves
+from lit_cnn.results.curves import _mark_best, epochs_done, plot_curves
 from tests.callbacks.tiny_run import TinyData, TinyModel, tiny_trainer
 from tests.conftest import TINY
 
@@ -142,4 +142,4 @@ def test_a_run_without_a_folder_for_matplotlibs_cache_ends_well_and_says_why_it_
     assert "set MPLCONFIGDIR" in capsys.readouterr().err
     run = workdir / "lightning_logs" / "version_0"
     assert (run / "checkpoints" / "last.ckpt").is_file()
-    assert {path.suffix for path in (run / "test").iterdir()} == {".csv", ".json"}
+    assert {path.suffix for path in (run / "test").iterdir()} == {".csv", ".json", ".jpg", ".zip"}

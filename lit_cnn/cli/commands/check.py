@@ -30,12 +30,12 @@ from lit_cnn.data.decoding.formats import MAX_PIXELS, open_image, to_channels, u
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.data.quality.findings import Item, check_items
-from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels, worth_labelling
 from lit_cnn.data.quality.scan import Scanned, scan_arrays, scan_files
 from lit_cnn.data.split import Split
 from lit_cnn.errors import UserError
 from lit_cnn.results.check_page import write_check_page
 from lit_cnn.results.check_report import CheckReport, Finding, check_table, ignore_lines
+from lit_cnn.results.label_check import held_out_probabilities, suspicious_labels, worth_labelling
 from lit_cnn.utils.console import Display, say, show
 from lit_cnn.utils.cpu import num_cores
 from lit_cnn.utils.files import atomic_write, expand_home

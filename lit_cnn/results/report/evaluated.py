@@ -14,11 +14,12 @@ from lit_cnn.results.calibration import Reliability, reliability
 from lit_cnn.results.confusion import confusion_counts
 from lit_cnn.results.evaluation import evaluate
 from lit_cnn.results.gallery import ARCHIVE, Gallery, read_gallery
+from lit_cnn.results.label_check import suspicious_labels
 from lit_cnn.results.prediction_columns import read_predictions
 from lit_cnn.results.scores import Score, wilson
-from lit_cnn.results.label_check import suspicious_labels
 
 SPLITS = {"test": "test", "validate": "validation", "val": "validation"}  # folders, the ones shown first
+SURE = 0.8  # probability of another class, from which a label is doubted
 
 
 @dataclass
@@ -94,7 +95,9 @@ def read_evaluation(folder: Path) -> Evaluated | None:
         found |= {"probs": probs, "raw": probs}
     result = evaluate(counts, found)
     stored = {name: (float(metrics[name]), *map(float, ends)) for name, ends in _intervals(metrics).items()}
-    errors = {name: float(metrics[name]) for name in ("ece_raw", "temperature", "set_size") if _is_number(metrics, name)}
+    errors = {
+        name: float(metrics[name]) for name in ("ece_raw", "temperature", "set_size") if _is_number(metrics, name)
+    }
     known = target >= 0
     return Evaluated(
         folder,
@@ -132,9 +135,9 @@ def _is_number(metrics: dict[str, Any], name: str) -> bool:
 
 
 def _suspicious(target: np.ndarray, probs: np.ndarray | None) -> list[int]:
-    """Rows whose label looks wrong to the network, which has not been trained on them."""
+    """Rows whose label looks wrong to the network, which has not been trained on them and is sure of another class."""
     if probs is None:
         return []
     known = np.flatnonzero(target >= 0)
-    rows, _ = suspicious_labels(probs[known], target[known])
-    return [int(known[row]) for row in rows]
+    rows, looks = suspicious_labels(probs[known], target[known])
+    return [int(known[row]) for row, k in zip(rows, looks, strict=True) if probs[known[row], k] >= SURE]

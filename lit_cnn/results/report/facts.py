@@ -50,7 +50,6 @@ class RunFacts:
             Runs of earlier versions have none of it.
         charts: loss, accuracy and learning rate.
         evaluated: its newest test or validation; None where there is none, or it is of another kind.
-        scores: metrics by name of an evaluation of another kind.
     """
 
     folder: Path
@@ -101,13 +100,13 @@ def _chart(title: str, names: list[str], rows: Any, done: np.ndarray) -> Chart |
     lines: dict[str, dict[float, float]] = {}
     for name in names:
         with contextlib.suppress(ValueError):
-            x, y = series(rows, done, name)
+            at, y = series(rows, done, name)
             finite = np.isfinite(y)
             if finite.any():
-                lines[name] = dict(zip(x[finite].tolist(), y[finite].tolist(), strict=True))
+                lines[name] = dict(zip(at[finite].tolist(), y[finite].tolist(), strict=True))
     if not lines:
         return None
-    x = sorted({at for line in lines.values() for at in line})
+    x: list[float] = sorted({place for line in lines.values() for place in line})
     values = [value for line in lines.values() for value in line.values()]
     spread = title == "loss" and min(values) > 0 and max(values) > 20 * float(np.median(values))
-    return Chart(title, list(lines), x, [[line.get(at) for at in x] for line in lines.values()], spread)
+    return Chart(title, list(lines), x, [[line.get(place) for place in x] for line in lines.values()], spread)

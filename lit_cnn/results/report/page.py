@@ -109,7 +109,13 @@ def render(facts: RunFacts, said: str) -> str:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(text),
     )
-    environment.filters |= {"score": format_score, "percent": _percent, "number": _number, "jpeg": _jpeg, "duration": _duration}
+    environment.filters |= {
+        "score": format_score,
+        "percent": _percent,
+        "number": _number,
+        "jpeg": _jpeg,
+        "duration": _duration,
+    }
     found = facts.evaluated
     data: dict[str, Any] = {"charts": [asdict(chart) for chart in facts.charts]}
     if found is not None:

@@ -12,11 +12,15 @@
     const log = document.querySelector(`input.log[data-chart="${number}"]`);
     drawn.get(box)?.destroy();
     const axis = { stroke: style("--dim"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line") } };
+    const tick = (value) => value !== 0 && Math.abs(value) < 0.01 ? value.toExponential(1) : String(+value.toPrecision(6));
     const shown = (u, value) => value == null ? "-" : Number(value).toPrecision(4);
     drawn.set(box, new uPlot({
       width: box.clientWidth, height: 260,
       scales: { x: { time: false }, y: { distr: log?.checked ? 3 : 1 } },
-      axes: [{ ...axis }, { ...axis, size: 62 }],
+      axes: [
+        { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
+        { ...axis, size: 66, values: (u, ticks) => ticks.map((value) => value == null ? "" : tick(value)) },
+      ],
       series: [
         { label: "epoch", value: (u, value) => value == null ? "-" : Number(value).toFixed(1) },
         ...chart.names.map((name, i) => ({ label: name, stroke: colours()[i % 4], width: 2, spanGaps: true, value: shown, points: { show: chart.x.length <= 30 } })),
