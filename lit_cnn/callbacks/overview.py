@@ -96,6 +96,11 @@ def notes(data: ImageDataModule, settings: Any, parameters: int) -> list[str]:
             f"{count} validation images: one more that is right is {100 / count:.1f} points of val/acc, so the best "
             "epoch is chosen by chance to a large part; equal ones are told apart by val/loss"
         )
+    if data.sampling == "balanced" and settings.get("class_weights") == "balanced":
+        found.append(
+            "`data.sampling=balanced` and `model.class_weights=balanced` both make rare classes count more, together "
+            "twice as much as needed: one of them is enough"
+        )
     size = data.image_size
     side = size if isinstance(size, int) else min(size)
     photos = isinstance(data, ImageFolder) and side >= PHOTO

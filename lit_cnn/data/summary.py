@@ -24,6 +24,7 @@ class Summary(NamedTuple):
         classes: number of classes.
         side: median of the shorter sides, in pixels.
         grey: whether no image has colours.
+        multilabel: whether images have any number of labels.
     """
 
     images: int
@@ -31,6 +32,7 @@ class Summary(NamedTuple):
     classes: int
     side: int
     grey: bool
+    multilabel: bool = False
 
 
 def summarize(data: ImageFilesDataModule) -> Summary:
@@ -55,6 +57,7 @@ def summarize(data: ImageFilesDataModule) -> Summary:
         classes=data.num_classes,
         side=round(statistics.median(sides)) if sides else 224,
         grey=bool(grey) and all(grey),
+        multilabel=data.multilabel,
     )
 
 

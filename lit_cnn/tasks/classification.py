@@ -16,7 +16,7 @@ from lit_cnn.tasks.class_weights import (
     describe_class_weights,
     resolve_class_weights,
 )
-from lit_cnn.tasks.distillation import Teacher, check_distillation, distillation_loss
+from lit_cnn.tasks.distillation import Teacher, check_distillation, distillation_loss, label_distillation_loss
 from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
@@ -147,8 +147,6 @@ class ImageClassifier(BaseTask):
         super().__init__()
         self.mixer = Mixer(mixup_alpha, cutmix_alpha, num_classes)
         check_distillation(distill_weight, distill_temperature)
-        if multilabel and teacher is not None:
-            raise UserError("`model.teacher` is for one label an image, and these have several: leave it out")
         self._teacher: Teacher | None = None
 
     def configure_losses(self) -> None:
@@ -248,7 +246,8 @@ class ImageClassifier(BaseTask):
         logits, _ = split_outputs(outputs)
         if self._teacher is not None:
             weight, temperature = self.hparams["distill_weight"], self.hparams["distill_temperature"]
-            distilled = distillation_loss(logits, self._teacher.logits(image), temperature)
+            divergence = label_distillation_loss if self.hparams["multilabel"] else distillation_loss
+            distilled = divergence(logits, self._teacher.logits(image), temperature)
             loss = (1 - weight) * loss + weight * distilled
             parts = {**parts, "loss_distill": distilled.detach()}
         correct = (count_exact if self.hparams["multilabel"] else count_correct)(logits, target)

@@ -39,6 +39,22 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
+def label_distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """:func:`distillation_loss` for several labels an image: the divergence of each label's two probabilities.
+
+    Args:
+        logits: of the student, float (N, K).
+        teacher: logits of the teacher, float (N, K).
+        temperature: divides both.
+
+    Returns:
+        Mean over samples and labels, as of binary cross-entropy, a scalar.
+    """
+    softened, target = logits.float() / temperature, (teacher.float() / temperature).sigmoid()
+    own = F.binary_cross_entropy_with_logits(teacher.float() / temperature, target)  # the least that it can be
+    return (F.binary_cross_entropy_with_logits(softened, target) - own) * temperature**2
+
+
 def check_distillation(weight: float, temperature: float) -> None:
     """Refuse settings that make no sense.
 

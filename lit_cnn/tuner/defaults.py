@@ -90,6 +90,8 @@ def choose(
     if head_alone:
         kind = kind._replace(crop_scale=None, flip=0.0)
     chosen["model.label_smoothing"] = 0.1
+    if found.multilabel:
+        chosen["checkpoint.monitor"] = "val/map"  # val/acc counts images all of whose labels are right
     chosen |= _augmentation(kind, value("data.image_size"), padding=not head_alone)
     pixels = value("data.image_size")
     if isinstance(pixels, int) and found.images * 3 * (1.5 * pixels) ** 2 < CACHE_BYTES:

@@ -53,3 +53,11 @@ def test_many_classes_are_shown_by_the_largest_and_the_smallest(
     shown = [line.split()[0] for line in out.splitlines() if line.startswith("class")]
     assert shown == ["class19", "class18", "class17", "class02", "class01", "class00"]
     assert "… 14 more classes" in out
+
+
+def test_two_ways_to_weigh_rare_classes_at_once_are_noted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--data.sampling=balanced", "--model.class_weights=balanced"]
+    main(["fit", str(photos), "--epochs=1", *both, "--trainer.limit_train_batches=1"])
+    assert "both make rare classes count more" in " ".join(capsys.readouterr().out.split())
+    main(["fit", str(photos), "--epochs=1", both[0], "--trainer.limit_train_batches=1"])
+    assert "both make rare classes count more" not in " ".join(capsys.readouterr().out.split())

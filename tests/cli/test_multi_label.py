@@ -41,8 +41,12 @@ def photos(workdir: Path) -> Path:
 
 
 def test_a_list_with_several_labels_is_learned_tested_predicted_and_loaded(photos, capsys):
-    main(["fit", *SMALL, "--epochs=20", "--checkpoint.monitor=val/map"])
+    main(["fit", *SMALL, "--epochs=20"])
     run = photos / "lightning_logs" / "version_0"
+    (state,) = (v for v in load(run / "checkpoints" / "best.ckpt")["callbacks"].values() if "best_model_score" in v)
+    assert float(state["best_model_score"]) == pytest.approx(
+        max(float(r["val/map"]) for r in rows(run / "metrics.csv"))
+    )
     assert {"val/acc", "val/f1", "val/map", "train/acc"} <= rows(run / "metrics.csv")[-1].keys()
     main(["test", "--ckpt_path=best"])
     content = json.loads((run / "test" / "metrics.json").read_text())
@@ -85,6 +89,15 @@ def test_a_run_resumes_to_the_same_bits(photos):
 )
 def test_what_needs_one_label_an_image_is_one_line(words, message, photos, fails):
     assert message in fails("fit", *SMALL, "--epochs=1", *words)
+
+
+def test_a_network_learns_from_another_ones_labels(photos):
+    main(["fit", *SMALL, "--epochs=12"])
+    main(["fit", *SMALL, "--epochs=6", "--model.teacher=lightning_logs/version_0", "--model.distill_weight=1"])
+    found = rows(photos / "lightning_logs" / "version_1" / "metrics.csv")
+    losses = [float(row["train/loss_distill"]) for row in found]
+    assert losses[-1] < 0.7 * losses[0]
+    assert float(found[-1]["val/map"]) > 0.7
 
 
 @pytest.mark.slow

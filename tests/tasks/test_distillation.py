@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from lit_cnn.cli.main import main
 from lit_cnn.data import Digits
 from lit_cnn.errors import UserError
-from lit_cnn.tasks.distillation import Teacher, distillation_loss
+from lit_cnn.tasks.distillation import Teacher, distillation_loss, label_distillation_loss
 from tests.cli.helpers import rows
 from tests.conftest import EVERY_STEP, LENET, TINY, load, state_differences
 
@@ -24,6 +24,14 @@ def test_the_loss_is_the_divergence_of_the_softened_probabilities() -> None:
     expected = 9 * (p * (p.log() - q.log())).sum(1).mean()
     torch.testing.assert_close(distillation_loss(student, teacher, 3.0), expected)
     assert distillation_loss(teacher, teacher, 3.0).abs() < 1e-6
+
+
+def test_the_loss_of_several_labels_is_the_divergence_of_each_ones_two_probabilities() -> None:
+    student, teacher = torch.randn(2, 5, 4)
+    p, q = (teacher / 3).sigmoid(), (student / 3).sigmoid()
+    expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean() * 9
+    torch.testing.assert_close(label_distillation_loss(student, teacher, 3.0), expected, rtol=1e-4, atol=1e-6)
+    assert label_distillation_loss(teacher, teacher, 3.0).abs() < 1e-6
 
 
 def test_its_gradient_at_a_high_temperature_is_that_of_matching_logits() -> None:

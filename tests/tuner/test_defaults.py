@@ -99,3 +99,8 @@ def test_many_images_are_not_kept_in_memory_and_have_fewer_epochs_in_larger_batc
 def test_a_backbone_that_needs_a_size_has_it() -> None:
     sizes = defaults.choose(PHOTOS, {"model.backbone": "alexnet"}, lambda name, size: 224, lambda name: False)
     assert sizes["data.image_size"] == 224
+
+
+def test_with_several_labels_an_image_the_best_epoch_is_that_of_the_best_average_precision() -> None:
+    assert choose(PHOTOS._replace(multilabel=True))["checkpoint.monitor"] == "val/map"
+    assert "checkpoint.monitor" not in choose(PHOTOS)
