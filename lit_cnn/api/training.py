@@ -14,8 +14,9 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch import nn
 
 from lit_cnn.api.classifier import Classifier, PathLike, load
-from lit_cnn.cli.argv import OWN, Arguments, parse
+from lit_cnn.cli.argv import Arguments, parse
 from lit_cnn.cli.commands.run import run
+from lit_cnn.cli.own_flags import OWN
 from lit_cnn.cli.run_messages import best_checkpoint
 from lit_cnn.errors import UserError
 

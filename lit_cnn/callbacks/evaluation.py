@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lit_cnn.callbacks.gallery import Answers, make_gallery
-from lit_cnn.callbacks.gathered import gather_outputs
+from lit_cnn.callbacks.gathered import gather_outputs, gather_skipped
 from lit_cnn.callbacks.validation_report import SHOWN, WORST, write_answers
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.formats import open_upright
+from lit_cnn.data.images import Images
 from lit_cnn.distributed.fsdp import ShardedStrategy
 from lit_cnn.errors import UserError
 from lit_cnn.results import bad_images
@@ -24,6 +26,7 @@ from lit_cnn.results.calibration import Calibration, with_temperature
 from lit_cnn.results.confusion import confusion_counts
 from lit_cnn.results.evaluation import evaluate
 from lit_cnn.results.gallery import ARCHIVE, worst, write_gallery
+from lit_cnn.results.labelled_images import FOLDER, save_labelled_images
 from lit_cnn.results.metrics_json import PER_CLASS, write_confusions, write_metrics
 from lit_cnn.results.multi_label import (
     label_predictions_table,
@@ -33,7 +36,8 @@ from lit_cnn.results.multi_label import (
     write_label_predictions,
 )
 from lit_cnn.results.prediction_columns import MOST_COLUMNS
-from lit_cnn.results.predictions import Predictions, write_predictions
+from lit_cnn.results.prediction_files import STANDARD_OUTPUT, write_output
+from lit_cnn.results.predictions import Predictions, shown_classes, write_predictions
 from lit_cnn.results.reliability import RELIABILITY, write_reliability
 from lit_cnn.results.tables import metrics_table, predictions_table, sentences
 from lit_cnn.tasks.base import BaseTask, as_task
@@ -62,6 +66,24 @@ class _Known(NamedTuple):
     skipped: int
     found: Predictions
     screen: Console
+
+
+def _readable(
+    found: Predictions, name: Callable[[int], str], skipped: Mapping[str, str]
+) -> tuple[Predictions, list[str]]:
+    """Predictions and names of the images that could be read.
+
+    Raises:
+        UserError: none could.
+    """
+    files = [name(i) for i in found["index"].tolist()]
+    if not skipped or not (left_out := {i for i, file in enumerate(files) if file in skipped}):
+        return found, files
+    if len(left_out) == len(files):
+        first = next(iter(skipped.items()))
+        raise UserError(f"none of the {len(files):,} images can be read: {first[0]} ({first[1]}), ...")
+    kept = [i for i in range(len(files)) if i not in left_out]
+    return {key: value[kept] for key, value in found.items()}, [files[i] for i in kept]
 
 
 def _report_labels(known: _Known) -> None:
@@ -112,6 +134,12 @@ class EvaluationReport(Callback):
         top: Number of most probable classes that are kept of each image.
         calibration: Temperature of the probabilities, and threshold of the sets of classes; may be set until the run
             starts.
+
+    Attributes:
+        output: A file for the predictions besides predictions.csv, or ``-``, see
+            :func:`~lit_cnn.results.prediction_files.write_output`; may be set until the run ends.
+        stream: What ``-`` is; by default standard output.
+        save_images: Whether the images are written with their classes on them, to ``images`` in ``out_dir``.
     """
 
     def __init__(self, out_dir: str | os.PathLike[str], top: int = 5, calibration: Calibration | None = None) -> None:
@@ -119,6 +147,9 @@ class EvaluationReport(Callback):
         self.calibration = calibration or Calibration()
         self.out_dir = out_dir
         self.top = top
+        self.output: str | None = None
+        self.stream: TextIO | None = None
+        self.save_images = False
         self._batches: list[dict[str, torch.Tensor]] = []
         self._num_classes = 0
 
@@ -181,19 +212,19 @@ class EvaluationReport(Callback):
         self._batches = []
         if not found:
             raise UserError("there were no images to evaluate")
-        if not trainer.is_global_zero:
-            return
         stage = str(trainer.state.fn.value) if trainer.state.fn else ""
         split = SPLITS[stage]
         data = find_datamodule(trainer)
+        skipped = gather_skipped(trainer, data.skipped(split) if data else {})
+        if not trainer.is_global_zero:
+            return
         num_classes = self._num_classes  # rank zero has images if any rank has
         names = list(data.class_names) if data else [str(index) for index in range(num_classes)]
         if len(names) != num_classes:
             raise UserError(f"the model has {num_classes} classes but the data {len(names)}: {', '.join(names)}")
-        files = [data.sample_name(split, i) if data else str(i) for i in found["index"].tolist()]
+        found, files = _readable(found, lambda i: data.sample_name(split, i) if data else str(i), skipped)
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
-        skipped = data.skipped(split) if data else {}
         if skipped:
             bad_images.write_bad_images(out_dir, skipped)
         screen = getattr(trainer.progress_bar_callback, "console", None) or console()
@@ -204,7 +235,16 @@ class EvaluationReport(Callback):
             self._report_classes(known, confusion)
             if isinstance(data, ImageDataModule):
                 _write_pictures(known, data, None if isinstance(trainer.strategy, ShardedStrategy) else module)
-        show(Text(f"written to {out_dir}"), screen, soft_wrap=True, highlight=False)
+        if self.output is not None:
+            write_output(self.output, files, names, known.found, self.calibration.threshold, self.stream)
+        if self.save_images and isinstance(data, Images):
+            texts = [", ".join(each) for each in shown_classes(names, known.found)]
+            indices = known.found["index"].tolist()
+            save_labelled_images(
+                out_dir / FOLDER, files, texts, lambda i: open_upright(data.local_file(indices[i]), data.max_pixels)
+            )
+        also = f" and {self.output}" if self.output not in (None, STANDARD_OUTPUT) else ""
+        show(Text(f"written to {out_dir}{also}"), screen, soft_wrap=True, highlight=False)
 
     def _report_classes(self, known: _Known, confusion: torch.Tensor | None) -> None:
         """Of images with one label each."""

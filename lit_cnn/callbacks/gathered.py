@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
 from lit_cnn.results.predictions import Predictions
+
+
+def gather_skipped(trainer: Trainer, own: Mapping[str, str]) -> dict[str, str]:
+    """Images that a rank could not read, with the reasons, of all ranks, all of which call this."""
+    parts: list[Mapping[str, str]] = [own]
+    if trainer.world_size > 1:
+        parts *= trainer.world_size
+        torch.distributed.all_gather_object(parts, dict(own))
+    return {name: reason for part in parts for name, reason in sorted(part.items())}
 
 
 def gather_outputs(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> Predictions:

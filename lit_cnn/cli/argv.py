@@ -6,9 +6,8 @@ Works on plain lists of strings before anything heavy is imported; the parser of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from lit_cnn.cli.flag_values import (
     BOOLEANS,
@@ -16,16 +15,12 @@ from lit_cnn.cli.flag_values import (
     TRUE,
     WITHOUT_VALUE,
     device_flags,
-    import_names,
     is_flag,
     is_settings,
-    is_truth,
     split_flag,
-    truth,
-    whole_number,
 )
 from lit_cnn.cli.other_tools import NAMED_VALUES, NO_FILE, OTHER_ALIASES, OTHER_SWITCHES, advice, refuse_word, translate
-from lit_cnn.cli.run_name import read_run_name
+from lit_cnn.cli.own_flags import OWN, TOP, Own
 from lit_cnn.errors import UserError, nearest
 
 FLAG_ALIASES = {
@@ -65,45 +60,6 @@ SWITCHES = {
 BARE = {"--help", "-h", "--print_config", *SWITCHES}
 
 
-class _Own(NamedTuple):
-    """A flag that is no setting of trainer, model or data.
-
-    Attributes:
-        attribute: of :class:`Arguments`.
-        read: makes the value of the text.
-        bare: the value of the flag without a text; ``None``: it needs one.
-        takes: whether the next word is its text, where it may have none.
-        many: further ones add to a list.
-    """
-
-    attribute: str
-    read: Callable[[str], Any] = str
-    bare: Any = None
-    takes: Callable[[str], bool] = lambda word: not word.startswith("-")
-    many: bool = False
-
-
-OWN = {
-    "--config": _Own("configs", lambda text: [text], many=True),
-    "--ckpt_path": _Own("ckpt_path"),
-    # true and false as other tools have it
-    "--resume": _Own("resume", lambda text: {"true": "", "false": None}.get(text.lower(), text), bare=""),
-    "--resume_anyway": _Own("resume_anyway", truth("--resume_anyway"), bare=True, takes=is_truth),
-    "--verify_resume": _Own("verify_resume", whole_number("--verify_resume", "steps", 8), bare=24, takes=str.isdigit),
-    "--allow_import": _Own("allow_import", import_names, many=True),
-    "--name": _Own("name", read_run_name),
-    "--budget": _Own("budget"),
-    "--raw": _Own("raw", truth("--raw"), bare=True, takes=is_truth),
-    "--shards": _Own("shards"),
-    "--shard_mb": _Own("shard_mb", whole_number("--shard_mb", "megabytes")),
-}
-# Flags of one word that the parser of settings knows, besides the aliases above.
-_TOP = (
-    "--data", "--model", "--trainer", "--checkpoint", "--checkpoint_every", "--skip_nonfinite_steps", "--device",
-    "--devices", "--seed_everything", "--patience",
-)  # fmt: skip
-
-
 @dataclass
 class Arguments:
     """A parsed command line.
@@ -120,6 +76,8 @@ class Arguments:
         budget: value of ``--budget``: the time that training should take; ``None`` when not given.
         name: of the run, whose folder is ``lightning_logs/NAME``; ``None``: the next ``version_N``.
         raw: show the network's own probabilities, without the checkpoint's temperature.
+        predictions: file that an evaluation writes its predictions to as well: .csv, .jsonl or .parquet.
+        save_images: whether predict writes the images with their classes on them.
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
@@ -139,6 +97,8 @@ class Arguments:
     name: str | None = None
     budget: str | None = None
     raw: bool = False
+    predictions: str | None = None
+    save_images: bool = False
     resume_anyway: bool = False
     verify_resume: int | None = None
     shards: str | None = None
@@ -257,7 +217,7 @@ def _refuse_other(flag: str, name: str, value: str | None) -> None:
     if name.startswith("---"):
         raise UserError(unknown_flag(name))
     if value is None:
-        raise UserError(f"{name} needs a value: {name} VALUE" if known or flag in _TOP else unknown_flag(name))
+        raise UserError(f"{name} needs a value: {name} VALUE" if known or flag in TOP else unknown_flag(name))
 
 
 def unknown_flag(name: str) -> str:
@@ -268,14 +228,14 @@ def unknown_flag(name: str) -> str:
     """
     dashes, what = ("--", "flag") if name.startswith("-") else ("", "setting")
     near = ""
-    for flags in ((*FLAG_ALIASES, *OWN, *SWITCHES, *_TOP), OTHER_ALIASES):  # this tool's own first
+    for flags in ((*FLAG_ALIASES, *OWN, *SWITCHES, *TOP), OTHER_ALIASES):  # this tool's own first
         known = [flag[2:].replace("_", "-" if dashes else "_") for flag in flags if flag.startswith("--")]
         near = near or nearest(name.lstrip("-").replace("_", "-" if dashes else "_"), known)
     hint = re.sub("'(.+?)'", rf"{dashes}\1", near) or "; lit-cnn fit --help lists the usual ones"
     return f"unknown {what} {name}{hint}"
 
 
-def _set_own(parsed: Arguments, own: _Own, text: str | None) -> None:
+def _set_own(parsed: Arguments, own: Own, text: str | None) -> None:
     value = own.bare if text is None or (text == "" and own.bare is not None) else own.read(text)
     setattr(parsed, own.attribute, getattr(parsed, own.attribute) + value if own.many else value)
 
@@ -290,7 +250,7 @@ def canonical(flag: str) -> str:
         for aliases in (FLAG_ALIASES, OTHER_ALIASES):
             if name in aliases:
                 return aliases[name]
-        if name in OWN or name in SWITCHES or name in _TOP:
+        if name in OWN or name in SWITCHES or name in TOP:
             return name
     return flag
 

@@ -138,8 +138,23 @@ def find_data_dir(record: CheckpointRecord, base: dict[str, Any]) -> None:
 
 
 def take_folder_to_predict(arguments: Arguments) -> None:
-    """``predict --data-dir DIR`` and ``--data DIR`` classify all images in DIR, as ``predict DIR`` does."""
-    if arguments.command != "predict" or arguments.images:
+    """``predict --data-dir DIR`` and ``--data DIR`` classify all images in DIR, as ``predict DIR`` does.
+
+    ``predict -`` classifies the files and folders that standard input names, one a line.
+
+    Raises:
+        UserError: it names none.
+    """
+    if arguments.command != "predict":
+        return
+    if "-" in arguments.images:
+        named = [line.rstrip("\r\n") for line in sys.stdin]
+        named = [line for line in named if line.strip()]
+        if not named:
+            raise UserError("standard input names no images: give one path a line, such as find photos -name '*.jpg'")
+        at = arguments.images.index("-")
+        arguments.images[at : at + 1] = named
+    if arguments.images:
         return
     named = last_value(arguments, "data")
     flag = "--data.data_dir" if named is None else "--data"
@@ -158,6 +173,12 @@ def _is_folder(data: str) -> bool:
 def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:
     """Settings of the data set for unlabelled images, preprocessed as those that the model was trained on."""
     stored = record.config["data"]["init_args"]
-    policy = {k: stored[k] for k in ("on_bad_image", "max_pixels") if k in stored}
-    init_args = {**policy, **record.preprocessing, "class_names": record.class_names, "paths": paths}
+    policy = {k: stored[k] for k in ("max_pixels",) if k in stored}
+    init_args = {
+        "on_bad_image": "skip",
+        **policy,
+        **record.preprocessing,
+        "class_names": record.class_names,
+        "paths": paths,
+    }
     return {"class_path": "lit_cnn.data.Images", "init_args": init_args}

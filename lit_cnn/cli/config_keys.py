@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lit_cnn.cli.argv import OWN, SWITCHES, canonical, unknown_flag
+from lit_cnn.cli.argv import SWITCHES, canonical, unknown_flag
 from lit_cnn.cli.flag_values import device_flags, is_settings
 from lit_cnn.cli.other_tools import NAMED_VALUES, NO_FILE, advice, translate
+from lit_cnn.cli.own_flags import OWN
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 

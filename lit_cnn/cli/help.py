@@ -88,6 +88,8 @@ GROUPS: dict[str, list[Setting]] = {
         ),
         Setting("--model.label_smoothing X", "model.label_smoothing", "0", "share of the target over all classes"),
         Setting("--raw", "", "", "test, validate, predict: probabilities without the checkpoint's temperature"),
+        Setting("--predictions FILE", "", "", "write them to .csv, .jsonl or .parquet too; - prints JSON lines"),
+        Setting("--save-images", "", "", "predict: the images with their classes written on them"),
         Setting("--model.tta NAME", "model.tta", "none", "average test predictions over flip or flip_shift"),
         Setting("--model.ema_decay X", "model.ema_decay", "off", "average the weights: 0.999 is usual"),
     ],
@@ -127,8 +129,8 @@ DEFAULTS = (
     "config, fit chooses some by the images, and prints them."
 )
 _EVALUATION = (
-    "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--raw", "--device",
-    "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",
+    "--ckpt_path", "--data", "--data-dir", "-b", "-j", "--data.on_bad_image", "--model.tta", "--raw", "--predictions",
+    "--device", "--trainer.devices", "--strategy", "--precision", "--deterministic", "--allow_import",
     "--project", "--print_config",
 )  # fmt: skip
 # Usage, description, and the flags on the page; none: all.
@@ -146,8 +148,9 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "predict": (
         "--ckpt_path PATH [FILE|FOLDER ...] [--SETTING VALUE ...]",
-        "Classify image files and folders; without any, the test images of the checkpoint's data set.",
-        _EVALUATION,
+        "Classify image files, folders, patterns and addresses, or - for names on standard input; without any, the "
+        "test images of the checkpoint's data set. Files that cannot be read are listed, and the rest is done.",
+        (*_EVALUATION, "--save-images"),
     ),
 }
 

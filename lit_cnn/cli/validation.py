@@ -16,6 +16,7 @@ from lit_cnn.cli import bounds
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.trainer_classes import strategy_reason
 from lit_cnn.errors import UserError, nearest
+from lit_cnn.results.prediction_files import check_output
 from lit_cnn.utils.console import say
 
 DEFAULT_EPOCHS = 10
@@ -54,6 +55,12 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
         raise UserError("--resume_anyway is for fit --resume, and there is nothing to resume: leave it out")
     if arguments.raw and arguments.command not in ("validate", "test", "predict"):
         raise UserError(f"--raw has no effect on {arguments.command}: leave it out")
+    if arguments.predictions is not None and arguments.command not in ("validate", "test", "predict"):
+        raise UserError(f"--predictions has no effect on {arguments.command}: leave it out")
+    if arguments.predictions is not None:
+        check_output(arguments.predictions)
+    if arguments.save_images and arguments.command != "predict":
+        raise UserError(f"--save-images has no effect on {arguments.command}: predict has it")
     for name in sorted(arguments.names()):
         if name in LINKED:
             raise UserError(f"--{name} cannot be set: {LINKED[name]}")

@@ -10,7 +10,8 @@ from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.source import LabelledFile
 from lit_cnn.data.flowers_vehicles import Flowers, Vehicles
 from lit_cnn.data.folders import ImageFolder
-from lit_cnn.data.image_files import ImageFilesDataModule, Images
+from lit_cnn.data.image_files import ImageFilesDataModule
+from lit_cnn.data.images import Images
 from lit_cnn.data.lists.datamodule import ImageList
 from lit_cnn.data.loading.loader import Batch, BatchLoader
 from lit_cnn.data.registry import datasets

@@ -1,8 +1,7 @@
-"""ImageFilesDataModule, base class of data sets of image files, and Images: files without labels, for prediction."""
+"""ImageFilesDataModule, base class of data sets of image files."""
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,26 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lit_cnn.data import validation
 from lit_cnn.data.cache.source import CachedSource
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.bands import parse_value_range
-from lit_cnn.data.decoding.find import LeftOut, find_image_files, is_image_name, is_special
+from lit_cnn.data.decoding.find import LeftOut
 from lit_cnn.data.decoding.formats import MAX_PIXELS
 from lit_cnn.data.decoding.geometry import Geometry, Size, height_width
-from lit_cnn.data.decoding.source import FileSource, file_size
+from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.decoding.verify import find_broken
-from lit_cnn.data.lists.files import listed_images
-from lit_cnn.data.lists.table import is_list
-from lit_cnn.data.remote import is_address, local_folder
+from lit_cnn.data.remote import local_folder
 from lit_cnn.data.split import Split
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display, say
-from lit_cnn.utils.files import cache_folder, digest, expand_home
+from lit_cnn.utils.files import cache_folder
 from lit_cnn.utils.rank import is_rank_zero
 
 KINDS = "jpg, png, webp and the like"  # in messages; see EXTENSIONS
@@ -185,101 +181,3 @@ class ImageFilesDataModule(ImageDataModule):
         resizing = {"eval_resize": self.eval_resize, "eval_crop": self.eval_crop}
         values = None if self.value_range is None else list(self.value_range)
         return {**super().preprocessing(), **resizing, "value_range": values}
-
-
-class Images(ImageFilesDataModule, listed=False):
-    """Image files without labels, for prediction: every target is -1.
-
-    Args:
-        paths: Image files, folders that are searched for them, including subfolders, addresses of either, and lists
-            (CSV or Parquet).
-        root: Folder that the paths in a list count from; null: the list's folder.
-        path_column: Column of the paths in a list; null: by its name.
-        multilabel: Whether the model gives each image any number of classes.
-        mean: Per channel, in units of [0, 1]; null: ImageNet's.
-        std: Per channel, in units of [0, 1].
-        class_names: The model's class names.
-    """
-
-    def __init__(
-        self,
-        paths: list[str] | None = None,
-        root: str | None = None,
-        path_column: str | None = None,
-        multilabel: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.paths = paths if paths is not None else [self.data_dir]
-        self._root, self._path_column, self.multilabel = root, path_column, multilabel
-        self._addresses: dict[str, str] = {}  # by the folder of their local copy
-
-    def data_classes(self) -> list[str]:
-        """Return no classes."""
-        return []
-
-    @cached_property
-    def _found(self) -> list[str]:
-        found: list[str] = []
-        for path in map(expand_home, self.paths):
-            if is_address(path):
-                address, path = path.rstrip("/"), str(local_folder(path))
-                self._addresses[path] = address
-            if os.path.isdir(path):  # noqa: PTH112 (paths are kept as they were given)
-                inside = sorted(find_image_files(Path(path), self.left_out))
-                if not inside:
-                    others = f", only {self.left_out}" if self.left_out else ""
-                    raise UserError(f"no images ({KINDS}) in folder {path}{others}")
-                found += [os.path.join(path, name) for name in inside]  # noqa: PTH118 (kept as given)
-            elif is_list(path) and os.path.isfile(path):  # noqa: PTH113
-                found += listed_images(Path(path), self._root, self._path_column)
-            elif is_special(path):
-                raise UserError(f"{path} is a pipe, socket or device: give image files or folders")
-            elif os.path.exists(path):  # noqa: PTH110
-                found.append(path)
-            else:
-                raise UserError(f"there is no file or folder {path}: give image files or folders")
-        self._tell_left_out(", ".join(self.paths))
-        return found
-
-    def all_paths(self) -> tuple[Path, list[str]]:
-        """Return all files, with paths as they were given."""
-        return Path(), self._found
-
-    @cached_property
-    def _good(self) -> list[str]:
-        good = self._drop_broken(self._found)
-        if not good:
-            raise UserError(f"none of the {len(self._found)} images in {', '.join(self.paths)} can be read")
-        return good
-
-    def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
-        """Return all files as "test"; there is no other split."""
-        if set(names) != {"test"}:
-            raise UserError("Images has no labels to train or validate on: use it with predict, or `data=ImageFolder`")
-        shape = (len(self._good), self.num_classes) if self.multilabel else (len(self._good),)
-        targets = torch.full(shape, -1, dtype=torch.int64)
-        return {"test": Split(self._file_source(Path(), self._good, targets), torch.arange(len(targets)))}
-
-    def setup(self, stage: str) -> None:
-        """Find the files; without labels only prediction is possible."""
-        if stage != "predict":
-            raise UserError(f"Images has no labels for {stage}: use it with predict, or `data=ImageFolder`")
-        super().setup(stage)
-
-    def sample_name(self, split: str, index: int) -> str:
-        """Return the path as it was given, or the address."""
-        name = super().sample_name("test", index)
-        for folder, address in self._addresses.items():
-            if name.startswith(folder + os.sep):
-                inside = Path(name).relative_to(folder).as_posix()
-                return address if is_image_name(address.rpartition("/")[2]) else f"{address}/{inside}"
-        return name
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Return how images are prepared for evaluation, and whether they have any number of classes."""
-        return {**super().preprocessing(), **({"multilabel": True} if self.multilabel else {})}
-
-    def fingerprint(self) -> str:
-        """Return a hash of the list of files with their sizes."""
-        return digest(*(f"{path}\0{file_size(Path(path))}" for path in self._good))

@@ -183,7 +183,7 @@ def write_sheet(path: Path, pictures: Sequence[Image.Image], captions: Sequence[
         shown = shown.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC)
         sheet.paste(shown, (x + (SHEET_SIDE - size[0]) // 2, y + (SHEET_SIDE - size[1]) // 2))
         for number, line in enumerate(caption.split("\n")[:2]):
-            text, font = _drawable(line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…")
+            text, font = drawable(line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…")
             draw.text((x, y + SHEET_SIDE + 2 + 19 * number), text, fill="#222222", font=font)
     with atomic_write(path, "wb") as file:
         sheet.save(file, "JPEG", quality=88)
@@ -201,8 +201,18 @@ def captions_of(
     return found
 
 
+def drawable(text: str, size: int = 15) -> tuple[str, Any]:
+    """A text and a font of so many pixels that has its letters; letters that no font has become question marks."""
+    if text.isascii():
+        return text, ImageFont.load_default(size)
+    for path, letters in _fonts():
+        if letters.issuperset(map(ord, text)):
+            return text, ImageFont.truetype(path, size)
+    return text.encode("ascii", "replace").decode(), ImageFont.load_default(size)
+
+
 @cache
-def _fonts() -> list[tuple[Any, frozenset[int]]]:
+def _fonts() -> list[tuple[str, frozenset[int]]]:
     """Fonts with the letters that they have: matplotlib's own, which is always there, and one for Chinese letters."""
     from matplotlib import font_manager
 
@@ -211,22 +221,7 @@ def _fonts() -> list[tuple[Any, frozenset[int]]]:
     installed = {font.name: font.fname for font in font_manager.fontManager.ttflist}
     wanted = ["DejaVu Sans", *(family for family in CJK_FAMILIES if family in installed)]
     paths = [installed[name] for name in wanted if name in installed]
-    return [(ImageFont.truetype(path, 15), frozenset(font_manager.get_font(path).get_charmap())) for path in paths]
-
-
-def _drawable(text: str) -> tuple[str, Any]:
-    """The text and a font that has its letters; letters that no font has become question marks."""
-    if text.isascii():
-        return text, _ascii_font()
-    for font, letters in _fonts():
-        if letters.issuperset(map(ord, text)):
-            return text, font
-    return text.encode("ascii", "replace").decode(), _ascii_font()
-
-
-@cache
-def _ascii_font() -> Any:
-    return ImageFont.load_default(15)
+    return [(path, frozenset(font_manager.get_font(path).get_charmap())) for path in paths]
 
 
 def within_bytes(rows: Mapping[int, bytes], most_bytes: int) -> dict[int, bytes]:

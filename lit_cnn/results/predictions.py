@@ -58,6 +58,16 @@ def members(names: list[str], probs: np.ndarray, threshold: float) -> list[str]:
     return [names[k] for k in np.argsort(-probs, kind="stable") if inside[k]]
 
 
+def shown_classes(names: list[str], found: Predictions) -> Iterator[list[str]]:
+    """Yield for each image what to write on it: its class and probability, or of several labels, all above one half."""
+    if found["target"].ndim == 2:
+        for probs in found["probs"]:
+            yield [f"{names[k]} {probs[k]:.2f}" for k in np.flatnonzero(probs > 0.5)] or ["none"]
+        return
+    for (label, prob), *_ in ranked(names, found):
+        yield [f"{label} {prob:.2f}"]
+
+
 def ranked(names: list[str], found: Predictions) -> Iterator[list[tuple[str, float]]]:
     """Yield for each image its most probable classes with their probabilities."""
     for labels, probs in zip(found["label"].tolist(), found["prob"].tolist(), strict=True):

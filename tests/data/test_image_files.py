@@ -61,5 +61,7 @@ def test_images_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder"):
         Images(paths=[str(tmp_path / "gone.jpg")]).setup("predict")
     (tmp_path / "bad.png").write_bytes(b"")
-    with pytest.raises(UserError, match="none of the 1 images"):
-        Images(paths=[str(tmp_path)], on_bad_image="skip").setup("predict")
+    data = Images(paths=[str(tmp_path)], on_bad_image="skip", image_size=8)
+    data.setup("predict")
+    assert not next(iter(data.predict_dataloader())).image.any()
+    assert data.skipped() == {str(tmp_path / "bad.png"): "it is empty or no image of a known format"}

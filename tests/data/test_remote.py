@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.data import ImageFolder, Stream, remote
-from lit_cnn.data.image_files import Images
+from lit_cnn.data.images import Images
 from lit_cnn.errors import UserError
 from lit_cnn.utils.rank import PARENT
 

@@ -6,10 +6,11 @@ import argparse
 
 import shtab
 
-from lit_cnn.cli.argv import BARE, FLAG_ALIASES, OWN
+from lit_cnn.cli.argv import BARE, FLAG_ALIASES
 from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.help import GROUPS
+from lit_cnn.cli.own_flags import OWN
 from lit_cnn.cli.shipped_configs import shipped_configs
 
 SHELLS = ("bash", "zsh", "fish")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.pytorch import Callback
 
@@ -32,6 +33,7 @@ from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
 from lit_cnn.cli.trainer import place_report
 from lit_cnn.results.calibration import Calibration
+from lit_cnn.results.prediction_files import STANDARD_OUTPUT
 from lit_cnn.utils import allocator
 from lit_cnn.utils.console import say
 from lit_cnn.utils.lightning_internals import silence_lightning
@@ -62,11 +64,21 @@ def run(
         UserError: for every mistake that a user can fix.
         SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
     """
-    with reliable_streams(), log_of_run(arguments, debug):
-        return _run(arguments, debug, callbacks, python=python)
+    with reliable_streams(), log_of_run(arguments, debug), contextlib.ExitStack() as redirected:
+        stdout = sys.stdout
+        if arguments.predictions == STANDARD_OUTPUT:  # which has the predictions and nothing else
+            redirected.enter_context(contextlib.redirect_stdout(sys.stderr))
+        return _run(arguments, debug, callbacks, python=python, stdout=stdout)
 
 
-def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, python: bool) -> LitCLI:
+def _run(
+    arguments: Arguments,
+    debug: bool,
+    callbacks: Sequence[Callback],
+    *,
+    python: bool,
+    stdout: TextIO | None = None,
+) -> LitCLI:
     if not debug:
         silence_lightning()
     allocator.keep_freed_memory()
@@ -110,11 +122,11 @@ def _run(arguments: Arguments, debug: bool, callbacks: Sequence[Callback], *, py
         cli = LitCLI(arguments, record, base, words, callbacks)
         oom = report_out_of_memory(arguments.command, cli.run.config, record is not None)
         with cli.watchdog.guard(), report_interrupt(cli.trainer, arguments.allow_import), oom:
-            _execute(cli)
+            _execute(cli, stdout)
     return cli
 
 
-def _execute(cli: LitCLI) -> None:
+def _execute(cli: LitCLI, stdout: TextIO | None) -> None:
     """Run the command on the built trainer."""
     run, trainer = cli.run, cli.trainer
     ckpt_path = str(run.record.path) if run.record is not None else None
@@ -136,6 +148,8 @@ def _execute(cli: LitCLI) -> None:
             place_report(trainer, Path(cli.report.out_dir))
         if not cli.arguments.raw:
             cli.report.calibration = Calibration(**run.record.calibration)
+        cli.report.output, cli.report.save_images = cli.arguments.predictions, cli.arguments.save_images
+        cli.report.stream = stdout
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)

@@ -184,6 +184,17 @@ def is_upright(image: Image.Image) -> bool:
         return True
 
 
+def open_upright(path: ImageFile, max_pixels: int) -> Image.Image:
+    """Return an image as people see it, decoded.
+
+    Raises:
+        Exception: Whatever Pillow's decoders raise.
+    """
+    with open_image(path, max_pixels) as image:
+        image.load()
+        return upright_image(image).copy()
+
+
 def upright_image(image: Image.Image) -> Image.Image:
     """Apply EXIF rotation."""
     return image if is_upright(image) else ImageOps.exif_transpose(image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.sampling import rows
 from lit_cnn.data.transforms.augment import Augment
 from lit_cnn.data.transforms.rng import CROP_OPS, counter_uniform
-from lit_cnn.errors import UserError
+from lit_cnn.errors import UnreadableImageError, UserError
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,32 @@ class FileSource:
             return decode
 
         return [task(i, index) for i, index in enumerate(rows(indices).tolist())]
+
+
+class TolerantSource(FileSource):
+    """FileSource that leaves an image black where its file cannot be read.
+
+    Attributes:
+        broken: path of such a file to the reason.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.broken: dict[str, str] = {}
+
+    def tasks(self, indices: Tensor, out: Tensor, epoch: int | None) -> list[Callable[[], None]]:
+        """Return one function per image, see ``Source.tasks``."""
+
+        def tolerant(i: int, index: int, decode: Callable[[], None]) -> Callable[[], None]:
+            def try_to_decode() -> None:
+                try:
+                    decode()
+                except UnreadableImageError as error:
+                    out[i].numpy()[...] = 0
+                    self.broken[self.paths[index]] = error.reason
+
+            return try_to_decode
+
+        given = rows(indices).tolist()
+        tasks = super().tasks(indices, out, epoch)
+        return [tolerant(i, index, task) for i, (index, task) in enumerate(zip(given, tasks, strict=True))]
