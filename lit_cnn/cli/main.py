@@ -73,7 +73,7 @@ def _dispatch(words: list[str], debug: bool) -> None:
     name = COMMAND_ALIASES.get(words[0], words[0])
     if name not in COMMANDS:
         hint = command_hint(name) or nearest(name, [*COMMANDS, *COMMAND_ALIASES]) or ";"
-        raise UserError(f"unknown command {words[0]!r}{hint} commands: {', '.join(COMMANDS)}")
+        raise UserError(f"unknown command {words[0]!r}{hint} lit-cnn --help lists the commands")
     module = COMMANDS[name].module
     if module == "run":
         if words[-2:] == ["--help", "all"]:
