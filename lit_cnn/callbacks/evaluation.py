@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lit_cnn.callbacks.gallery import Answers, make_gallery
 from lit_cnn.callbacks.gathered import gather_outputs, gather_skipped
+from lit_cnn.callbacks.ood import HeadTap, OODProjector, doubt_of
 from lit_cnn.callbacks.validation_report import SHOWN, WORST, write_answers
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.formats import open_upright
@@ -35,6 +36,7 @@ from lit_cnn.results.multi_label import (
     write_label_metrics,
     write_label_predictions,
 )
+from lit_cnn.results.ood import OODDetector, ood_scores
 from lit_cnn.results.prediction_columns import MOST_COLUMNS
 from lit_cnn.results.prediction_files import STANDARD_OUTPUT, write_output
 from lit_cnn.results.predictions import Predictions, shown_classes, write_predictions
@@ -84,6 +86,14 @@ def _readable(
         raise UserError(f"none of the {len(files):,} images can be read: {first[0]} ({first[1]}), ...")
     kept = [i for i in range(len(files)) if i not in left_out]
     return {key: value[kept] for key, value in found.items()}, [files[i] for i in kept]
+
+
+def _tell_unlike(known: _Known) -> None:
+    """How many images are unlike those that the network was validated on."""
+    if "ood" in known.found and (number := int(known.found["ood"].sum())):
+        share = f"{number:,} of {len(known.files):,} images {'is' if number == 1 else 'are'}"
+        line = f"{share} unlike the validation images (column ood; 5% of those would be): maybe none of these classes"
+        show(Text(line), known.screen, highlight=False)
 
 
 def _report_labels(known: _Known) -> None:
@@ -136,6 +146,7 @@ class EvaluationReport(Callback):
             starts.
 
     Attributes:
+        ood: Tells images that are unlike the validation images; may be set until the run starts.
         output: A file for the predictions besides predictions.csv, or ``-``, see
             :func:`~lit_cnn.results.prediction_files.write_output`; may be set until the run ends.
         stream: What ``-`` is; by default standard output.
@@ -150,12 +161,18 @@ class EvaluationReport(Callback):
         self.output: str | None = None
         self.stream: TextIO | None = None
         self.save_images = False
+        self.ood: OODDetector | None = None
         self._batches: list[dict[str, torch.Tensor]] = []
         self._num_classes = 0
+        self._tap = HeadTap()
+        self._project: OODProjector | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop the predictions of an earlier run, which are left over if it failed."""
         self._batches = []
+        if self.ood is not None:
+            self._project = OODProjector(self.ood)
+            self._tap.start(trainer, pl_module)
 
     on_validation_start = on_predict_start = on_test_start
 
@@ -196,6 +213,9 @@ class EvaluationReport(Callback):
         prob, label = probs.topk(min(self.top, self._num_classes), dim=1)
         # Left on the device: copying every batch would make it wait for the step.
         kept = {"index": outputs["index"], "target": outputs["target"], "prob": prob, "label": label}
+        features = self._tap.take()
+        if features is not None and self._project is not None:
+            kept |= {"coordinates": self._project(features), "doubt": doubt_of(probs)}
         if outputs["target"].ndim == 2:  # any number of labels an image
             self._batches.append({"index": outputs["index"], "target": outputs["target"], "probs": probs})
             return
@@ -208,6 +228,7 @@ class EvaluationReport(Callback):
 
     def _report(self, trainer: Trainer, module: LightningModule, confusion: torch.Tensor | None) -> None:
         scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._tap.stop()
         found = gather_outputs(trainer, self._batches)
         self._batches = []
         if not found:
@@ -223,6 +244,9 @@ class EvaluationReport(Callback):
         if len(names) != num_classes:
             raise UserError(f"the model has {num_classes} classes but the data {len(names)}: {', '.join(names)}")
         found, files = _readable(found, lambda i: data.sample_name(split, i) if data else str(i), skipped)
+        if self.ood is not None and "coordinates" in found:
+            found["ood_score"] = ood_scores(self.ood, found.pop("coordinates"), found.pop("doubt"))
+            found["ood"] = found["ood_score"] > self.ood.threshold
         out_dir = self._free_dir(stage)
         out_dir.mkdir(parents=True, exist_ok=True)
         if skipped:
@@ -258,6 +282,7 @@ class EvaluationReport(Callback):
             table = predictions_table(known.files, names, found, known.skipped, self.calibration.threshold)
             show(table, known.screen, highlight=False)
             if not (found["target"] >= 0).any():
+                _tell_unlike(known)
                 return
         counts = confusion_counts(found["target"], found["label"][:, 0], len(names))
         if confusion is not None:
@@ -271,6 +296,7 @@ class EvaluationReport(Callback):
         show(table, known.screen, highlight=False)
         for line in sentences(result, int(counts.sum())):
             show(Text(line), known.screen, highlight=False)
+        _tell_unlike(known)
 
     def _free_dir(self, stage: str) -> Path:
         """Return ``out_dir``, or the first numbered folder in it, where no file would be overwritten."""

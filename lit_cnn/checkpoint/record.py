@@ -17,6 +17,7 @@ from lit_cnn.errors import DamagedCheckpointError, UserError
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
 OUT_OF_PATIENCE = 3  # value of Lightning's EarlyStoppingReason.PATIENCE_EXHAUSTED
+OOD = "ood"  # in that part: features of validation images, see results.ood
 CALIBRATION = "calibration"  # in that part: temperature, threshold and number of images, see results.calibration
 HASH = "content_hash"  # in that part: SHA-256 of everything else in the file
 
@@ -53,6 +54,8 @@ class CheckpointRecord:
         early_stops: by the state key of the EarlyStopping.
         calibration: how its probabilities are corrected, as ``results.calibration.Calibration``; empty in checkpoints
             of earlier versions.
+        ood: features of its validation images, as ``callbacks.ood`` keeps them; empty in checkpoints of earlier
+            versions.
         averaged: its weights are the average of several checkpoints', without an optimizer state to resume.
     """
 
@@ -71,6 +74,7 @@ class CheckpointRecord:
     early_stops: dict[str, EarlyStop] = field(default_factory=dict)
     averaged: bool = False
     calibration: dict[str, Any] = field(default_factory=dict)
+    ood: dict[str, Any] = field(default_factory=dict)
 
 
 def absolute_data_dir(config: dict[str, Any]) -> str:
@@ -179,6 +183,7 @@ def read_record(path: Path) -> CheckpointRecord:
         early_stops=_early_stops(content.get("callbacks", {})),
         averaged="averaged" in own,
         calibration={} if "averaged" in own else own.get(CALIBRATION, {}),
+        ood={} if "averaged" in own else own.get(OOD, {}),
     )
 
 

@@ -31,6 +31,7 @@ from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.feature_cache import FeatureCache
 from lit_cnn.callbacks.last_checkpoint import LastCheckpoint
 from lit_cnn.callbacks.nan_guard import NanGuard
+from lit_cnn.callbacks.ood import FitOODDetector
 from lit_cnn.callbacks.overview import Overview
 from lit_cnn.callbacks.progress_bar import ProgressBar
 from lit_cnn.callbacks.run_facts import RunFacts
@@ -138,6 +139,7 @@ def ordered_callbacks(
             Curves(),  # draws what the loggers have written
             BadImages(folder),
             validation,  # adds to what RunMetadata writes into checkpoints
+            FitOODDetector(),  # as the one before
             RunFacts(folder, run.changed if run.record is None else None),  # into the run.json that RunMetadata began
             TrainBatch(folder),
             ValidationReport(folder, validation),  # after the time of training was taken

@@ -12,7 +12,7 @@ import numpy as np
 
 from lit_cnn.errors import UserError
 from lit_cnn.results.multi_label import THRESHOLD, write_label_predictions
-from lit_cnn.results.prediction_columns import SET, class_columns
+from lit_cnn.results.prediction_columns import OOD, SET, class_columns
 from lit_cnn.results.predictions import Predictions, members, ranked, write_predictions
 from lit_cnn.utils.files import atomic_write
 
@@ -100,6 +100,8 @@ def _rows(files: list[str], names: list[str], found: Predictions, threshold: flo
         }
         if threshold > 0 and probs is not None:
             row[SET] = members(names, probs[i], threshold)
+        if "ood" in found:
+            row |= {OOD[0]: round(float(found["ood_score"][i]), 6), OOD[1]: bool(found["ood"][i])}
         yield row
 
 
@@ -135,6 +137,8 @@ def _write_parquet(path: Path, files: list[str], names: list[str], found: Predic
         for place in range(found["label"].shape[1]):
             columns[f"class_{place + 1}"] = [names[k] for k in found["label"][:, place]]
             columns[f"probability_{place + 1}"] = found["prob"][:, place]
+    if "ood" in found:
+        columns |= {OOD[0]: found["ood_score"], OOD[1]: found["ood"]}
     with atomic_write(path, "wb") as file:
         parquet.write_table(pyarrow.table(columns), file)
 

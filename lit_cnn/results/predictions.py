@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from lit_cnn.results.calibration import sets
-from lit_cnn.results.prediction_columns import FIXED, MOST_COLUMNS, SET, class_columns
+from lit_cnn.results.prediction_columns import FIXED, MOST_COLUMNS, OOD, SET, class_columns
 from lit_cnn.utils.files import atomic_write
 
 # Arrays by name: index (N,), target (N,), prob (N, top) and label (N, top), most probable first; probs (N, K) where
-# there are not too many classes.
+# there are not too many classes; ood_score (N,) and ood, bool (N,), where the checkpoint has a detector.
 Predictions = dict[str, np.ndarray]
 
 
@@ -35,15 +35,19 @@ def write_predictions(
         writer = csv.writer(file, lineterminator="\n")
         best = [f"{kind}_{rank}" for rank in range(1, found["prob"].shape[1] + 1) for kind in ("class", "probability")]
         with_sets = [SET] if threshold > 0 and whole else []
-        writer.writerow([*FIXED, *(class_columns(names) if whole else best), *with_sets])
+        with_ood = OOD if "ood" in found else ()
+        writer.writerow([*FIXED, *(class_columns(names) if whole else best), *with_sets, *with_ood])
         probs = found["probs"] if whole else itertools.repeat(np.empty(0))
-        for name, target, classes, row in zip(files, found["target"].tolist(), ranked(names, found), probs):  # noqa: B905
+        ranks = zip(files, found["target"].tolist(), ranked(names, found), probs, strict=False)
+        for i, (name, target, classes, row) in enumerate(ranks):
             (label, prob), known = classes[0], target >= 0
             true = names[target] if known else ""
             cells = row.tolist() if whole else [cell for pair in classes for cell in pair]
             line = [name, true, label, str(true == label).lower() if known else "", prob, *cells]
             written = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in line]
-            writer.writerow([*written, *(["|".join(members(names, row, threshold))] if with_sets else [])])
+            written += ["|".join(members(names, row, threshold))] if with_sets else []
+            written += [f"{found['ood_score'][i]:.6f}", str(bool(found["ood"][i])).lower()] if with_ood else []
+            writer.writerow(written)
 
 
 def members(names: list[str], probs: np.ndarray, threshold: float) -> list[str]:

@@ -122,7 +122,8 @@ def predictions_table(
         table.add_column("90% set", overflow="fold")
     for row, (name, (first, *others)) in enumerate(zip(files[:MAX_IMAGES], ranked(names, found), strict=False)):
         rest = ", ".join(f"{label} {prob:.2f}" for label, prob in others[:2])
-        cells: list[Text | str] = [Text(name), Text(first[0]), f"{first[1]:.4f}", Text(rest)]
+        unlike = " (none of these?)" if "ood" in found and found["ood"][row] else ""
+        cells: list[Text | str] = [Text(name), Text(first[0] + unlike), f"{first[1]:.4f}", Text(rest)]
         if with_sets:
             cells.append(Text(_shown(members(names, found["probs"][row], threshold))))
         table.add_row(*cells)

@@ -41,6 +41,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "Curves",
         "BadImages",
         "CalibrateOnValidation",
+        "FitOODDetector",
         "RunFacts",
         "TrainBatch",
         "ValidationReport",

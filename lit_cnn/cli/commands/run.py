@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
+from lit_cnn.callbacks.ood import read_detector
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import budget, import_allowlist, logger_folders, transport, validation
 from lit_cnn.cli.argv import Arguments, parse
@@ -148,6 +149,7 @@ def _execute(cli: LitCLI, stdout: TextIO | None) -> None:
             place_report(trainer, Path(cli.report.out_dir))
         if not cli.arguments.raw:
             cli.report.calibration = Calibration(**run.record.calibration)
+        cli.report.ood = read_detector(run.record.ood)
         cli.report.output, cli.report.save_images = cli.arguments.predictions, cli.arguments.save_images
         cli.report.stream = stdout
         evaluate = getattr(trainer, run.command)
