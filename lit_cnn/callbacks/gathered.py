@@ -17,7 +17,7 @@ def gather_skipped(trainer: Trainer, own: Mapping[str, str]) -> dict[str, str]:
     if trainer.world_size > 1:
         parts *= trainer.world_size
         torch.distributed.all_gather_object(parts, dict(own))
-    return {name: reason for part in parts for name, reason in sorted(part.items())}
+    return {name: reason for part in parts for name, reason in part.items()}
 
 
 def gather_outputs(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> Predictions:
