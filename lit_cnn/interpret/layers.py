@@ -86,4 +86,4 @@ def most_exciting(peaks: Tensor, filters: int, images: int) -> tuple[Tensor, Ten
     spread = peaks.std(0, correction=0)
     outstanding = torch.where(spread > 0, (peaks.amax(0) - peaks.mean(0)) / spread.clamp_min(1e-12), -1.0)
     chosen = outstanding.argsort(descending=True, stable=True)[:filters]
-    return chosen, peaks[:, chosen].argsort(0, descending=True, stable=True)[:images].T
+    return chosen, peaks[:, chosen].argsort(dim=0, descending=True, stable=True)[:images].T
