@@ -112,10 +112,10 @@ def explain_run(record: CheckpointRecord, options: Options, folder: Path | None)
             stem = f"{number + 1:02d}_{Path(sample.name).stem}"
             labels = [f"{name}, {p:.1%}" for name, p in zip(rows[-1].classes, chosen[1], strict=True)]
             picture = to_image(sample.pixels.numpy())
-            figures.draw_explanation(picture, sample.name, labels, heats, folder / f"{stem}.png")
+            figures.draw_explanation(picture, Path(sample.name).name, labels, heats, folder / f"{stem}.png")
             maps = feature_maps(network, sample.image[None], layers)
             shown = {name: values[0] for name, values in maps.items()}
-            figures.draw_feature_maps(shown, f"feature maps: {sample.name}", folder / f"{stem}_features.png")
+            figures.draw_feature_maps(shown, f"feature maps: {Path(sample.name).name}", folder / f"{stem}_features.png")
         indices.append(sample.index)
         peaks.append(feature_maps(network, sample.image[None], [layer])[layer][0].amax((1, 2)).cpu())
     if len(indices) > 1:
@@ -226,7 +226,7 @@ def _table(rows: list[_Row]) -> Table:
     for line in _lines(rows[:_SHOWN]):
         new_image, new_class = line[0] != before[0], line[:2] != before
         before = line[:2]
-        cells = (line[0] if new_image else "", *(line[1:3] if new_class else ("", "")), *line[3:])
+        cells = (Path(line[0]).name if new_image else "", *(line[1:3] if new_class else ("", "")), *line[3:])
         table.add_row(*map(Text, cells))
     if len(rows) > _SHOWN:
         table.caption = f"and {len(rows) - _SHOWN} more images in scores.csv"

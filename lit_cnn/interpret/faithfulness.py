@@ -25,7 +25,7 @@ class Faithfulness(NamedTuple):
 
 
 @torch.no_grad()
-def deletion_insertion(scores: Scores, images: Tensor, classes: Tensor, maps: Tensor, steps: int = 16) -> Faithfulness:
+def deletion_insertion(scores: Scores, images: Tensor, classes: Tensor, maps: Tensor, steps: int = 10) -> Faithfulness:
     """The deletion and insertion metrics of Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.3.
 
     Removed pixels become 0, the mean colour of normalized images. The curve has ``steps`` + 1 points at equal

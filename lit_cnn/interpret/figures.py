@@ -47,38 +47,56 @@ def draw_feature_maps(maps: dict[str, Tensor], title: str, path: Path) -> None:
         title: of the figure.
         path: of the PNG file.
     """
-    columns = min(_CHANNELS, max(len(values) for values in maps.values()))
-    figure, axes = _grid(len(maps), columns, 0.85, 1.1)
-    for line, (name, values) in zip(axes, maps.items(), strict=True):
-        strongest = values.std(dim=(1, 2)).argsort(descending=True, stable=True)[:columns].tolist()
-        for place in line:
-            place.axis("off")
-        for place, channel in zip(line, strongest, strict=False):
-            place.imshow(values[channel].cpu().numpy(), cmap="viridis")
-            place.set_title(str(channel), fontsize=6, pad=2)
+    figure, axes = _grid(len(maps), 1, 13, 1.25)
+    for place, (name, values) in zip(axes[:, 0], maps.items(), strict=True):
+        strongest = values.std(dim=(1, 2), correction=0).argsort(descending=True, stable=True)[:_CHANNELS].tolist()
+        tiles = [_scaled(values[channel].cpu().numpy()) for channel in strongest]
+        step = _show_tiles(place, tiles, len(tiles))
+        place.set_xticks([(i + 0.5) * step - 0.5 for i in range(len(tiles))], [str(channel) for channel in strongest])
         _, height, width = values.shape
-        line[0].text(0, 1.3, f"{name}: {len(values)} x {height} x {width}", transform=line[0].transAxes, fontsize=8)
+        place.set_title(f"{name}: {len(values)} x {height} x {width}", fontsize=8, loc="left", pad=3)
+        place.tick_params(length=0, labelsize=7, pad=1)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=_DPI)
 
 
 def draw_filters(name: str, filters: Tensor, path: Path) -> None:
-    """Draw filters float (F, C, h, w): in colour for three channels, else the mean over the channels in grey."""
+    """Draw filters float (F, C, h, w): in colour for three channels, else the mean over the channels."""
     shown = filters[:_FILTERS].numpy()
     columns = min(16, len(shown))
-    figure, axes = _grid(math.ceil(len(shown) / columns), columns, 0.6, 0.6)
-    limit = float(np.abs(shown).max()) or 1.0
-    for place in axes.flat:
-        place.axis("off")
-    for place, weights in zip(axes.flat, shown, strict=False):
-        if len(weights) == 3:
-            low, high = weights.min(), weights.max()
-            place.imshow(((weights - low) / (high - low or 1.0)).transpose(1, 2, 0))
-        else:
-            place.imshow(weights.mean(0), cmap="gray", vmin=-limit, vmax=limit)
+    tiles = [_scaled(f.transpose(1, 2, 0) if len(f) == 3 else f.mean(0)) for f in shown]
+    figure, axes = _grid(1, 1, 0.6 * columns, 0.6 * math.ceil(len(shown) / columns))
+    _show_tiles(axes[0, 0], tiles, columns)
+    axes[0, 0].axis("off")
     more = f", the first {len(shown)}" if len(shown) < len(filters) else ""
     figure.suptitle(f"{len(filters)} filters of {name}{more}", fontsize=9)
     figure.savefig(path, dpi=_DPI)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Values from 0, the smallest, to 1, the largest."""
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / ((high - low) or 1.0)
+
+
+def _show_tiles(place: Axes, tiles: list[np.ndarray], columns: int) -> int:
+    """Show tiles of equal shape (h, w) or (h, w, 3) in rows of so many; returns the width of a tile with its gap."""
+    enlarged = max(1, 64 // max(tiles[0].shape[:2]))  # so that the gap is a small part of it
+    tiles = [tile.repeat(enlarged, 0).repeat(enlarged, 1) for tile in tiles]
+    height, width = tiles[0].shape[:2]
+    gap = max(2, width // 12)
+    rows, colour = math.ceil(len(tiles) / columns), tiles[0].shape[2:]
+    sheet = np.ones((rows * (height + gap), columns * (width + gap), *colour))
+    mask = np.ones(sheet.shape[:2], dtype=bool)
+    for number, tile in enumerate(tiles):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+        mask[top : top + height, left : left + width] = False
+    place.imshow(sheet if colour else np.ma.array(sheet, mask=mask), cmap="viridis", interpolation="nearest")
+    place.set_yticks([])
+    for spine in place.spines.values():
+        spine.set_visible(False)
+    return width + gap
 
 
 def draw_weights(weights: dict[str, Tensor], path: Path) -> None:
