@@ -59,9 +59,9 @@ class Options(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image: its index, its name, pixels uint8 (C, H, W), and float (C, H, W) as the network gets it."""
+    """An image: its number in the split, its name, pixels uint8 (C, H, W), and float (C, H, W) as the network gets it."""
 
-    index: int
+    number: int
     name: str
     pixels: Tensor
     image: Tensor
@@ -116,7 +116,7 @@ def explain_run(record: CheckpointRecord, options: Options, folder: Path | None)
             maps = feature_maps(network, sample.image[None], layers)
             shown = {name: values[0] for name, values in maps.items()}
             figures.draw_feature_maps(shown, f"feature maps: {Path(sample.name).name}", folder / f"{stem}_features.png")
-        indices.append(sample.index)
+        indices.append(sample.number)
         peaks.append(feature_maps(network, sample.image[None], [layer])[layer][0].amax((1, 2)).cpu())
     if len(indices) > 1:
         _draw_exciting(network, layer, data, (indices, torch.stack(peaks)), folder)

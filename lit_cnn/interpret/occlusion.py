@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -50,10 +51,10 @@ def occlusion(
             part = places[start : start + batch_size]
             covered = image.repeat(len(part), 1, 1, 1)
             for copy, place in zip(covered, part, strict=True):
-                copy[(slice(None), *_area(place, window))] = 0
+                copy[_area(place, window)] = 0
             found = whole[row] - scores(covered).float()[:, number]
             for place, drop in zip(part, found, strict=True):
-                drops[(row, *_area(place, window))] += drop
+                drops[row][_area(place, window)] += drop
     return drops / counts.clamp_min(1)
 
 
@@ -62,5 +63,5 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
     return [i * stride for i in range(1 + max(0, math.ceil((side - window) / stride)))]
 
 
-def _area(place: tuple[int, int], window: int) -> tuple[slice, slice]:
-    return slice(place[0], place[0] + window), slice(place[1], place[1] + window)
+def _area(place: tuple[int, int], window: int) -> tuple[EllipsisType, slice, slice]:
+    return ..., slice(place[0], place[0] + window), slice(place[1], place[1] + window)
