@@ -59,7 +59,7 @@ class Options(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image: its number in the split, its name, pixels uint8 (C, H, W), and float (C, H, W) as the network gets it."""
+    """An image: number in the split, name, pixels uint8 (C, H, W), and float (C, H, W) as the network gets it."""
 
     number: int
     name: str
