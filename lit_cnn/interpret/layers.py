@@ -41,7 +41,9 @@ def stages(network: nn.Module, example: Tensor, last: str) -> list[str]:
     _, found = activations(network, example, names)
     by_size: dict[tuple[int, ...], str] = {}
     for name, output in found.items():
-        by_size[tuple(to_map(output).shape[2:])] = name
+        size = tuple(to_map(output).shape[2:])
+        by_size.pop(size, None)  # so that they stay in the order of these last layers
+        by_size[size] = name
         if name == last:
             break
     return list(by_size.values())[-5:]
