@@ -31,6 +31,7 @@ def test_stages_are_the_last_layers_of_each_resolution():
     assert found[-4:] == ["layer1", "layer2", "layer3", "layer4"]
 
 
+@pytest.mark.slow
 def test_stages_stay_in_their_order_where_a_small_output_comes_early():
     network = get_model("timm/swin_tiny_patch4_window7_224", num_classes=4).eval()
     found = stages(network, torch.randn(1, 3, 224, 224), "norm")
