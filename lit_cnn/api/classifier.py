@@ -18,12 +18,12 @@ from torch import Tensor
 from lit_cnn import plugins
 from lit_cnn.api.images import GivenImages, ImageLike, as_list
 from lit_cnn.checkpoint.find import find_checkpoint
-from lit_cnn.checkpoint.record import CheckpointRecord, load_verified, read_record
+from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.checkpoint_argument import check_plugins, predict_data
+from lit_cnn.cli.trained_task import trained_task
 from lit_cnn.errors import UnreadableImageError, UserError
 from lit_cnn.results.calibration import with_temperature
 from lit_cnn.results.multi_label import THRESHOLD
-from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.utils.files import expand_home
 from lit_cnn.utils.lightning_internals import silence_lightning
 
@@ -65,12 +65,7 @@ class Classifier:
         self._record = record
         self._accelerator, self._devices = accelerator, _one_device(accelerator, devices)
         self.class_names = list(record.class_names)
-        settings = {k: v for k, v in record.config["model"].items() if v is not None}
-        settings |= {"num_classes": len(self.class_names), "in_channels": record.preprocessing["channels"]}
-        settings["multilabel"] = bool(record.preprocessing.get("multilabel"))
-        self.task = ImageClassifier(**{**settings, "weights": None, "compile": False})
-        self.task.load_state_dict(load_verified(record.path)["state_dict"])
-        self.task.eval()
+        self.task = trained_task(record)
 
     def __repr__(self) -> str:
         return f"Classifier({str(self._record.path)!r}, {len(self.class_names)} classes)"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
 from lit_cnn.interpret.features import head_inputs
-from lit_cnn.interpret.grad_cam import find_layer, grad_cam
+from lit_cnn.interpret.grad_cam import find_layer, grad_cam, layer_cam
 from lit_cnn.models import get_model
 
 
@@ -93,3 +93,32 @@ def test_features_are_what_the_head_gets_and_of_a_convolution_their_mean():
     network, images = Plain().eval(), torch.randn(3, 2, 8, 8)
     assert torch.equal(head_inputs(network, images), network.maps(images).mean((2, 3)).detach())
     assert head_inputs(get_model("nin", num_classes=5).eval(), torch.randn(2, 3, 224, 224)).shape == (2, 192)
+
+
+def test_layer_cam_weights_every_activation_by_its_own_positive_gradient():
+    network, images, classes = Plain().eval(), torch.randn(3, 2, 9, 11), torch.tensor([0, 1, 2])
+    maps = network.maps(images).detach()
+    weights = network.head.weight[classes].detach().relu()
+    heat = torch.einsum("nc,nchw->nhw", weights, maps)
+    heat = F.interpolate(heat[:, None], (9, 11), mode="bilinear")[:, 0]
+    expected = heat / heat.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(layer_cam(network, images, classes), expected)
+
+
+def test_both_equal_captum():
+    attr = pytest.importorskip("captum.attr")
+    network, images, classes = Plain().eval(), torch.randn(3, 2, 9, 11), torch.tensor([0, 1, 2])
+    network.relu.inplace = False  # captum would read what it has overwritten
+    heat = attr.LayerGradCam(network, network.two).attribute(images, classes, relu_attributions=True).detach()
+    heat = F.interpolate(heat, (9, 11), mode="bilinear")[:, 0]
+    top = heat.amax((1, 2), keepdim=True)
+    expected = torch.where(top > 0, heat / top.clamp_min(1e-30), 0.0)
+    torch.testing.assert_close(grad_cam(network, images, classes, "two"), expected)
+    # LayerCAM from captum's gradients times activations: its gradients that are below 0 do not count
+    parts = attr.LayerGradientXActivation(network, network.one).attribute(images, classes).detach()
+    values = attr.LayerActivation(network, network.one).attribute(images).detach()
+    heat = torch.where(parts * values.sign() > 0, parts, 0.0).sum(1, keepdim=True).relu()
+    heat = F.interpolate(heat, (9, 11), mode="bilinear")[:, 0]
+    torch.testing.assert_close(
+        layer_cam(network, images, classes, "one"), heat / heat.amax((1, 2), keepdim=True), rtol=1e-4, atol=1e-5
+    )

@@ -34,6 +34,7 @@ COMMANDS = {
     "runs": Command("runs", "list the training runs with their best scores and states"),
     "report": Command("report", "write the page of a run again: curves, scores, mistakes"),
     "compare": Command("compare", "compare runs on the same images: paired tests, settings, curves"),
+    "explain": Command("explain", "show what a network looks at: heat maps, feature maps, filters"),
     "models": Command("models", "list the backbones, or suggest some for your images"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
     "configs": Command("configs", "list the shipped configs, or print one"),

@@ -56,6 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("runs").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
             sub.add_argument("--split", choices=("test", "validate"))
             sub.add_argument("--output", "-o")
+        elif name == "explain":
+            sub.add_argument("images").complete = shtab.FILE  # type: ignore[attr-defined]  # folders too
+            sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]
+            for flag in ("--layer", "--layers", "--top", "--class", "--max-images", "--out-dir", "--allow_import"):
+                sub.add_argument(flag)
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)
         elif name == "configs":
