@@ -16,7 +16,18 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *D
 SHIPPED = {path.stem for path in (ROOT / "configs").glob("*.yaml")}
 # Commands whose words after the name are settings and flags; the others have parsers of their own.
 SETTINGS_COMMANDS = {"fit", "train", "validate", "val", "test", "predict", "prepare"}
-OTHER_COMMANDS = {"average", "check", "compare", "explain", "runs", "models", "inspect", "configs", "completion"}
+OTHER_COMMANDS = {
+    "average",
+    "check",
+    "compare",
+    "explain",
+    "report",
+    "runs",
+    "models",
+    "inspect",
+    "configs",
+    "completion",
+}
 THEIR_OWN = {"my.yaml", "config.yaml"}  # configs that a reader writes
 
 
