@@ -74,7 +74,7 @@ class CalibrateOnValidation(Callback):
         if trainer.sanity_checking:
             return
         self.outputs = gather_outputs(trainer, self._batches)
-        every = trainer.strategy.reduce_boolean_decision(self._every == 1, all=False)  # a rank may have had no batch
+        every = trainer.strategy.reduce_boolean_decision(self._every == 1)  # a rank may have had no batch
         used = self.outputs if every else gather_outputs(trainer, self._some)
         self._batches, self._some = [], []
         self.found = calibrate(used["target"], used["probs"]) if used else None
