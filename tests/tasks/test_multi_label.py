@@ -6,7 +6,6 @@ import pytest
 import torch
 from sklearn import metrics
 
-from lit_cnn.errors import UserError
 from lit_cnn.tasks.classification import ImageClassifier
 from lit_cnn.tasks.multi_label import count_exact, label_scores
 
@@ -30,10 +29,8 @@ def test_scores_are_those_of_scikit_learn_however_images_are_batched():
     assert count_exact(LOGITS, TARGET) == round(values["acc"] * 60)
 
 
-def test_probabilities_are_of_each_label_and_a_teacher_is_refused():
+def test_probabilities_are_of_each_label():
     task = ImageClassifier(4, 3, "resnet20", multilabel=True)
     batch = type("Batch", (), {"index": torch.arange(60), "target": TARGET})()
     outputs = task.outputs(batch, LOGITS)
     assert torch.equal(outputs["probs"], LOGITS.sigmoid())
-    with pytest.raises(UserError, match=r"`model.teacher` is for one label an image"):
-        ImageClassifier(4, 3, "resnet20", multilabel=True, teacher="best.ckpt")
