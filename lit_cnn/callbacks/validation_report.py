@@ -71,14 +71,14 @@ class ValidationReport(Callback):
         try:
             with np.load(self.folder / OUTPUTS) as stored:  # plain arrays: no pickles
                 found = dict(stored)
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError):  # none was kept, or it is damaged
             return
         if found and found["label"].max() < data.num_classes:
             try:
                 self._write(data, found)
                 (self.folder / OUTPUTS).unlink()  # its content is in predictions.csv now
-            except OSError as error:
-                say(f"{self.folder} was not written: {error.strerror or error}", error=True)
+            except Exception as error:  # training is done, and its checkpoints are there: they matter more
+                say(f"{self.folder} was not written: {error}", error=True)
 
     def _write(self, data: ImageDataModule, found: Predictions) -> None:
         names, index, target = list(data.class_names), found["index"], found["target"]

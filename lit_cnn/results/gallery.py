@@ -7,6 +7,7 @@ the nearest.
 
 from __future__ import annotations
 
+import encodings.cp437  # noqa: F401  # zipfile looks it up at its first archive, when files may be unreadable already
 import io
 import json
 import zipfile
