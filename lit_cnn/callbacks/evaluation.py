@@ -92,7 +92,8 @@ def _tell_unlike(known: _Known) -> None:
     """How many images are unlike those that the network was validated on."""
     if "ood" in known.found and (number := int(known.found["ood"].sum())):
         share = f"{number:,} of {len(known.files):,} images {'is' if number == 1 else 'are'}"
-        line = f"{share} unlike the validation images (column ood; 5% of those would be): maybe none of these classes"
+        line = f"{share} unlike the validation images (column ood; 5% of those would be)"
+        line += "" if (known.found["target"] >= 0).all() else ": maybe none of these classes"
         show(Text(line), known.screen, highlight=False)
 
 
@@ -190,6 +191,10 @@ class EvaluationReport(Callback):
             self._keep(trainer, outputs)
 
     on_validation_batch_end = on_predict_batch_end = on_test_batch_end
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind."""
+        self._tap.stop()
 
     # The reports are made here and not at the epoch's end: there, callbacks come before the module's own hook.
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.pictures import read_images
+from lit_cnn.data.shards.datamodule import Stream
 from lit_cnn.errors import UserError
 from lit_cnn.interpret.features import head_inputs
 from lit_cnn.interpret.grad_cam import grad_cam
 from lit_cnn.results.gallery import Gallery, choose_pictures, overlay, to_image, to_jpeg, worst
 from lit_cnn.tasks.base import BaseTask
+from lit_cnn.utils.console import say
 
 EXPLAINED = 24  # mistakes
 NEAREST = 3  # training images of each
@@ -61,18 +63,22 @@ def make_gallery(data: ImageDataModule, split: str, answers: Answers, task: Base
 def _explain(
     found: Gallery, data: ImageDataModule, task: BaseTask, pixels: dict[int, np.ndarray], predicted: np.ndarray
 ) -> None:
-    """Add heat maps and nearest training images, as far as the network allows."""
+    """Add heat maps and nearest training images, as far as the network and the data allow.
+
+    They come last, when all results are written: whatever a network of the user's raises must not end the test.
+    """
     rows = list(pixels)
     images = torch.from_numpy(np.stack([pixels[row] for row in rows]))
-    with _evaluation(task), contextlib.suppress(UserError):
+    with _evaluation(task), _optional("heat maps"):
         for start in range(0, len(rows), _BATCH):
             part = slice(start, start + _BATCH)
             classes = torch.as_tensor(predicted[rows[part]], device=task.device)
             maps = grad_cam(task.backbone, _normalized(data, task, images[part]), classes)
             for row, heat in zip(rows[part], maps.cpu().numpy(), strict=True):
                 found.cams[row] = to_jpeg(overlay(to_image(pixels[row]), heat), _CAM_SIDE)
-    with _evaluation(task), contextlib.suppress(UserError, OSError):
-        if data.has_split("train"):
+    with _evaluation(task), _optional("nearest training images"):
+        # reading single images of a stream would fetch its shards
+        if data.has_split("train") and not isinstance(data, Stream):
             _add_neighbours(found, data, task, rows, images)
 
 
@@ -128,6 +134,17 @@ def _normalized(data: ImageDataModule, task: BaseTask, images: Tensor) -> Tensor
     )
     image = (images.to(task.device, dtype) / 255 - mean) / std
     return image.contiguous(memory_format=torch.channels_last) if task.hparams["channels_last"] else image
+
+
+@contextlib.contextmanager
+def _optional(what: str) -> Iterator[None]:
+    """Do without what cannot be had, such as heat maps of a multilayer perceptron, or training images that are gone."""
+    try:
+        yield
+    except UserError:
+        return
+    except Exception as error:
+        say(f"no {what} on the page: {type(error).__name__}: {error}", error=True)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from lit_cnn.callbacks.gathered import gather_outputs
 from lit_cnn.checkpoint.record import KEY, OOD
 from lit_cnn.distributed.fsdp import ShardedStrategy
 from lit_cnn.errors import UserError
+from lit_cnn.interpret.features import as_vectors
 from lit_cnn.models._freeze import find_head
 from lit_cnn.results.ood import MOST, OODDetector, fit_ood
 from lit_cnn.tasks.base import BaseTask
@@ -45,9 +46,7 @@ class HeadTap:
     def take(self) -> Tensor | None:
         """Features float (N, D) of the last batch; of a 1x1 convolution the mean over its positions."""
         found, self._found = self._found, None
-        if found is None:
-            return None
-        return (found.mean(dim=(2, 3)) if found.ndim == 4 else found.flatten(1)).float()
+        return None if found is None else as_vectors(found).float()
 
     def stop(self) -> None:
         """End."""

@@ -102,7 +102,7 @@ def _fitting_size(backbone: str, args: dict[str, Any], channels: int, size: int)
     try:
         output_shape(network, 2, channels, size, size)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, UserError):  # timm asserts sizes
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError):  # building the data says what is wrong with the size
             return typical_input(network, channels)
     return size
 

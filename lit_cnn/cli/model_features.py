@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_cnn.checkpoint.record import CheckpointRecord, load_verified
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.checkpoint_argument import predict_data
+from lit_cnn.cli.trained_task import trained_task
 from lit_cnn.data import Images
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.loading.loader import Batch
-from lit_cnn.tasks.classification import ImageClassifier
 
 _BATCH = 64
 
@@ -27,19 +27,19 @@ class FeatureModel:
 
     def __init__(self, record: CheckpointRecord) -> None:
         self.record = record
-        settings = {k: v for k, v in record.config["model"].items() if v is not None}
-        settings |= {"num_classes": len(record.class_names), "in_channels": record.preprocessing["channels"]}
-        self.task = ImageClassifier(**{**settings, "weights": None, "compile": False})
-        self.task.load_state_dict(load_verified(record.path)["state_dict"])
-        self.task.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.task = trained_task(record).to("cuda" if torch.cuda.is_available() else "cpu")
         self._seen: list[Tensor] = []
         dense = [module for module in self.task.backbone.modules() if isinstance(module, nn.Linear)]
         if dense:  # otherwise, as in NiN, logits are the features
             dense[-1].register_forward_pre_hook(lambda _, args: self._seen.append(args[0].flatten(1)))
 
     def of_files(self, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return features float32 (N, F) and probabilities float32 (N, K) of image files."""
-        data = Images(**predict_data(self.record, paths)["init_args"])
+        """Return features float32 (N, F) and probabilities float32 (N, K) of image files.
+
+        Raises:
+            UserError: One cannot be read.
+        """
+        data = Images(**{**predict_data(self.record, paths)["init_args"], "on_bad_image": "error"})
         data.batch_size = data.eval_batch_size = _BATCH
         data.setup("predict")
         return self.of_batches(data, data.predict_dataloader())

@@ -28,5 +28,9 @@ def head_inputs(network: nn.Module, images: Tensor) -> Tensor:
         hook.remove()
     if not inputs:
         raise UserError(f"{type(network).__name__} does not run its head ({head})")
-    found = inputs[-1]
-    return found.mean(dim=(2, 3)) if found.ndim == 4 else found.flatten(1)
+    return as_vectors(inputs[-1])
+
+
+def as_vectors(inputs: Tensor) -> Tensor:
+    """Inputs of a head, (N, ...), as (N, D): of a 1x1 convolution, (N, D, h, w), the mean over its positions."""
+    return inputs.mean(dim=(2, 3)) if inputs.ndim == 4 else inputs.flatten(1)

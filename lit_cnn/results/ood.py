@@ -3,10 +3,9 @@
 The score is the mean of two numbers, each in standard deviations above the mean of the validation images: the cosine
 distance of the features before the head to the fifth nearest of the validation images' features (Sun et al. 2022,
 "Out-of-distribution detection with deep nearest neighbors", arXiv 2204.06507), and the network's doubt, 1 less the
-largest probability (Hendrycks and Gimpel 2017, arXiv 1610.02136). Images of quite another kind are told by the first,
-those of an unknown class among known ones a little better by both (``python -m benchmarks.ood``). Nothing is trained,
-and no image of the other kind is needed. Features are kept as coordinates in the subspace of 64 dimensions that holds
-most of them; what an image has outside of it counts as distance.
+largest probability (Hendrycks and Gimpel 2017, arXiv 1610.02136). Nothing is trained, and no image of the other kind is
+needed; ``python -m benchmarks.ood`` measures how far that goes. Features are kept as coordinates in the subspace of 64
+dimensions that holds most of them; what an image has outside of it counts as distance.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from lit_cnn.checkpoint.record import KEY, OOD, load_verified
 from lit_cnn.cli.main import main
 from lit_cnn.interpret.features import head_inputs
 from lit_cnn.models import get_model
+from lit_cnn.models._freeze import find_head
 from lit_cnn.results.prediction_columns import read_predictions
 from tests.cli.helpers import rows, run_command
 from tests.conftest import EVERY_STEP, LENET, load, state_differences
@@ -75,8 +76,7 @@ def test_the_first_input_of_the_head_since_the_last_batch_is_kept():
         backbone = get_model("nin", num_classes=5).eval()
 
     tap, images = HeadTap(), torch.randn(2, 3, 224, 224)
-    head = Task.backbone.get_submodule("classifier.4") if hasattr(Task.backbone, "classifier") else None
-    assert head is not None
+    head = Task.backbone.get_submodule(find_head(Task.backbone))
     tap._hook = head.register_forward_pre_hook(tap._keep)
     with torch.no_grad():
         Task.backbone(images)

@@ -120,6 +120,29 @@ def test_run_json_tells_what_is_trained_on_what_and_a_resume_adds_its_time(workd
     assert resumed["began"] == facts["began"]
 
 
+def test_a_network_that_cannot_be_explained_is_tested_all_the_same(workdir, capsys, monkeypatch):
+    def fail(*args: object) -> None:
+        raise RuntimeError("no gradient here")
+
+    monkeypatch.setattr("lit_cnn.callbacks.gallery.grad_cam", fail)
+    main(["fit", *TINY, "--epochs=1"])
+    main(["test", "--ckpt_path=best"])
+    assert "no heat maps on the page: RuntimeError: no gradient here" in capsys.readouterr().err
+    gallery = read_gallery(RUN / "test" / "pictures.zip")
+    assert not gallery.cams
+    assert gallery.neighbours
+
+
+def test_predict_leaves_the_page_of_the_run_alone(workdir, capsys):
+    main(["fit", *TINY, "--epochs=1"])
+    before = (RUN / "report.html").stat().st_mtime_ns
+    write_pictures(workdir / "new", 2)
+    capsys.readouterr()
+    main(["predict", "--ckpt_path=best", "new"])
+    assert "page:" not in capsys.readouterr().out
+    assert (RUN / "report.html").stat().st_mtime_ns == before
+
+
 def test_a_page_that_cannot_be_written_is_said_and_the_run_ends_well(workdir, capsys):
     main(["fit", *TINY, "--epochs=1"])
     (RUN / "report.html").unlink()

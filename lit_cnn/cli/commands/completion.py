@@ -56,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("runs").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
             sub.add_argument("--split", choices=("test", "validate"))
             sub.add_argument("--output", "-o")
+        elif name == "report":
+            sub.add_argument("run").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
+            sub.add_argument("--output", "-o").complete = shtab.FILE  # type: ignore[attr-defined]  # as above
         elif name == "explain":
             sub.add_argument("images").complete = shtab.FILE  # type: ignore[attr-defined]  # folders too
             sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]

@@ -156,7 +156,7 @@ def _execute(cli: LitCLI, stdout: TextIO | None) -> None:
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
         print_profile(trainer)
-        if is_rank_zero():
+        if is_rank_zero() and run.command != "predict":  # whose images are not those of the page
             write_page(Path(cli.report.out_dir).parent)
     except BaseException as error:
         if is_rank_zero():

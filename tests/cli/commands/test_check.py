@@ -12,6 +12,7 @@ from PIL import Image
 
 from lit_cnn.cli.main import main
 from lit_cnn.data import ImageFolder
+from lit_cnn.errors import UserError
 
 
 def _photo(seed: int) -> Image.Image:
@@ -115,6 +116,9 @@ def test_a_model_names_labels_that_look_wrong_and_what_to_label(photos, capsys):
     assert "labels that look wrong" in shown
     assert "worth labelling 1: photos/test" in shown
     assert "most worth labelling" in Path("check.html").read_text()
+    Path("photos/test/broken.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot read image photos/test/broken\.jpg"):
+        _check("photos/train", "--ckpt_path=best", "--unlabelled=photos/test")
 
 
 def test_images_in_memory_are_checked(workdir):

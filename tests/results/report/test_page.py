@@ -154,6 +154,21 @@ def test_ten_thousand_images_take_less_than_five_megabytes(tmp_path):
     assert write_report(run)[0].stat().st_size < 5_000_000
 
 
+def test_nothing_is_claimed_that_nobody_looked_for(tmp_path):
+    run = make_run(tmp_path)
+    state = json.loads((run / "run.json").read_text())
+    state[FACTS]["leaks"] = ""  # none found, or not looked for
+    (run / "run.json").write_text(json.dumps(state))
+    lines = (run / "test" / "predictions.csv").read_text().splitlines()
+    kept = [",".join(line.split(",")[:5]) for line in lines]
+    best = ["class_1,probability_1", *(f"{line.split(',')[2]},0.9" for line in kept[1:])]
+    text = "\n".join(f"{line},{more}" for line, more in zip(kept, best, strict=True))
+    (run / "test" / "predictions.csv").write_text(text + "\n")  # as with more than a hundred classes
+    page = Page(write_report(run)[0].read_text()).text
+    assert "training image, too" not in page
+    assert "label looks wrong" not in page
+
+
 def test_runs_without_an_evaluation_or_without_anything_have_a_page(tmp_path):
     run = make_run(tmp_path)
     for name in ("predictions.csv", "metrics.json", "pictures.zip"):
