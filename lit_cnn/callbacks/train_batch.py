@@ -10,6 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
+from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.pictures import read_images
+from lit_cnn.data.sampling import rows
 from lit_cnn.results.gallery import to_image, write_sheet
 from lit_cnn.results.report.page import TRAIN_BATCH
 from lit_cnn.utils.console import say
@@ -33,14 +36,18 @@ class TrainBatch(Callback):
         """Write it before the first step."""
         if trainer.global_step > 0 or batch_idx > 0 or not trainer.is_global_zero or self.path.exists():
             return
-        if getattr(batch, "image", None) is None or batch.image.ndim != 4:  # features in the place of images
-            return
         data = datamodule(trainer)
+        if getattr(batch, "image", None) is None or not isinstance(data, ImageDataModule):
+            return
         image, target = batch.image, batch.target
-        if mixer := getattr(pl_module, "mixer", None):
-            with torch.random.fork_rng(devices=[]):  # the step draws its own
-                image, target = mixer(image, target)
-        pictures = _pictures(image[:SHOWN], data)
+        if image.ndim != 4:  # features in the place of images, which are not augmented then
+            shown = list(read_images(data, "train", rows(batch.index[:SHOWN].cpu()).tolist()))
+            pictures, target = [to_image(pixels) for _, pixels in shown], target[[place for place, _ in shown]]
+        else:
+            if mixer := getattr(pl_module, "mixer", None):
+                with torch.random.fork_rng(devices=[]):  # the step draws its own
+                    image, target = mixer(image, target)
+            pictures = _pictures(image[:SHOWN], data)
         try:
             write_sheet(self.path, pictures, _captions(target[:SHOWN], data.class_names))
         except OSError as error:

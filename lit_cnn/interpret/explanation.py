@@ -19,7 +19,8 @@ class Heat(NamedTuple):
         map: float (H, W) in [0, 1].
         deletion: area in [0, 1], smaller is better; see :func:`lit_cnn.interpret.faithfulness.deletion_insertion`.
         insertion: area in [0, 1], larger is better.
-        unlearned: rank correlation in [-1, 1] with the map of the network with shuffled weights; None: not asked for.
+        unlearned: rank correlation in [-1, 1] with the map of the network with shuffled weights; None: not asked for,
+            or one of the maps is empty.
     """
 
     method: str
@@ -67,6 +68,6 @@ def _column(
     method: str, scores: Scores, images: Tensor, classes: Tensor, maps: Tensor, unlearned: Tensor | None
 ) -> list[Heat]:
     tested = deletion_insertion(scores, images, classes, maps)
-    others = [None] * len(maps) if unlearned is None else unlearned.tolist()
+    others = [None] * len(maps) if unlearned is None else [None if v != v else v for v in unlearned.tolist()]
     rows = zip(maps.cpu(), tested.deletion.tolist(), tested.insertion.tolist(), others, strict=True)
     return [Heat(method, *row) for row in rows]

@@ -72,7 +72,7 @@ def with_shuffled_weights(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of the pixels of two batches of maps (N, H, W), float32 (N,); 0 where a map is constant.
+    """Spearman's correlation of the pixels of two batches of maps (N, H, W), float32 (N,); NaN where a map is constant.
 
     The sanity check of Adebayo et al. 2018 (arXiv 1810.03292): a map that the weights do not change, shows edges and
     not what the network has learned. Equal values have the mean of their ranks.
@@ -89,4 +89,4 @@ def _ranks(values: Tensor) -> Tensor:
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = a - a.mean(), b - b.mean()
     norm = a.norm() * b.norm()
-    return (a @ b / norm if norm > 0 else norm).float()
+    return (a @ b / norm).float()  # 0 / 0 where one is constant, such as an empty map: nothing can be said

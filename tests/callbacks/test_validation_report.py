@@ -120,6 +120,14 @@ def test_run_json_tells_what_is_trained_on_what_and_a_resume_adds_its_time(workd
     assert resumed["began"] == facts["began"]
 
 
+def test_a_head_on_cached_features_shows_the_images_that_they_were_computed_of(workdir):
+    plain = [*TINY, "--epochs=1", "--data.augment=null"]
+    main(["fit", *plain])
+    main(["fit", *plain, "--freeze=backbone", "--model.cache_features=true"])
+    pictures = [run / "train_batch.jpg" for run in (RUN, RUN.with_name("version_1"))]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
 def test_a_network_that_cannot_be_explained_is_tested_all_the_same(workdir, capsys, monkeypatch):
     def fail(*args: object) -> None:
         raise RuntimeError("no gradient here")
