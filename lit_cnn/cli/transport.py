@@ -33,6 +33,11 @@ def hand_over(text: str, content: Any) -> str:
     return text
 
 
+def forget() -> None:
+    """Let parsers take every text for what it says again, when a command has ended: a process may run several."""
+    _HANDED.clear()
+
+
 def keep_paths(flags: Iterable[tuple[str, str]]) -> None:
     """Let parsers of :data:`MODE` take paths that exist as they are: ``#1`` and ``[x]`` would be YAML.
 

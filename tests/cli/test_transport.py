@@ -12,7 +12,7 @@ from PIL import Image
 from lit_cnn.cli import transport
 from lit_cnn.cli.main import main
 from lit_cnn.utils import yaml_text
-from tests.conftest import load
+from tests.conftest import load, write_pictures
 from tests.utils.test_yaml_text import NASTY
 
 from .answers import settings_parser
@@ -30,6 +30,21 @@ def test_a_text_is_the_same_after_the_parser_and_config_yaml(text):
     for settings in (plain, yaml_text.load(yaml_text.dump(plain))):
         assert settings["data"]["init_args"]["data_dir"] == text
         assert settings["data"]["init_args"]["class_names"] == ["b", text]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    yield
+    transport.forget()
+
+
+def test_what_a_command_was_handed_does_not_outlive_it(workdir):
+    write_pictures(workdir / "{a: 1}" / "cat", 12, size=16)
+    write_pictures(workdir / "{a: 1}" / "dog", 12, seed=1, size=16)
+    main(["fit", "--data=ImageFolder", "--data-dir={a: 1}", *SMALL, QUIET, "--epochs=1"])
+    assert settings_parser().parse_args(["fit", "--data=Digits", "--model.backbone_args={a: 1}"]).fit.model[
+        "backbone_args"
+    ] == {"a": 1}
 
 
 NAMES = ["#tag", "[x]", "{a: 1}", "a: b", "- a", "&x", "1e5", "no", "📷", "caf\udce9", "a\x85b"]

@@ -65,10 +65,11 @@ def run(
         UserError: for every mistake that a user can fix.
         SystemExit: after ``--help``, ``--print_config``, or Ctrl-C in a run.
     """
-    with reliable_streams(), log_of_run(arguments, debug), contextlib.ExitStack() as redirected:
+    with reliable_streams(), log_of_run(arguments, debug), contextlib.ExitStack() as at_end:
+        at_end.callback(transport.forget)
         stdout = sys.stdout
         if arguments.predictions == STANDARD_OUTPUT:  # which has the predictions and nothing else
-            redirected.enter_context(contextlib.redirect_stdout(sys.stderr))
+            at_end.enter_context(contextlib.redirect_stdout(sys.stderr))
         return _run(arguments, debug, callbacks, python=python, stdout=stdout)
 
 
