@@ -37,6 +37,7 @@ from lit_cnn.callbacks.progress_bar import ProgressBar
 from lit_cnn.callbacks.run_facts import RunFacts
 from lit_cnn.callbacks.run_metadata import RunMetadata
 from lit_cnn.callbacks.stop_report import StopReport
+from lit_cnn.callbacks.tensorboard import TensorBoardExtras
 from lit_cnn.callbacks.throughput_report import ThroughputReport
 from lit_cnn.callbacks.time_limit import TimeLimit, exact
 from lit_cnn.callbacks.train_batch import TrainBatch
@@ -143,6 +144,7 @@ def ordered_callbacks(
             RunFacts(folder, run.changed if run.record is None else None),  # into the run.json that RunMetadata began
             TrainBatch(folder),
             ValidationReport(folder, validation),  # after the time of training was taken
+            TensorBoardExtras(folder),  # after the two that write the pictures
         ]
     if fits:
         ordered.append(FeatureCache())  # after the refusal of an inexact resume

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -187,11 +188,8 @@ class Digits(ArrayDataModule):
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Return all digits, whatever the split."""
-        from sklearn.datasets import load_digits
-
-        bunch = load_digits()
-        pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # stored as 0..16
-        return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target.astype(np.int64))
+        pixels, targets = _read_digits()
+        return torch.from_numpy(pixels.copy())[:, None], torch.from_numpy(targets.copy())
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return all three splits, whatever is asked for."""
@@ -204,8 +202,22 @@ class Digits(ArrayDataModule):
 
     def fingerprint(self) -> str:
         """Return a hash of the images and labels."""
-        images, targets = self.read("digits")  # before any change of size or class order
-        return digest(images.numpy().tobytes().hex(), targets.tolist())
+        return _digits_fingerprint()
+
+
+@functools.cache
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (1797, 8, 8) and labels int64 (1797,), read once: from text, which takes as long as an epoch."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target.astype(np.int64)  # stored as 0..16
+
+
+@functools.cache
+def _digits_fingerprint() -> str:
+    pixels, targets = _read_digits()  # before any change of size or class order
+    return digest(pixels.tobytes().hex(), targets.tolist())
 
 
 class MNIST(ArrayDataModule):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"train": "#1f77b4", "val": "#d95f02"}
+JUMP = 20  # times the median loss, from which the axis is logarithmic
 LEARNING_RATE = re.compile(r"(^|/)lr($|[-/_])")  # "lr", "train/lr", and LearningRateMonitor's "lr-SGD/pg1"
 
 
@@ -42,6 +43,8 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
     figure = Figure(figsize=(1.25 * sum(widths), 4.4), dpi=110, layout="constrained")
     panels = list(np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths)))
     _draw_splits(panels[0], rows, epochs, "loss", "loss")
+    if _jumps(rows):
+        panels[0].set_yscale("log")
     _draw_splits(panels[1], rows, epochs, "acc", "accuracy")
     if rates:
         for name in rates:
@@ -103,6 +106,14 @@ def _draw_splits(panel: Axes, rows: list[Row], epochs: np.ndarray, kind: str, ti
         since = min(broken.values())
         panel.axvline(since, color="#b22222", linestyle=":")
         panel.set_title(f"{title}  ({', '.join(broken)} not finite at {since:.4g})", color="#b22222", fontsize="medium")
+
+
+def _jumps(rows: list[Row]) -> bool:
+    """Whether a loss is so far above most others that a linear axis would show these as one line."""
+    names = [f"{split}/loss{ending}" for split in COLOURS for ending in ("", "_epoch", "_step")]
+    values = np.array([float(row[name]) for row in rows for name in names if name in row])
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and values.min() > 0 and values.max() > JUMP * np.median(values)
 
 
 def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **style: Any) -> float | None:

@@ -123,6 +123,21 @@ def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
     assert _mark_best(Panel(), [], epochs_done([])) == ""  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("jump", "scale"), [("2.9", "linear"), ("900", "log"), ("nan", "linear")])
+def test_the_loss_is_drawn_on_a_log_scale_where_it_jumps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: str, scale: str
+) -> None:
+    table = tmp_path / "metrics.csv"
+    losses = ["2.3", "1.9", jump, "1.5", "1.2"]
+    table.write_text("epoch,step,train/loss\n" + "".join(f"{i},{i},{loss}\n" for i, loss in enumerate(losses)))
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "lit_cnn.results.curves.save_figure", lambda figure, _: drawn.append(figure.axes[0].get_yscale())
+    )
+    plot_curves(table, tmp_path / "results.png")
+    assert drawn == [scale]
+
+
 class NoCache:
     """Matplotlib cannot be imported, as where it finds no folder for its cache."""
 

@@ -45,6 +45,7 @@ def test_the_order_of_callbacks_is_fixed(order):
         "RunFacts",
         "TrainBatch",
         "ValidationReport",
+        "TensorBoardExtras",
         "FeatureCache",
         "WeightEMA",
         "BestCheckpoint",

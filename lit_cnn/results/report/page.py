@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from dataclasses import asdict
@@ -95,19 +96,20 @@ def sentence(facts: RunFacts) -> str:
     )
 
 
-def render(facts: RunFacts, said: str) -> str:
-    """The page as HTML."""
-    templates = resources.files("lit_cnn.results").joinpath("templates")
+def _text(name: str) -> str:
+    """A file of the templates."""
+    return resources.files("lit_cnn.results").joinpath("templates", name).read_text(encoding="utf-8")
 
-    def text(name: str) -> str:
-        return templates.joinpath(name).read_text(encoding="utf-8")
 
+@functools.cache
+def _template() -> jinja2.Template:
+    """The page's template, compiled once."""
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(text),
+        loader=jinja2.FunctionLoader(_text),
     )
     environment.filters |= {
         "score": format_score,
@@ -116,11 +118,16 @@ def render(facts: RunFacts, said: str) -> str:
         "jpeg": _jpeg,
         "duration": _duration,
     }
+    return environment.get_template("report.html.j2")
+
+
+def render(facts: RunFacts, said: str) -> str:
+    """The page as HTML."""
     found = facts.evaluated
     data: dict[str, Any] = {"charts": [asdict(chart) for chart in facts.charts]}
     if found is not None:
         data |= {"names": found.names, **_pictures(found)}
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         said=said,
         facts=facts,
         known=facts.known,
@@ -130,11 +137,11 @@ def render(facts: RunFacts, said: str) -> str:
         found=found,
         view=_evaluation(found) if found is not None else None,
         data=_script(data),
-        script=text("report.js"),
-        style=text("report.css"),
-        uplot_script=text("uplot/uplot.min.js").replace("</", "<\\/"),
-        uplot_style=text("uplot/uplot.min.css"),
-        uplot_license=text("uplot/LICENSE"),
+        script=_text("report.js"),
+        style=_text("report.css"),
+        uplot_script=_text("uplot/uplot.min.js").replace("</", "<\\/"),
+        uplot_style=_text("uplot/uplot.min.css"),
+        uplot_license=_text("uplot/LICENSE"),
     )
 
 
