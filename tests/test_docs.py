@@ -23,6 +23,7 @@ OTHER_COMMANDS = {
     "explain",
     "report",
     "runs",
+    "sweep",
     "models",
     "inspect",
     "configs",

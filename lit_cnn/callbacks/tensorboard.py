@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import nn
 
 from lit_cnn.callbacks.validation_report import VAL_PREDICTIONS, WORST
@@ -82,12 +83,17 @@ class TensorBoardExtras(Callback):
 
     def _write_picture(self, writer: Any, name: str, tag: str, step: int) -> None:
         try:
-            with Image.open(self.folder / name) as image:
-                writer.add_image(f"images/{tag}", np.asarray(image), step, dataformats="HWC")
+            content = (self.folder / name).read_bytes()
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
         except FileNotFoundError:  # this run has none
-            pass
+            return
         except OSError as error:
             say(f"{name} is not in TensorBoard's events: {error}", error=True)
+            return
+        # the file as it is: add_image would make a PNG of it, three times as large
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+        writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"images/{tag}", image=picture)]), step)
 
 
 def _writer(trainer: Trainer) -> Any:

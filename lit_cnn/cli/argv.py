@@ -74,6 +74,7 @@ class Arguments:
         images: files and folders given to ``predict``.
         allow_import: packages that are imported for what they register, and that settings may name classes of.
         budget: value of ``--budget``: the time that training should take; ``None`` when not given.
+        seeds: train with so many seeds; ``None``: with one.
         name: of the run, whose folder is ``lightning_logs/NAME``; ``None``: the next ``version_N``.
         raw: show the network's own probabilities, without the checkpoint's temperature.
         predictions: file that an evaluation writes its predictions to as well: .csv, .jsonl or .parquet.
@@ -95,6 +96,7 @@ class Arguments:
     images: list[str] = field(default_factory=list)
     allow_import: list[str] = field(default_factory=list)
     name: str | None = None
+    seeds: int | None = None
     budget: str | None = None
     raw: bool = False
     predictions: str | None = None
@@ -165,6 +167,8 @@ def parse(args: list[str]) -> Arguments:
         parsed.flags.append(("--trainer.devices", devices))
     if parsed.name is not None and parsed.command != "fit":
         raise UserError(f"--name names a new run of fit and has no effect on {parsed.command}: leave it out")
+    if parsed.seeds is not None and parsed.command != "fit":
+        raise UserError(f"--seeds trains with several seeds and has no effect on {parsed.command}: leave it out")
     if parsed.shards is not None and parsed.command != "prepare":
         raise UserError(f"--shards has no effect on {parsed.command}: lit-cnn prepare writes shards")
     if parsed.shard_mb is not None and parsed.shards is None:

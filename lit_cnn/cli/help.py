@@ -37,7 +37,12 @@ GROUPS: dict[str, list[Setting]] = {
         Setting("--name NAME", "", "version_N", "name the run: lightning_logs/NAME; lit-cnn runs lists them"),
         Setting("--resume_anyway", "", "", "also with another batch size, seed, world size or data; inexactly then"),
         Setting("--verify_resume [STEPS]", "", "24", "compare a killed and resumed run with an uninterrupted one"),
-        Setting("--seed N", "seed_everything", "42", "of initial weights, order, augmentation and dropout"),
+        Setting(
+            "--seed N",
+            "seed_everything",
+            "42",
+            "of weights, order and augmentation; --seeds N trains N runs",
+        ),
         Setting("--project DIR", "trainer.default_root_dir", ".", "where lightning_logs/ is made"),
         Setting("--checkpoint_every N", "checkpoint_every", "1epoch", "save last.ckpt: 500 (steps), 5m, 10epochs"),
         Setting("--allow_import PKG", "", "", "import your package: its models, data sets, losses, transforms"),

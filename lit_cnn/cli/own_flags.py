@@ -37,6 +37,7 @@ OWN = {
     "--allow_import": Own("allow_import", import_names, many=True),
     "--name": Own("name", read_run_name),
     "--budget": Own("budget"),
+    "--seeds": Own("seeds", whole_number("--seeds", "seeds")),
     "--raw": Own("raw", truth("--raw"), bare=True, takes=is_truth),
     "--predictions": Own("predictions"),
     "--save_images": Own("save_images", truth("--save_images"), bare=True, takes=is_truth),

@@ -188,8 +188,8 @@ class Digits(ArrayDataModule):
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Return all digits, whatever the split."""
-        pixels, targets = _read_digits()
-        return torch.from_numpy(pixels.copy())[:, None], torch.from_numpy(targets.copy())
+        pixels, targets = (torch.tensor(array) for array in _read_digits())
+        return pixels[:, None], targets
 
     def build_splits(self, names: Sequence[str]) -> dict[str, Split]:
         """Return all three splits, whatever is asked for."""
@@ -201,23 +201,22 @@ class Digits(ArrayDataModule):
         return super().has_split(name) and (name != "test" or self.test_fraction != 0)
 
     def fingerprint(self) -> str:
-        """Return a hash of the images and labels."""
+        """Return a hash of the images and labels, before any change of size or class order."""
         return _digits_fingerprint()
 
 
 @functools.cache
 def _read_digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 (1797, 8, 8) and labels int64 (1797,), read once: from text, which takes as long as an epoch."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # sklearn takes a second to import
 
-    bunch = load_digits()
-    return np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target.astype(np.int64)  # stored as 0..16
+    bunch = load_digits()  # pixels of 0..16
+    return np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target.astype(np.int64)
 
 
 @functools.cache
 def _digits_fingerprint() -> str:
-    pixels, targets = _read_digits()  # before any change of size or class order
-    return digest(pixels.tobytes().hex(), targets.tolist())
+    return digest(_read_digits()[0].tobytes().hex(), _read_digits()[1].tolist())
 
 
 class MNIST(ArrayDataModule):

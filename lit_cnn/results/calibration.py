@@ -132,7 +132,7 @@ def reliability(target: np.ndarray, probs: np.ndarray) -> Reliability:
     """Accuracy by confidence, in bins that are open on the left: (0, 1/15], (1/15, 2/15] and so on."""
     confidence = probs.max(1).astype(np.float64)
     right = probs.argmax(1) == target
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = confidence_bins(probs)
     images = np.bincount(bins, minlength=BINS)
     empty = np.where(images > 0, images, np.nan)
     sums = (np.bincount(bins, values, BINS) for values in (confidence, right.astype(float)))
@@ -140,15 +140,30 @@ def reliability(target: np.ndarray, probs: np.ndarray) -> Reliability:
     return Reliability(mean, accuracy, images)
 
 
-def log_loss(target: np.ndarray, probs: np.ndarray) -> float:
-    """Mean negative logarithm of the true class's probability, as scikit-learn's ``log_loss``."""
+def confidence_bins(probs: np.ndarray) -> np.ndarray:
+    """The bin of each image, int (N,), by the probability of its predicted class."""
+    return np.clip(np.ceil(probs.max(1).astype(np.float64) * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def log_losses(target: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """Negative logarithm of each image's probability of its true class, float64 (N,)."""
     own = probs[np.arange(len(target)), target].astype(np.float64)
-    return float(-np.log(np.clip(own, np.finfo(probs.dtype).eps, 1)).mean())
+    return -np.log(np.clip(own, np.finfo(probs.dtype).eps, 1))
 
 
-def brier_score_loss(target: np.ndarray, probs: np.ndarray) -> float:
-    """Mean squared error of the probabilities, as scikit-learn's ``brier_score_loss``: halved for two classes."""
+def log_loss(target: np.ndarray, probs: np.ndarray) -> float:
+    """Mean of the log losses, as scikit-learn's ``log_loss``."""
+    return float(log_losses(target, probs).mean())
+
+
+def brier_scores(target: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """Squared error of each image's probabilities, float64 (N,), halved for two classes."""
     wide = probs.astype(np.float64)
     own = wide[np.arange(len(target)), target]
     squares = (wide**2).sum(1) - own**2 + (1 - own) ** 2
-    return float(squares.mean() / (2 if probs.shape[1] == 2 else 1))
+    return squares / (2 if probs.shape[1] == 2 else 1)
+
+
+def brier_score_loss(target: np.ndarray, probs: np.ndarray) -> float:
+    """Mean squared error of the probabilities, as scikit-learn's ``brier_score_loss``."""
+    return float(brier_scores(target, probs).mean())

@@ -9,6 +9,7 @@ import numpy as np
 
 from lit_cnn.results import calibration
 from lit_cnn.results.calibration import Calibration
+from lit_cnn.results.error_intervals import error_scores
 from lit_cnn.results.predictions import Predictions
 from lit_cnn.results.ranking import roc_auc, top_k_accuracy
 from lit_cnn.results.scores import ClassScores, Score, class_scores, overall_scores, wilson
@@ -21,7 +22,7 @@ class Evaluation:
     Attributes:
         overall: by scikit-learn's names, with 95% intervals.
         classes: of each class.
-        errors: of the probabilities, and others without an interval, by name.
+        errors: of the probabilities (those with an interval are in ``overall`` too), and others, by name.
     """
 
     overall: dict[str, Score] = field(default_factory=dict)
@@ -50,9 +51,8 @@ def evaluate(counts: np.ndarray, found: Predictions, chosen: Calibration | None 
     target, probs = found["target"][known], found["probs"][known]
     overall["roc_auc_ovr"] = roc_auc(target, probs)
     errors = result.errors
-    errors["ece"] = calibration.ece(target, probs)
-    errors["brier_score_loss"] = calibration.brier_score_loss(target, probs)
-    errors["log_loss"] = calibration.log_loss(target, probs)
+    for name, score in error_scores(target, probs).items():
+        overall[name], errors[name] = score, score.value
     if chosen is not None and chosen.images:
         if chosen.temperature != 1:
             errors["ece_raw"] = calibration.ece(target, found["raw"][known])

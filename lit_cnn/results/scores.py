@@ -14,7 +14,7 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 2_000
-_CHUNK = 200  # resamples at a time, which bounds the memory: 100 MB for 10,000 images
+CHUNK = 200  # resamples at a time, which bounds the memory: 100 MB for 10,000 images
 
 
 class Score(NamedTuple):
@@ -86,7 +86,7 @@ def overall_scores(counts: np.ndarray, seed: int = 0) -> dict[str, Score]:
     resampled = [_averages(*drawn, support) for drawn in _resample(counts, seed)]
     scores = {"accuracy": wilson(float(np.trace(counts)), total)}
     for name, value in values.items():
-        scores[name] = _interval(float(value[0]), np.concatenate([part[name] for part in resampled]))
+        scores[name] = bootstrap_interval(float(value[0]), np.concatenate([part[name] for part in resampled]))
     return scores
 
 
@@ -105,7 +105,7 @@ def class_scores(counts: np.ndarray, seed: int = 0) -> list[ClassScores]:
         ClassScores(
             wilson(float(hits[k]), float(predicted[k])),
             wilson(float(hits[k]), float(support[k])),
-            _interval(float(f1[k]), resampled[:, k]),
+            bootstrap_interval(float(f1[k]), resampled[:, k]),
             int(support[k]),
         )
         for k in range(len(counts))
@@ -117,7 +117,7 @@ _NORMAL = NormalDist()
 Z = _NORMAL.inv_cdf((1 + LEVEL) / 2)
 
 
-def _interval(value: float, resampled: np.ndarray) -> Score:
+def bootstrap_interval(value: float, resampled: np.ndarray) -> Score:
     """Bias-corrected percentile interval of resampled scores (R,) (Efron, 1981).
 
     A resample lacks images of rare classes, so that most of its macro F1 scores are below that of all images; plain
@@ -137,8 +137,8 @@ def _resample(counts: np.ndarray, seed: int) -> Iterator[Resamples]:
     rng = np.random.default_rng(seed)
     # drawing a cell of the matrix costs about four times as much as drawing an image
     draw = _draw_cells if 4 * np.count_nonzero(counts) < counts.sum() else _draw_images
-    for start in range(0, RESAMPLES, _CHUNK):
-        yield draw(counts, rng, min(_CHUNK, RESAMPLES - start))
+    for start in range(0, RESAMPLES, CHUNK):
+        yield draw(counts, rng, min(CHUNK, RESAMPLES - start))
 
 
 def _draw_cells(counts: np.ndarray, rng: np.random.Generator, size: int) -> Resamples:

@@ -35,6 +35,8 @@ def test_a_run_has_graph_pictures_and_histograms(run: Path) -> None:
     names = {node.name.split("/")[0] for node in events.Graph().node}
     assert any("ConvNet" in name for name in names), names
     assert events.Tags()["images"] == ["images/train_batch", "images/val_predictions", "images/worst"]
+    for name in ("train_batch", "val_predictions", "worst"):
+        assert events.Images(f"images/{name}")[0].encoded_image_string == (run / f"{name}.jpg").read_bytes()
     histograms = events.Tags()["histograms"]
     assert histograms
     assert all([event.step for event in events.Histograms(tag)] == [0, 20] for tag in histograms)

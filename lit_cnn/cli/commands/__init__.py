@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command("run", "train a model, or resume a run", alias="train"),
+    "sweep": Command("sweep", "train over a grid of settings, several seeds, or a search"),
     "validate": Command("run", "evaluate a checkpoint on the validation images", alias="val"),
     "test": Command("run", "evaluate a checkpoint on the test images"),
     "predict": Command("run", "classify image files and folders"),

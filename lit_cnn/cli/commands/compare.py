@@ -53,16 +53,33 @@ def main(words: list[str], debug: bool = False) -> None:
     folders = _folders(own.runs)
     if len(folders) < 2:
         raise UserError(f"{len(folders)} run to compare: give two or more, such as lit-cnn compare 'lightning_logs/*'")
-    evaluations = [comparison.read_predictions(_predictions(folder, own.split)) for folder in folders]
+    lines, sentence = compare(folders, own.split, expand_path(own.output))
+    print("\n".join([*lines[:-2], sentence, *lines[-2:]]))
+
+
+def compare(folders: Sequence[Path], split: str, output: Path) -> tuple[list[str], str]:
+    """Compare runs, and write the page and the table of the images on which they disagree.
+
+    Args:
+        folders: of the runs, two or more.
+        split: test or validate.
+        output: folder of the page.
+
+    Returns:
+        Lines for the terminal, the last two of which name the files, and what the comparison says in a sentence.
+
+    Raises:
+        UserError: a run has no predictions, or those of other images; the page cannot be written.
+    """
+    evaluations = [comparison.read_predictions(_predictions(folder, split)) for folder in folders]
     names = _names(folders)
     comparison.check_same_images(names, evaluations)
     settings = [_settings(folder) for folder in folders]
     pairs = comparison.differences(evaluations)
     sentence = _sentence(names, evaluations, pairs)
     differing = comparison.differing_settings(settings)
-    print("\n".join(_table(names, settings, differing, evaluations, pairs)))
-    print(sentence)
-    _write(expand_path(own.output), names, folders, settings, differing, evaluations, pairs, sentence)
+    lines = _table(names, settings, differing, evaluations, pairs)
+    return [*lines, *_write(output, names, folders, settings, differing, evaluations, pairs, sentence)], sentence
 
 
 def expand_path(path: Path) -> Path:
@@ -107,6 +124,8 @@ def _run_of(path: Path) -> Path | None:
 def _predictions(run: Path, split: str) -> Path:
     """The newest predictions of a run for a split."""
     found = [path for path in run.glob(f"{split}*/predictions.csv") if path.parent.name.split("_")[0] == split]
+    if not found and split == "validate":
+        found = [path for path in (run / "val" / "predictions.csv",) if path.is_file()]  # fit's, of the best epoch
     if not found:
         raise UserError(f"{run} has no {split} predictions: lit-cnn {split} --ckpt_path {run} makes them")
     return max(found, key=lambda path: path.stat().st_mtime)
@@ -206,8 +225,8 @@ def _write(
     evaluations: Sequence[Evaluation],
     pairs: Sequence[Difference],
     sentence: str,
-) -> None:
-    """The page, and a table of all images on which the runs disagree."""
+) -> list[str]:
+    """The page, and a table of all images on which the runs disagree; returns lines that name them."""
     from lit_cnn.results.comparison_page import write_comparison_page
 
     roots = [Path(str(each["data.data_dir"])) for each in settings if each.get("data.data_dir")]
@@ -230,4 +249,4 @@ def _write(
         write_comparison_page(page, names, folders, settings, differing, evaluations, pairs, sentence, picture)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}; choose another --output") from error
-    print(f"page: {page}\nimages on which they disagree: {table}")
+    return [f"page: {page}", f"images on which they disagree: {table}"]

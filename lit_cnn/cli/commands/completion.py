@@ -44,9 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers()
     for name, command in [*COMMANDS.items(), *((alias, COMMANDS[of]) for alias, of in COMMAND_ALIASES.items())]:
         sub = commands.add_parser(name, help=command.help)
-        if command.module in ("run", "prepare"):
+        if command.module in ("run", "prepare", "sweep"):
             _add_flags(sub)
-        elif name in ("models", "inspect"):
+        if name == "sweep":
+            for flag in ("--grid", "--jobs", "--search", "--range", "--minimize", "--maximize"):
+                sub.add_argument(flag)
+            sub.add_argument("--test", action="store_true")
+        if name in ("models", "inspect"):
             for flag in ("--allow_import", "--reference" if name == "models" else "--backbone_args"):
                 sub.add_argument(flag)
         elif name == "runs":

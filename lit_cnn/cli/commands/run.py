@@ -44,7 +44,13 @@ from lit_cnn.utils.streams import reliable_streams
 
 def main(words: list[str], debug: bool = False) -> None:
     """Run the command line ``words``."""
-    run(parse(words), debug)
+    arguments = parse(words)
+    if arguments.seeds is not None:
+        from lit_cnn.cli.commands import sweep  # of use here only
+
+        sweep.main(["sweep", *words[1:]])
+    else:
+        run(arguments, debug)
 
 
 def run(

@@ -98,7 +98,7 @@ def sentence(facts: RunFacts) -> str:
 
 def _text(name: str) -> str:
     """A file of the templates."""
-    return resources.files("lit_cnn.results").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("lit_cnn.results").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -156,7 +156,7 @@ def _evaluation(found: Evaluated) -> dict[str, Any]:
         "images": images,
         "tells": what_it_tells(found.accuracy, images),
         "scores": [(word, found.scores[name]) for name, word in _SHOWN.items() if name in found.scores],
-        "errors": [(word, found.errors[name]) for name, word in _ERRORS.items() if name in found.errors],
+        "errors": [(word, _error(found, name)) for name, word in _ERRORS.items() if name in found.errors],
         "matrix": _matrix(found) if small else None,
         "pairs": [] if small else _pairs(found),
         "figure": "" if small else _embedded(found.folder / "confusion_matrix_normalized.png", "png"),
@@ -240,6 +240,11 @@ def _script(data: Any) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def _error(found: Evaluated, name: str) -> str:
+    """An error of the probabilities, with its interval where it has one."""
+    return format_score(found.scores[name], 3) if name in found.scores else _number(found.errors[name])
 
 
 def _number(value: Any) -> str:
