@@ -33,17 +33,20 @@ def dense_head(
     dropout: float = 0.5,
     activation: str = "relu",
     dropout_first: bool = False,
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """Dense layers of the given widths with activation and dropout, then one to the logits. (N, in) -> (N, K).
 
     Args:
         dropout_first: drop the inputs of each hidden layer instead of its outputs. It changes the numbering of the
-            layers and so the keys of the state dict.
+            layers and so the keys of the state dict, as ``batch_norm`` does.
+        batch_norm: BN between each hidden layer and its activation.
     """
     layers: list[nn.Module] = []
     act = activation_class(activation)
     for width in hidden:
-        layer: list[nn.Module] = [nn.Linear(in_features, width), act()]
+        layer: list[nn.Module] = [nn.Linear(in_features, width)]
+        layer += [nn.BatchNorm1d(width), act()] if batch_norm else [act()]
         drop: list[nn.Module] = [nn.Dropout(dropout)]
         layers += drop + layer if dropout_first else layer + drop
         in_features = width

@@ -15,6 +15,7 @@ CLASSES = 7
 # One entry per architecture and per switch that changes what is computed: arguments that keep it small, image side.
 # What follows a blank in a key only distinguishes entries of one model.
 SMALL: dict[str, tuple[dict[str, object], int]] = {
+    "mlp": ({"image_size": 8, "hidden": (16, 8), "dropout": 0.2, "batch_norm": True}, 8),
     "lenet": ({}, 28),
     "lenet_color": ({}, 32),
     "mnist_cnn": ({}, 28),

@@ -157,6 +157,7 @@ SPEED_BLOCKS = sum(conv_bn(c, w, 3) + conv_bn(w, w, 3) for c, w in ((24, 64), (6
 
 # By the names of the models, on the classes and channels of their sources.
 SUMS = {
+    "mlp": dense(28 * 28, 256) + dense(256, 10),
     "lenet": LENET,
     "lenet5": LENET,
     "lenet_maxpool": LENET,
