@@ -25,6 +25,7 @@ from lit_cnn.checkpoint.compatibility import (
 )
 from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
+from lit_cnn.checkpoint.renamed_models import MODEL_NAMES, RENAMINGS
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import TRAINING, describe, write_state
 from lit_cnn.utils import yaml_text
@@ -163,6 +164,7 @@ class RunMetadata(Callback):
             "requires": self.requires,
             "exact": can_resume_exactly(trainer),
             "cut": mark_mid_epoch(trainer, checkpoint),
+            MODEL_NAMES: len(RENAMINGS),
             "versions": {
                 "lit_cnn": __version__,
                 "torch": str(torch.__version__),  # a str subclass, which weights_only loading refuses

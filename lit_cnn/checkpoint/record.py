@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lit_cnn.checkpoint.diff import content_hash
+from lit_cnn.checkpoint.renamed_models import use_current_model_names
 from lit_cnn.errors import DamagedCheckpointError, UserError
 
 KEY = "lit_cnn"  # the project's own part of a checkpoint
@@ -86,6 +87,8 @@ def absolute_data_dir(config: dict[str, Any]) -> str:
 def load_verified(path: Path) -> dict[str, Any]:
     """Load a checkpoint as plain data after verifying its checksums. Tensors stay on the disk (mmap).
 
+    Networks have the names that they have today.
+
     Raises:
         DamagedCheckpointError: for a file that is truncated or was changed.
         UserError: for a file that holds pickled code, or no dictionary.
@@ -106,6 +109,8 @@ def load_verified(path: Path) -> dict[str, Any]:
         stored = own.pop(HASH)
         if content_hash(content) != stored:
             raise DamagedCheckpointError(f"{path} is damaged: its content does not match the hash stored in it")
+    if isinstance(own, dict):
+        use_current_model_names(content, own)
     return content
 
 

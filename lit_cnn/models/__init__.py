@@ -17,7 +17,7 @@ effect in the network as it was built are in its ``unused_arguments``, each with
 
 # isort: off
 # Families in the order in which list_models gives them.
-from lit_cnn.models import lenet, mnist_cnn, alexnet, vgg, nin  # noqa: F401
+from lit_cnn.models import mlp, lenet, mnist_cnn, alexnet, vgg, nin  # noqa: F401
 from lit_cnn.models import googlenet, resnet, densenet, residual_cifar, toynets, airbench  # noqa: F401
 # isort: on
 

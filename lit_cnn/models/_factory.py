@@ -13,12 +13,14 @@ from torch.nn.parameter import is_lazy
 from lit_cnn import plugins
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.models import _external
-from lit_cnn.models._argument_check import check_int
+from lit_cnn.models._argument_check import check_choice, check_int
 from lit_cnn.models._input_check import report_input_errors_of
 from lit_cnn.models._registry import MODELS, ModelInfo, arguments_of, is_built_in, takes_any_argument
+from lit_cnn.nn.reference.conv import write_out_convolutions
 from lit_cnn.utils.oom import is_out_of_memory
 
 _FROM_DATA = ("num_classes", "in_channels")
+_CONV = "conv"  # argument of every network of this package: torch's convolution, or the hand-written one
 # What constructors, above all those of other zoos, have been seen to raise for a bad argument.
 _REFUSALS = (TypeError, ValueError, AttributeError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 
@@ -57,7 +59,13 @@ def model_arguments(name: str) -> list[str]:
     if _external.is_external(name):
         _external.require(name)
         return _external.arguments(name)
-    return [argument for argument in arguments_of(_info(name).factory) if argument not in _FROM_DATA]
+    found = [argument for argument in arguments_of(_info(name).factory) if argument not in _FROM_DATA]
+    return [*found, _CONV] if _takes_conv(name) else found
+
+
+def _takes_conv(name: str) -> bool:
+    """Whether ``get_model`` takes ``conv`` for this registered model: for those of this package."""
+    return is_built_in(name) and _CONV not in arguments_of(MODELS[name].factory)
 
 
 def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any) -> nn.Module:
@@ -67,7 +75,8 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
         name: one of ``list_models()``, or ``torchvision/NAME``, or ``timm/NAME``.
         num_classes: K, number of logits.
         in_channels: channels of the images.
-        **kwargs: arguments of the model, see ``model_arguments``.
+        **kwargs: arguments of the model, see ``model_arguments``. ``conv="hand"`` computes the convolutions of a
+            network of this package as they are written out in ``lit_cnn.nn.reference.conv``, from the same weights.
 
     Returns:
         A model whose forward raises a ``UserError`` of one line on images of a wrong shape or type. A compiled or
@@ -83,8 +92,10 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
     else:
         _info(name)
         _refuse_unknown(name, kwargs)
+    conv = kwargs.pop(_CONV, "torch") if not external and _takes_conv(name) else "torch"
     try:
         check_int(num_classes=num_classes, in_channels=in_channels)
+        check_choice(("torch", "hand"), conv=conv)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     try:
@@ -113,6 +124,8 @@ def get_model(name: str, /, num_classes: int = 1000, in_channels: int = 3, **kwa
         if is_lazy(tensor):
             layer = path.rpartition(".")[0] or type(model).__name__
             raise UserError(f"{name}: the layer {layer} is lazy: give it fixed sizes, such as nn.Linear(64, 10)")
+    if conv == "hand" and not write_out_convolutions(model):
+        raise UserError(f"{name}: conv must not be given: it has no convolutions, got {conv!r}")
     return report_input_errors_of(model)
 
 

@@ -161,8 +161,14 @@ def typical_input(model: nn.Module, in_channels: int | None = None) -> int:
 
 
 def _channels(model: nn.Module) -> int:
+    return _built_for(model) or 3
+
+
+def _built_for(model: nn.Module) -> int | None:
+    """Channels of the image that ``model`` was built for, if it says so."""
     layer = first_conv(model)
-    return 3 if layer is None else layer.in_channels
+    channels = getattr(model, "in_channels", None) if layer is None else layer.in_channels
+    return channels if isinstance(channels, int) else None
 
 
 def flat_features(features: nn.Module, in_channels: int, image_size: int) -> int:
@@ -188,13 +194,10 @@ def input_error(model: nn.Module, x: Tensor) -> str:
         return f"{name} takes images of shape (N, C, H, W), got a tensor of shape {tuple(x.shape)}"
     if not x.is_floating_point():
         return f"{name} takes float images, got {x.dtype}: convert and normalise them first"
-    layer = first_conv(model)
+    wanted = _built_for(model)
     channels, height, width = x.shape[1:]
-    if layer is not None and channels != layer.in_channels:
-        return (
-            f"{name} was built for {layer.in_channels} input channels, got {channels}: set "
-            f"`data.channels={layer.in_channels}`"
-        )
+    if wanted is not None and channels != wanted:
+        return f"{name} was built for {wanted} input channels, got {channels}: set `data.channels={wanted}`"
     try:
         output_shape(model, 2, channels, height, width)
     except Exception:

@@ -74,6 +74,38 @@ def current_names(found: Collection[str], known: Collection[str]) -> dict[str, s
     return {key: new for key, new in renamed if key not in known and new in known and new not in found}
 
 
+def renumbered_dense(found: Mapping[str, Tensor], known: Mapping[str, Size]) -> dict[str, str]:
+    """Names in the model for dense layers that a file numbers otherwise, in the same order.
+
+    Dropout in other places changes the numbers in an ``nn.Sequential``: the dense layers of VGG are classifier.0, 3 and
+    6 in torchvision, and 1, 4 and 6 where the inputs of the hidden ones are dropped.
+
+    Args:
+        found: tensors in the file.
+        known: shapes by the model's names.
+    """
+    theirs, ours = _dense({name: t.shape for name, t in found.items()}), _dense(known)
+    renamed: dict[str, str] = {}
+    for parent, layers in ours.items():
+        numbers, shapes = list(layers), list(layers.values())
+        others = theirs.get(parent, {})
+        if list(others) == numbers or len(others) != len(numbers) or list(others.values())[:-1] != shapes[:-1]:
+            continue
+        for there, here in zip(others, numbers, strict=True):
+            names = {f"{parent}.{there}.{end}": f"{parent}.{here}.{end}" for end in ("weight", "bias")}
+            renamed |= {old: new for old, new in names.items() if old in found and old != new}
+    return renamed
+
+
+def _dense(shapes: Mapping[str, Size]) -> dict[str, dict[int, Size]]:
+    """Shapes of the matrices in each ``nn.Sequential``, by its name and their numbers, in order."""
+    found: dict[str, dict[int, Size]] = defaultdict(dict)
+    for name, shape in shapes.items():
+        if len(shape) == 2 and (match := re.fullmatch(r"(.+)\.(\d+)\.weight", name)):
+            found[match[1]][int(match[2])] = shape
+    return {parent: dict(sorted(layers.items())) for parent, layers in found.items()}
+
+
 def _current(name: str) -> str:
     for old, now in _OLD_NAMES:
         name = old.sub(now, name)

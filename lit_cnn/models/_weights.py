@@ -14,7 +14,7 @@ from lit_cnn.models._external import build
 from lit_cnn.models._freeze import all_heads
 from lit_cnn.models._input_check import first_conv
 from lit_cnn.models._registry import MODELS
-from lit_cnn.models._weight_entries import Entries, current_names, find_entries
+from lit_cnn.models._weight_entries import Entries, current_names, find_entries, renumbered_dense
 from lit_cnn.models._weight_files import published_weights, read_tensors
 
 
@@ -29,6 +29,7 @@ class WeightsReport:
         new: keys of the model, parameters and buffers, that keep their initial values.
         skipped: keys of the source that were not used.
         renamed: outdated names in the source with the current ones, which the other fields hold.
+        renumbered: names in the source of dense layers that have other numbers there, with the model's.
         prefix: the key in the file under which the tensors were, such as ``state_dict``.
         copies: keys of further copies in the file, which were not taken.
     """
@@ -39,6 +40,7 @@ class WeightsReport:
     new: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
+    renumbered: dict[str, str] = field(default_factory=dict)
     prefix: str = ""
     copies: list[str] = field(default_factory=list)
 
@@ -54,6 +56,9 @@ class WeightsReport:
         if self.renamed:
             old, now = next(iter(self.renamed.items()))
             lines.append(f"  outdated names: {len(self.renamed)}, such as {old}, now {now}")
+        if self.renumbered:
+            old, now = next(iter(self.renumbered.items()))
+            lines.append(f"  dense layers numbered otherwise in the file: {old} is {now} here")
         if self.new:
             lines.append(f"  new, as initialised: {_short(self.new)}")
         if self.skipped:
@@ -104,8 +109,10 @@ def load_weights(
     where, entries = _read(model, name, source, strict, key)
     names = current_names(entries.tensors, target.keys())
     found = {names.get(key, key): tensor.to_dense() for key, tensor in entries.tensors.items()}
+    numbers = renumbered_dense(found, {key: tensor.shape for key, tensor in target.items()})
+    found = {numbers.get(key, key): tensor for key, tensor in found.items()}
     _refuse_integers(where, found, target)
-    report = WeightsReport(where, renamed=names, prefix=entries.prefix, copies=entries.others)
+    report = WeightsReport(where, renamed=names, renumbered=numbers, prefix=entries.prefix, copies=entries.others)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
     first = first_conv(model)
     first_key = next((f"{n}.weight" for n, m in model.named_modules() if m is first and n), None)

@@ -103,7 +103,7 @@ class AlexNet(nn.Module):
             self.avgpool = AdaptiveAvgPool2d(pool_to)
             flat = c5 * pool_to**2
         self.classifier = dense_head(
-            flat, (hidden, hidden), num_classes, dropout=dropout, dropout_first=dropout_first
+            flat, (hidden, hidden), num_classes, dropout=dropout, dropout_at="before" if dropout_first else "after"
         )  # fmt: skip
         init_weights(self, init)
         if init == "normal":

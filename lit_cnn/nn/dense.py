@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+DROPOUT_AT = ("after", "before", "all")
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -32,19 +33,24 @@ def dense_head(
     *,
     dropout: float = 0.5,
     activation: str = "relu",
-    dropout_first: bool = False,
+    dropout_at: str = "after",
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """Dense layers of the given widths with activation and dropout, then one to the logits. (N, in) -> (N, K).
 
     Args:
-        dropout_first: drop the inputs of each hidden layer instead of its outputs. It changes the numbering of the
-            layers and so the keys of the state dict.
+        dropout_at: ``after`` drops the outputs of each hidden layer, ``before`` its inputs, ``all`` the inputs of every
+            layer, the last one's too. It changes the numbering of the layers and so the keys of the state dict, as
+            ``batch_norm`` does.
+        batch_norm: BN between each hidden layer and its activation.
     """
     layers: list[nn.Module] = []
     act = activation_class(activation)
     for width in hidden:
-        layer: list[nn.Module] = [nn.Linear(in_features, width), act()]
+        layer: list[nn.Module] = [nn.Linear(in_features, width)]
+        layer += [nn.BatchNorm1d(width), act()] if batch_norm else [act()]
         drop: list[nn.Module] = [nn.Dropout(dropout)]
-        layers += drop + layer if dropout_first else layer + drop
+        layers += layer + drop if dropout_at == "after" else drop + layer
         in_features = width
-    return nn.Sequential(*layers, nn.Linear(in_features, num_classes))
+    last = [nn.Dropout(dropout)] if dropout_at == "all" else []
+    return nn.Sequential(*layers, *last, nn.Linear(in_features, num_classes))

@@ -13,11 +13,13 @@ from torch.distributed.tensor import DTensor
 
 from lit_cnn.errors import UserError, nearest
 from lit_cnn.optim.muon import Muon
+from lit_cnn.optim.rmsprop import KerasRMSprop
 
 # Arguments for two common names. Every other name is a class of torch.optim with torch's own defaults.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {"momentum": 0.9, "nesterov": True}),
     "adamw": ("AdamW", {}),
+    "keras_rmsprop": ("KerasRMSprop", {}),
 }
 
 SGD_LR = 0.1  # for training from scratch (He et al. 2015, arXiv 1512.03385, section 4.2); torch's own is 0.001
@@ -37,6 +39,7 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer
     }
     known["muon"] = Muon  # torch's takes matrices only
+    known["kerasrmsprop"] = KerasRMSprop
     if name.lower() not in known:
         names = sorted(c.__name__ for c in known.values())
         raise UserError(f"unknown optimizer {name!r}{nearest(name, names) or ';'} known: {', '.join(names)}")
@@ -73,7 +76,8 @@ def build_optimizer(
 
     Args:
         model: parameters with ``requires_grad=False`` are skipped.
-        name: ``sgd`` (momentum 0.9, Nesterov), ``adamw``, ``muon`` (this project's), or any class of ``torch.optim``.
+        name: ``sgd`` (momentum 0.9, Nesterov), ``adamw``, ``muon`` (this project's), ``keras_rmsprop``, or any class
+            of ``torch.optim``.
         lr: learning rate.
         weight_decay: weight decay; refused by optimizers that have none.
         args: further keyword arguments of the class; they override a preset's.

@@ -55,8 +55,8 @@ class ImageClassifier(BaseTask):
         head_init: first values of a head that the weights do not bring: "model", the network's own, or "zeros", so that
             features count for nothing before the head has learned them (Kolesnikov et al. 2020, arXiv 1912.11370,
             section 3.3). Random values stay in the head where there are more features than images.
-        optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), or any class of
-            torch.optim by name.
+        optimizer: sgd (momentum 0.9, Nesterov), adamw, muon (for filters; SGD for all else), keras_rmsprop, or any
+            class of torch.optim by name.
         lr: peak learning rate; null: the optimizer's own, 0.1 for SGD and torch's for others, such as 0.001 for adamw;
             "auto": found by a learning-rate range test, for new training runs.
         lr_base_size: lr is meant for this many images per optimizer step, over all ranks and accumulated batches, and

@@ -15,6 +15,7 @@ CLASSES = 7
 # One entry per architecture and per switch that changes what is computed: arguments that keep it small, image side.
 # What follows a blank in a key only distinguishes entries of one model.
 SMALL: dict[str, tuple[dict[str, object], int]] = {
+    "mlp": ({"image_size": 8, "hidden": (16, 8), "dropout": 0.2, "batch_norm": True}, 8),
     "lenet": ({}, 28),
     "lenet_color": ({}, 32),
     "mnist_cnn": ({}, 28),
@@ -22,7 +23,8 @@ SMALL: dict[str, tuple[dict[str, object], int]] = {
     "alexnet_original": ({"hidden": 32, "image_size": 67}, 67),
     "alexnet_half": ({"hidden": 32, "image_size": 64}, 64),
     "alexnet_grey": ({"hidden": 32, "image_size": 65}, 65),
-    "vgg7": ({"hidden": (32, 16), "activation": "relu6", "dropout": 0.4, "pool_to": 2}, 32),
+    "vgg7": ({"hidden": (32, 16), "head_activation": "relu6", "dropout": 0.4, "dropout_at": "all", "pool_to": 2}, 32),
+    "vgg16_c": ({"hidden": (16,), "dropout_at": "before", "pool_to": 1}, 32),
     "vgg11_bn": ({"hidden": (32,), "pool_to": 1}, 32),
     "vgg9_cifar": ({}, 32),
     "nin": ({}, 16),

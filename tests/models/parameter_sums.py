@@ -141,13 +141,15 @@ def densenet(blocks: Sequence[int], growth: int, stem: int, classes: int, *, bot
 ALEXNET_DENSE = dense(6 * 6 * 256, 4096) + dense(4096, 4096) + dense(4096, 1000)
 LENET = conv(1, 6, 5) + conv(6, 16, 5) + dense(5 * 5 * 16, 120) + dense(120, 84) + dense(84, 10)
 VGG_DENSE = dense(7 * 7 * 512, 4096) + dense(4096, 4096) + dense(4096, 1000)
+VGG_7_DENSE = dense(7 * 7 * 256, 4096) + dense(4096, 4096) + dense(4096, 1000)
 VGG_STAGES = {
-    7: ([64], [128], [256], [512]),
-    9: ([64], [128], [256, 256], [512, 512]),
-    11: ([64], [128], [256, 256], [512, 512], [512, 512]),
-    13: ([64, 64], [128, 128], [256, 256], [512, 512], [512, 512]),
-    16: ([64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]),
-    19: ([64, 64], [128, 128], [256] * 4, [512] * 4, [512] * 4),
+    "7": ([64], [128], [256, 256]),
+    "7_wide": ([64], [128], [256], [512]),
+    "9": ([64], [128], [256, 256], [512, 512]),
+    "11": ([64], [128], [256, 256], [512, 512], [512, 512]),
+    "13": ([64, 64], [128, 128], [256, 256], [512, 512], [512, 512]),
+    "16": ([64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]),
+    "19": ([64, 64], [128, 128], [256] * 4, [512] * 4, [512] * 4),
 }
 CONVNET = conv_bn(3, 32, 3) + conv_bn(32, 64, 3) + conv_bn(64, 128, 3) + dense(128, 10)
 # Nine blocks of two convolutions on 32, 64 and 128 filters.
@@ -157,6 +159,7 @@ SPEED_BLOCKS = sum(conv_bn(c, w, 3) + conv_bn(w, w, 3) for c, w in ((24, 64), (6
 
 # By the names of the models, on the classes and channels of their sources.
 SUMS = {
+    "mlp": dense(28 * 28, 256) + dense(256, 10),
     "lenet": LENET,
     "lenet5": LENET,
     "lenet_maxpool": LENET,
@@ -169,16 +172,23 @@ SUMS = {
     + dense(6 * 6 * 128, 2048) + dense(2048, 2048) + dense(2048, 1000),
     "alexnet_grey": conv(1, 96, 11) + conv(96, 256, 5) + conv(256, 384, 3) + conv(384, 384, 3) + conv(384, 256, 3)
     + dense(5 * 5 * 256, 4096) + dense(4096, 4096) + dense(4096, 10),
-    **{f"vgg{n}": vgg_convolutions(VGG_STAGES[n]) + VGG_DENSE for n in (7, 9)},
+    **{f"vgg{n}": vgg_convolutions(VGG_STAGES[n]) + VGG_DENSE for n in ("7_wide", "9")},
+    "vgg7": vgg_convolutions(VGG_STAGES["7"]) + VGG_7_DENSE,
     # Here BN follows convolutions that keep their biases.
     **{
-        f"vgg{n}_bn": vgg_convolutions(stages) + 2 * sum(map(sum, stages)) + VGG_DENSE
-        for n, stages in VGG_STAGES.items() if n < 11
+        f"vgg{n}_bn": vgg_convolutions(VGG_STAGES[n]) + 2 * sum(map(sum, VGG_STAGES[n])) + VGG_DENSE
+        for n in ("7_wide", "9")
     },
+    "vgg7_bn": vgg_convolutions(VGG_STAGES["7"]) + 2 * (64 + 128 + 2 * 256) + VGG_7_DENSE,
     **{
-        f"vgg{n}_cifar": vgg_convolutions(stages) + 2 * sum(map(sum, stages)) + dense(512, 10)
+        f"vgg{n}_cifar": vgg_convolutions(stages) + 2 * sum(map(sum, stages)) + dense(stages[-1][-1], 10)
         for n, stages in VGG_STAGES.items()
     },
+    # Network C: the last convolution of the stages of three is 1x1.
+    "vgg16_c": vgg_convolutions(([64, 64], [128, 128]))
+    + conv(128, 256, 3) + conv(256, 256, 3) + conv(256, 256, 1)
+    + conv(256, 512, 3) + conv(512, 512, 3) + conv(512, 512, 1)
+    + 2 * conv(512, 512, 3) + conv(512, 512, 1) + VGG_DENSE,
     "nin": mlpconv(3, (192, 160, 96), 5) + mlpconv(96, (192, 192, 192), 5) + mlpconv(192, (192, 192, 10), 3),
     "nin_imagenet": mlpconv(3, (96, 96, 96), 11) + mlpconv(96, (256, 256, 256), 5) + mlpconv(256, (384, 384, 384), 3)
     + mlpconv(384, (1000, 1000, 1000), 3),

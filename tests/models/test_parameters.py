@@ -81,7 +81,7 @@ def test_hand_computed_sums_agree_with_torchvision_where_both_exist() -> None:
     assert parameter_sums.densenet((6, 12, 24, 16), 32, 64, 1000, bottleneck=True, keep=0.5) + stem == count(
         torchvisions("densenet121")
     )
-    assert parameter_sums.vgg_convolutions(parameter_sums.VGG_STAGES[16]) + parameter_sums.VGG_DENSE == count(
+    assert parameter_sums.vgg_convolutions(parameter_sums.VGG_STAGES["16"]) + parameter_sums.VGG_DENSE == count(
         torchvisions("vgg16")
     )
     # The shortcuts that change shape: 1x1 convolutions and BN.

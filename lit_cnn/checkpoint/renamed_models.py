@@ -1,0 +1,37 @@
+"""Networks that earlier versions called otherwise: their checkpoints are read under today's names.
+
+Each name in ``RENAMINGS`` is that of another network now. Checkpoints hold the number of renamings that were known when
+they were written, so that the later ones are applied to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# One dictionary for each renaming, oldest first; new ones are appended, and none is ever changed.
+RENAMINGS: tuple[dict[str, str], ...] = (
+    {"vgg7": "vgg7_wide", "vgg7_bn": "vgg7_wide_bn", "vgg7_cifar": "vgg7_wide_cifar"},
+)
+MODEL_NAMES = "model_names"  # key in checkpoint["lit_cnn"]: number of renamings when it was written
+
+
+def current_model_name(name: str, known: int) -> str:
+    """Today's name of the network that was called ``name`` when the first ``known`` renamings had been done."""
+    for renaming in RENAMINGS[known:]:
+        name = renaming.get(name, name)
+    return name
+
+
+def use_current_model_names(content: dict[str, Any], own: dict[str, Any]) -> None:
+    """Replace old names of networks in a checkpoint's settings, in place.
+
+    Args:
+        content: the whole checkpoint.
+        own: the project's part of it.
+    """
+    known = own.get(MODEL_NAMES, 0)
+    settings = own.get("config", {}).get("model")
+    for model in (settings, content.get("hyper_parameters")):
+        if isinstance(model, dict) and isinstance(model.get("backbone"), str):
+            model["backbone"] = current_model_name(model["backbone"], known)
+    own[MODEL_NAMES] = len(RENAMINGS)
