@@ -14,6 +14,7 @@ from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.images import Images
 from lit_cnn.data.lists.datamodule import ImageList
 from lit_cnn.data.loading.loader import Batch, BatchLoader
+from lit_cnn.data.pairs import DehazePairs, WholeImages
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.datamodule import Stream
 from lit_cnn.data.split import Split
@@ -29,6 +30,7 @@ __all__ = [
     "Augment",
     "Batch",
     "BatchLoader",
+    "DehazePairs",
     "Digits",
     "FashionMNIST",
     "Flowers",
@@ -41,6 +43,7 @@ __all__ = [
     "Split",
     "Stream",
     "Vehicles",
+    "WholeImages",
     "counter_uniform",
     "datasets",
     "register_transform",

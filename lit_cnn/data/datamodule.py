@@ -101,7 +101,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     __str__ = __repr__  # Lightning's fails before setup
 
-    multilabel, leaks = False, ""  # whether images have any number of labels; what was found in two splits, in words
+    task, multilabel, leaks = "classification", False, ""  # its kind; any number of labels; what two splits share
 
     # Hooks for subclasses ----
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,20 +19,20 @@ from torch import Tensor
 from lit_cnn.data.decoding.bands import has_bands, read_bands
 from lit_cnn.data.decoding.crash_report import named_in_crashes
 from lit_cnn.data.decoding.formats import (
-    ORIENTATION,
     EncodedImage,
     ImageFile,
     UnknownTiffError,
     decode_pixels,
-    is_upright,
     open_image,
     to_channels,
     upright_image,
+    upright_size,
 )
 from lit_cnn.data.decoding.geometry import Geometry, to_size
 from lit_cnn.data.transforms.rng import crop_box, crop_ratio
 from lit_cnn.errors import UnreadableImageError, UserError
 
+T = TypeVar("T")
 # Failures of this process and not of a file.
 _PROCESS_ERRORS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -87,9 +87,7 @@ def _decode(
 def _random_crop(
     image: Image.Image, geometry: Geometry, crop: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
-    width, height = image.size
-    if not is_upright(image) and image.getexif()[ORIENTATION] >= 5:  # on its side
-        width, height = height, width
+    height, width = upright_size(image)
     size = geometry.height, geometry.width
     top, left, h, w = crop_box(crop, height, width, scale, crop_ratio(ratio, *size))
     if not _draft(image, (h, w), size, (8, 4)):  # by 2 is no faster than decoding it in full
@@ -159,7 +157,38 @@ def read_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:
     return _read(path, _decode_bounded, geometry, short)
 
 
-def _read(path: ImageFile, function: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+def read_whole(path: ImageFile, channels: int, max_pixels: int) -> np.ndarray:
+    """Decode an image file in its own size, upright.
+
+    Returns:
+        uint8 (height, width, channels), of 1 or 3 channels.
+
+    Raises:
+        UserError: as ``read_image``.
+    """
+    return _read(path, _decode_whole, channels, max_pixels)
+
+
+def read_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
+    """Return height and width of an image as it is decoded, by its header.
+
+    Raises:
+        UserError: as ``read_image``.
+    """
+    return _read(path, _upright_size, max_pixels)
+
+
+def _decode_whole(path: ImageFile, channels: int, max_pixels: int) -> np.ndarray:
+    with open_image(path, max_pixels) as image:
+        return decode_pixels(image, channels)
+
+
+def _upright_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
+    with open_image(path, max_pixels) as image:
+        return upright_size(image)
+
+
+def _read(path: ImageFile, function: Callable[..., T], *args: Any) -> T:
     try:
         return named_in_crashes(path, function, path, *args)
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files (OSError, SyntaxError, ...)

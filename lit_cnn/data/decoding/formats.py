@@ -184,6 +184,13 @@ def is_upright(image: Image.Image) -> bool:
         return True
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return height and width after EXIF rotation."""
+    width, height = image.size
+    turned = not is_upright(image) and image.getexif()[ORIENTATION] >= 5  # on its side
+    return (width, height) if turned else (height, width)
+
+
 def open_upright(path: ImageFile, max_pixels: int) -> Image.Image:
     """Return an image as people see it, decoded.
 

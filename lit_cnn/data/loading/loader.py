@@ -28,7 +28,8 @@ class Batch(NamedTuple):
     """A batch as the loaders yield it and the steps receive it.
 
     ``image`` is uint8 (N, C, H, W) from a loader and normalised float32 after the transfer to the device; ``target``
-    is int64 (N,), -1 where there is no label; ``index`` is int64 (N,), the samples' indices, as for ``sample_name``.
+    is int64 (N,), -1 where there is no label, or for image to image float32 (N, C, H, W) after the transfer; ``index``
+    is int64 (N,), the samples' indices, as for ``sample_name``.
     """
 
     image: Tensor
@@ -191,7 +192,9 @@ class BatchLoader:
 
     def _start(self, indices: Tensor, epoch: int | None) -> tuple[Batch, list[Callable[[], None]]]:
         dtype = getattr(self.source, "dtype", torch.uint8)  # features of images are floats
-        image = torch.empty((len(indices), *self.source.shape), dtype=dtype, pin_memory=self.pin)
+        shape_of = getattr(self.source, "shape_of", None)  # of a source whose images differ in size
+        shape = self.source.shape if shape_of is None else shape_of(indices)
+        image = torch.empty((len(indices), *shape), dtype=dtype, pin_memory=self.pin)
         target = self.source.targets[rows(indices)]
         batch = Batch(image, *(tensor.pin_memory() if self.pin else tensor for tensor in (target, indices)))
         return batch, self.source.tasks(indices, image, epoch)
