@@ -21,6 +21,7 @@ OTHER_COMMANDS = {
     "check",
     "compare",
     "explain",
+    "export",
     "report",
     "runs",
     "sweep",

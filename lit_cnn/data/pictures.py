@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from lit_cnn.data.datamodule import ImageDataModule
+from lit_cnn.data.decoding.decode import read_decoded
+from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.feature_source import FeatureSource
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.errors import UserError
@@ -35,3 +37,12 @@ def read_images(data: ImageDataModule, split: str, indices: Sequence[int]) -> It
         except (UserError, OSError):  # of an image that has become unreadable; the others of this part are lost, too
             continue
         yield from enumerate(batch.image.numpy(), start)
+
+
+def decoded_image(source: FileSource, index: int) -> np.ndarray:
+    """Read an image of a split in its own size, uint8 (H, W, C), as it is before it is resized for evaluation.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    return read_decoded(source.image_file(index), source.geometry)

@@ -9,6 +9,8 @@ import shtab
 from lit_cnn.cli.argv import BARE, FLAG_ALIASES
 from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
+from lit_cnn.cli.commands.export import FORMATS as EXPORT_FORMATS
+from lit_cnn.cli.commands.export import INPUTS as EXPORT_INPUTS
 from lit_cnn.cli.help import GROUPS
 from lit_cnn.cli.own_flags import OWN
 from lit_cnn.cli.shipped_configs import shipped_configs
@@ -67,6 +69,14 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("images").complete = shtab.FILE  # type: ignore[attr-defined]  # folders too
             sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]
             for flag in ("--layer", "--layers", "--top", "--class", "--max-images", "--out-dir", "--allow_import"):
+                sub.add_argument(flag)
+        elif name == "export":
+            sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]
+            for flag in ("--out", "--data-dir"):
+                sub.add_argument(flag).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            sub.add_argument("--format", choices=EXPORT_FORMATS)
+            sub.add_argument("--input", choices=EXPORT_INPUTS)
+            for flag in ("--max-images", "--allow_import"):
                 sub.add_argument(flag)
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)

@@ -71,17 +71,22 @@ def crop_resized(pixels: np.ndarray, box: Sequence[int], size: tuple[int, int]) 
 def _decode(
     path: ImageFile, geometry: Geometry, crop: Tensor | None, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
+    if crop is None:
+        return to_size(_decode_whole(path, geometry), geometry)
     if has_bands(path, geometry.channels):
         pixels = read_bands(path, geometry)
-        if crop is None:
-            return to_size(pixels, geometry)
         size = geometry.height, geometry.width
         height, width = pixels.shape[:2]
         return crop_resized(pixels, crop_box(crop, height, width, scale, crop_ratio(ratio, *size)), size)
     with open_image(path, geometry.max_pixels) as image:
-        if crop is not None:
-            return _random_crop(image, geometry, crop, scale, ratio)
-        return to_size(decode_pixels(image, geometry.channels), geometry)
+        return _random_crop(image, geometry, crop, scale, ratio)
+
+
+def _decode_whole(path: ImageFile, geometry: Geometry) -> np.ndarray:
+    if has_bands(path, geometry.channels):
+        return read_bands(path, geometry)
+    with open_image(path, geometry.max_pixels) as image:
+        return decode_pixels(image, geometry.channels)
 
 
 def _random_crop(
@@ -142,6 +147,18 @@ def read_image(
         UserError: The file is missing, not an image, damaged or too large, or its decoder failed; the message names it.
     """
     return _read(path, _decode, geometry, crop, scale, ratio)
+
+
+def read_decoded(path: ImageFile, geometry: Geometry) -> np.ndarray:
+    """Decode an image file to ``geometry.channels``, in its own size.
+
+    Returns:
+        uint8 (height, width, channels).
+
+    Raises:
+        UserError: as ``read_image``.
+    """
+    return _read(path, _decode_whole, geometry)
 
 
 def read_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:

@@ -20,7 +20,7 @@ Size = int | tuple[int, int]  # side of a square image, or (height, width), in p
 # _LONGEST times as long as wide; above _LARGEST, for all.
 _LARGE, _LONGEST, _LARGEST = 2**24, 64, 2**27
 PADDING = (124, 116, 104)  # ImageNet's mean colour, of which letterbox's borders are
-_GREY_PADDING = 114  # its mean over the channels
+GREY_PADDING = 114  # its mean over the channels
 
 
 def parse_size(value: Any, setting: str = "data.image_size") -> Size:
@@ -131,7 +131,7 @@ def letterbox(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     fitted = stretch(image, inner)
     if inner == size:
         return fitted
-    padded = Image.new(image.mode, (width, height), PADDING if image.mode == "RGB" else _GREY_PADDING)
+    padded = Image.new(image.mode, (width, height), PADDING if image.mode == "RGB" else GREY_PADDING)
     padded.paste(fitted, (round((width - inner[1]) / 2), round((height - inner[0]) / 2)))
     return padded
 

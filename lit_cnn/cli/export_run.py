@@ -1,0 +1,87 @@
+"""Export the network of a checkpoint: the work of ``lit-cnn export``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.cli.checkpoint_data import data_of
+from lit_cnn.cli.trained_task import trained_task
+from lit_cnn.errors import UserError
+from lit_cnn.export.exporter import Exported, export
+from lit_cnn.export.formats import FORMATS
+from lit_cnn.export.graph import DECODED
+from lit_cnn.results.evaluation import format_score
+from lit_cnn.run_folder import format_path, run_folder_of
+from lit_cnn.utils.console import say
+
+_FLOAT32 = ("32", "32-true", "None")  # precisions whose answers are those of the exported file
+
+
+class Options(NamedTuple):
+    """What to export, and to where.
+
+    Attributes:
+        format: a key of ``export.formats.FORMATS``.
+        folder: of the file; None: ``export`` in the run's folder, or the working folder for a checkpoint elsewhere.
+        takes: ``decoded`` or ``resized`` images; None: decoded ones where the run read image files.
+        most: images of the proof; 0: all.
+        data_dir: where the images are now; None: where the run read them.
+        allow_import: packages that the user allows.
+    """
+
+    format: str
+    folder: Path | None
+    takes: str | None
+    most: int
+    data_dir: str | None
+    allow_import: list[str]
+
+
+def export_run(record: CheckpointRecord, options: Options) -> Path:
+    """Write the file, print its proof, and return its path.
+
+    Raises:
+        UserError: see :func:`lit_cnn.export.exporter.export`; or the folder cannot be written.
+    """
+    FORMATS[options.format].require()
+    task = trained_task(record).float()
+    data = data_of(record, options.data_dir, options.allow_import)
+    run = run_folder_of(record.path)
+    folder = options.folder or (Path() if run is None else run / "export")
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    path = folder / f"{record.path.stem}{FORMATS[options.format].suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        done = export(record, task, data, options.format, path, takes=options.takes, most=options.most)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another `out_dir`") from error
+    finally:
+        for parent in missing:
+            with contextlib.suppress(OSError):  # it holds the file
+                parent.rmdir()
+    _tell(done, str(record.config["trainer"].get("precision")), len(record.class_names))
+    return path
+
+
+def _tell(done: Exported, precision: str, classes: int) -> None:
+    proof, about = done.proof, done.metadata
+    say(f"proof: {proof.sentence()}")
+    if proof.labelled:
+        before = f"checkpoint {proof.right_before / proof.labelled:.4f}"
+        say(f"accuracy on them: {format_score(proof.accuracy)}, {before}")
+    if precision not in _FLOAT32:
+        say(f"note: the run computed in {precision}, the file computes in float32, as does the checkpoint in the proof")
+    height, width = about["imgsz"]
+    size = "height, width" if done.any_size else f"{height}, {width}"
+    inside = ["resize and crop"] if about["input"] == DECODED else []
+    inside += ["normalization", "softmax" if about["task"] == "classify" else "sigmoid"]
+    inside += [f"temperature {about['temperature']:.2f}"] if about["temperature"] != 1 else []
+    inside += [f"TTA {about['tta']}"] if about["tta"] != "none" else []
+    say(f"input uint8 (N, {size}, {about['channels']}), output probabilities (N, {classes})")
+    say(f"inside: {', '.join(inside)}")
+    say(f"saved {format_path(done.path)} ({done.path.stat().st_size / 1e6:,.1f} MB)")

@@ -1,0 +1,78 @@
+"""The formats of exported files: one table, from name to the file that writes and runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from lit_cnn.errors import UserError
+from lit_cnn.export import onnx_format
+from lit_cnn.export.graph import ExportGraph
+from lit_cnn.export.metadata import Metadata
+
+
+class Runner(Protocol):
+    """An exported file that is ready to run.
+
+    Attributes:
+        metadata: what the file says about itself.
+    """
+
+    metadata: Metadata
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Map uint8 (N, H, W, C) to probabilities float32 (N, K)."""
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+        suffix: of its files.
+        write: graph, example uint8 (N, H, W, C), names of the dynamic dimensions, and path to a file.
+        write_metadata: replaces the metadata of a file.
+        open: makes a file ready to run.
+        require: raises UserError where a package is missing.
+        help: one line.
+    """
+
+    suffix: str
+    write: Callable[[ExportGraph, Tensor, dict[int, str], Path], None]
+    write_metadata: Callable[[Path, Metadata], None]
+    open: Callable[[Path], Runner]
+    require: Callable[[], None]
+    help: str
+
+
+FORMATS = {
+    "onnx": Format(
+        onnx_format.SUFFIX,
+        onnx_format.write,
+        onnx_format.write_metadata,
+        onnx_format.OnnxRunner,
+        onnx_format.require,
+        "ONNX, for onnxruntime in any language, and browsers",
+    ),
+}
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file by its name; None for all others."""
+    return next((known for known in FORMATS.values() if path.name.endswith(known.suffix)), None)
+
+
+def open_exported(path: Path) -> Runner:
+    """Make a file of any format ready to run.
+
+    Raises:
+        UserError: it is of no such format, it cannot be read, or its package is missing.
+    """
+    found = format_of(path)
+    if found is None:
+        known = ", ".join(known.suffix for known in FORMATS.values())
+        raise UserError(f"{path} is no exported model: these end in {known}")
+    return found.open(path)
