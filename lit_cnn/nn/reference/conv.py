@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_cnn.nn.reference.window import Setting, borders, check_channels, map_size, pair
+from lit_cnn.nn.reference.window import Setting, as_batch, borders, check_channels, like_input, map_size, pair
 
 
 def conv2d(
@@ -24,19 +24,22 @@ def conv2d(
     with one row per output pixel (im2col), and the convolution is that matrix times the kernels.
 
     Args:
-        x: (N, C, H, W).
-        weight: (O, C / groups, kH, kW).
+        x: (N, C, H, W), or one image (C, H, W) or (H, W).
+        weight: (O, C / groups, kH, kW), or one filter (C, kH, kW) or (kH, kW).
         bias: (O,).
         stride: for both axes, or (rows, columns); padding and dilation likewise.
         padding: also ``same`` or ``valid``.
 
     Returns:
         (N, O, H', W') with H' = (H + 2 * padding - dilation * (kH - 1) - 1) // stride + 1; of ``x``'s dtype, or
-        under autocast of autocast's.
+        under autocast of autocast's. Of one image without N, of one filter without O.
 
     Raises:
         ValueError: channels, filters and groups do not fit, or the kernel is larger than the padded image.
     """
+    if x.dim() in (2, 3) or weight.dim() in (2, 3):
+        out = conv2d(as_batch(x), as_batch(weight), bias, stride, padding, dilation, groups)
+        return like_input(out, x, weight)
     check_channels(x, weight, groups)
     filters, group_channels, kh, kw = weight.shape
     (sh, sw), (dh, dw) = pair("stride", stride, 1), pair("dilation", dilation, 1)
@@ -73,20 +76,23 @@ def conv_transpose2d(
     Every input pixel adds its multiple of the kernel to the output; here all pixels at once, tap by tap.
 
     Args:
-        x: (N, C, H, W).
-        weight: (C, O / groups, kH, kW).
+        x: (N, C, H, W), or one image (C, H, W) or (H, W).
+        weight: (C, O / groups, kH, kW), or one kernel (kH, kW).
         bias: (O,).
         stride: for both axes, or (rows, columns); paddings and dilation likewise.
         output_padding: rows and columns added at the bottom and right, to choose among the sizes that ``conv2d``
             with this stride maps to H.
 
     Returns:
-        (N, O, H', W') with H' = (H - 1) * stride - 2 * padding + dilation * (kH - 1) + 1 + output_padding; dtype as
-        ``conv2d``.
+        (N, O, H', W') with H' = (H - 1) * stride - 2 * padding + dilation * (kH - 1) + 1 + output_padding; dtype and
+        missing axes as ``conv2d``.
 
     Raises:
         ValueError: channels and groups do not fit, or the padding leaves no output.
     """
+    if x.dim() in (2, 3) or weight.dim() == 2:
+        out = conv_transpose2d(as_batch(x), as_batch(weight), bias, stride, padding, output_padding, groups, dilation)
+        return like_input(out, x, weight)
     check_channels(x, weight, groups, transposed=True)
     n, channels, height, width = x.shape
     group_filters, kh, kw = weight.shape[1:]

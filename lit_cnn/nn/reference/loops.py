@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_cnn.nn.reference.window import Setting, borders, check_channels, map_size, pair
+from lit_cnn.nn.reference.window import Setting, as_batch, borders, check_channels, like_input, map_size, pair
 
 
 def conv2d_loops(
@@ -25,6 +25,9 @@ def conv2d_loops(
 
     Arguments, result and errors are those of ``conv.conv2d``.
     """
+    if x.dim() in (2, 3) or weight.dim() in (2, 3):
+        out = conv2d_loops(as_batch(x), as_batch(weight), bias, stride, padding, dilation, groups)
+        return like_input(out, x, weight)
     check_channels(x, weight, groups)
     n_images, _, height, width = x.shape
     n_filters, group_channels, kh, kw = weight.shape
@@ -54,15 +57,17 @@ def conv_transpose2d_loops(x: Tensor, weight: Tensor, stride: int = 1, padding: 
     """Transposed convolution: every input value adds a copy of the kernel, times itself, to the output.
 
     Args:
-        x: (N, C, H, W).
-        weight: (C, O, kH, kW), as in PyTorch.
+        x: (N, C, H, W), or one image (C, H, W) or (H, W).
+        weight: (C, O, kH, kW), as in PyTorch, or one kernel (kH, kW).
 
     Returns:
-        (N, O, (H - 1) * stride - 2 * padding + kH, the same for W).
+        (N, O, (H - 1) * stride - 2 * padding + kH, the same for W), of one image without N, of one kernel without O.
 
     Raises:
         ValueError: the channels do not fit.
     """
+    if x.dim() in (2, 3) or weight.dim() == 2:
+        return like_input(conv_transpose2d_loops(as_batch(x), as_batch(weight), stride, padding), x, weight)
     check_channels(x, weight, 1, transposed=True)
     n_images, channels, height, width = x.shape
     kh, kw = weight.shape[2:]
@@ -77,7 +82,7 @@ def conv_transpose2d_loops(x: Tensor, weight: Tensor, stride: int = 1, padding: 
 
 
 def pool2d_loops(x: Tensor, kernel: int, stride: int, mode: str) -> Tensor:
-    """Maximum (``max``) or mean (``avg``) of each window. (N, C, H, W) -> (N, C, H', W').
+    """Maximum (``max``) or mean (``avg``) of each window. (N, C, H, W) -> (N, C, H', W'), as well without C or N.
 
     Raises:
         ValueError: another mode, or the kernel is larger than the image.
@@ -85,9 +90,9 @@ def pool2d_loops(x: Tensor, kernel: int, stride: int, mode: str) -> Tensor:
     if mode not in ("max", "avg"):
         raise ValueError(f"mode must be max or avg, got {mode!r}")
     out_h, out_w = map_size(x, (kernel, kernel), (stride, stride), ((0, 0), (0, 0)))
-    out = torch.zeros(*x.shape[:2], out_h, out_w, dtype=x.dtype)
+    out = torch.zeros(*x.shape[:-2], out_h, out_w, dtype=x.dtype)
     for i in range(out_h):
         for j in range(out_w):
-            window = x[:, :, i * stride : i * stride + kernel, j * stride : j * stride + kernel]
-            out[:, :, i, j] = window.amax((2, 3)) if mode == "max" else window.mean((2, 3))
+            window = x[..., i * stride : i * stride + kernel, j * stride : j * stride + kernel]
+            out[..., i, j] = window.amax((-2, -1)) if mode == "max" else window.mean((-2, -1))
     return out

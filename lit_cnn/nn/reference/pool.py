@@ -1,4 +1,4 @@
-"""Max-pooling, average pooling and max-unpooling, written out."""
+"""Max-pooling, average pooling and their unpooling, written out. Images may also be (C, H, W) or (H, W)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lit_cnn.nn.reference.window import Setting, map_size, pair
 
 
 def _windows(x: Tensor, kernel: Setting, stride: Setting | None, padding: Setting, fill: float) -> Tensor:
-    """Values of every window: (N, C, H, W) -> (kH * kW, N, C, H', W')."""
+    """Values of every window: (..., H, W) -> (kH * kW, ..., H', W')."""
     kh, kw = pair("kernel", kernel, 1)
     sh, sw = (kh, kw) if stride is None else pair("stride", stride, 1)
     ph, pw = pair("padding", padding)
@@ -39,10 +39,10 @@ def max_pool2d(
     Raises:
         ValueError: the kernel is larger than the padded image, or the padding than half the kernel.
     """
-    values, winner = _windows(x, kernel, stride, padding, float("-inf")).max(0)
-    height, width = x.shape[-2:]
-    position = torch.arange(height * width, device=x.device).view(1, 1, height, width)
-    positions = _windows(position, kernel, stride, padding, 0).expand(-1, *x.shape[:2], -1, -1)
+    windows = _windows(x, kernel, stride, padding, float("-inf"))
+    values, winner = windows.max(0)
+    position = torch.arange(x.shape[-2] * x.shape[-1], device=x.device).view((1,) * (x.dim() - 2) + x.shape[-2:])
+    positions = _windows(position, kernel, stride, padding, 0).expand_as(windows)
     return values, positions.gather(0, winner[None])[0]
 
 
@@ -59,5 +59,14 @@ def max_unpool2d(x: Tensor, positions: Tensor, size: tuple[int, int]) -> Tensor:
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", arXiv 1311.2901, section 2.1.
     """
-    out = x.new_zeros(*x.shape[:2], size[0] * size[1])
-    return out.scatter(2, positions.flatten(2), x.flatten(2)).view(*x.shape[:2], *size)
+    out = x.new_zeros(*x.shape[:-2], size[0] * size[1])
+    return out.scatter(-1, positions.flatten(-2), x.flatten(-2)).view(*x.shape[:-2], *size)
+
+
+def avg_unpool2d(x: Tensor, kernel: Setting) -> Tensor:
+    """Average unpooling: copy each value to every pixel of its window. (N, C, H, W) -> (N, C, H * kH, W * kW).
+
+    ``avg_pool2d`` with the same kernel takes it back. A ``kernel`` below 1 is a ValueError.
+    """
+    kh, kw = pair("kernel", kernel, 1)
+    return x.repeat_interleave(kh, -2).repeat_interleave(kw, -1)

@@ -1,4 +1,7 @@
-"""Up-sampling (nearest, bilinear, trilinear), written out. Linear interpolation is done one axis after another."""
+"""Up-sampling (nearest, bilinear, trilinear), written out. Linear interpolation is done one axis after another.
+
+Images may also lack N, or N and C: the sizes are those of the last axes.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,16 @@ def _linear(x: Tensor, dim: int, size: int, align_corners: bool) -> Tensor:
     return x.index_select(dim, low) * (1 - share) + x.index_select(dim, high) * share
 
 
-def _check(x: Tensor, size: Sequence[int]) -> None:
-    if len(size) != x.dim() - 2 or min(size) < 1:
+def _check(x: Tensor, size: Sequence[int], axes: int | None = None) -> None:
+    """Refuse a size that does not give every side, of ``axes`` axes if there is only one number of them."""
+    if len(size) != (axes or len(size)) or x.dim() - len(size) not in (0, 1, 2) or min(size, default=0) < 1:
         raise ValueError(f"size must give every side after (N, C) of shape {tuple(x.shape)}, got {tuple(size)}")
 
 
-def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    _check(x, size)
+def _interpolate(x: Tensor, size: Sequence[int], axes: int, align_corners: bool) -> Tensor:
+    _check(x, size, axes)
     out = x.to(torch.promote_types(x.dtype, torch.float32))  # bfloat16 cannot represent all positions beyond 256
-    for dim, length in enumerate(size, start=2):
+    for dim, length in enumerate(size, start=x.dim() - axes):
         out = _linear(out, dim, length, align_corners)
     return out.to(x.dtype)
 
@@ -50,16 +54,31 @@ def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
     result depends on the memory layout; here it is that of float32.
     """
     _check(x, size)
-    for dim, length in enumerate(size, start=2):
+    for dim, length in enumerate(size, start=x.dim() - len(size)):
         x = _nearest(x, dim, length)
+    return x
+
+
+def nearest_exact(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat the pixel whose centre is closest. (N, C, *spatial) -> (N, C, *size), errors as of ``nearest``.
+
+    ``nearest`` takes the input under the output pixel's first corner: from 3 to 2 pixels 0 and 1. Here the middle of
+    output i is compared, floor((i + 0.5) * (in / out)): from 3 to 2, 0 and 2. Equal to
+    ``torch.nn.functional.interpolate(mode="nearest-exact")`` but where two pixels are equally close: there it is the
+    second one, and in torch float32's rounding decides, otherwise for one axis than for two.
+    """
+    _check(x, size)
+    for dim, length in enumerate(size, start=x.dim() - len(size)):
+        index = (2 * torch.arange(length, device=x.device) + 1) * x.shape[dim] // (2 * length)
+        x = x.index_select(dim, index)
     return x
 
 
 def bilinear(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Linear interpolation over height and width. (N, C, H, W) -> (N, C, *size), errors as of ``nearest``."""
-    return _interpolate(x, size, align_corners)
+    return _interpolate(x, size, 2, align_corners)
 
 
 def trilinear(x: Tensor, size: tuple[int, int, int], align_corners: bool = False) -> Tensor:
     """Linear interpolation over depth, height and width. (N, C, D, H, W) -> (N, C, *size), errors as of ``nearest``."""
-    return _interpolate(x, size, align_corners)
+    return _interpolate(x, size, 3, align_corners)

@@ -24,6 +24,17 @@ def pair(name: str, value: Setting, least: int = 0) -> Pair:
     return numbers[0], numbers[1]
 
 
+def as_batch(x: Tensor) -> Tensor:
+    """An image (H, W) or (C, H, W) as a batch of one; other tensors unchanged."""
+    return x.reshape((1,) * (4 - x.dim()) + x.shape) if x.dim() in (2, 3) else x
+
+
+def like_input(out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """A map (N, O, H', W') without the axes that ``as_batch`` gave to the kernels (O) and the images (N)."""
+    out = out[:, 0] if weight.dim() < 4 else out
+    return out[0] if x.dim() < 4 else out
+
+
 def borders(padding: Setting | str, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
     """Rows of padding above and below, columns of it left and right.
 
@@ -46,16 +57,16 @@ def borders(padding: Setting | str, kernel: Pair, stride: Pair, dilation: Pair) 
 
 
 def map_size(x: Tensor, kernel: Pair, stride: Pair, border: tuple[Pair, Pair], dilation: Pair = (1, 1)) -> Pair:
-    """Rows and columns of windows that fit into the images ``x`` (N, C, H, W) with their borders.
+    """Rows and columns of windows that fit into the images ``x`` (N, C, H, W), (C, H, W) or (H, W) with their borders.
 
     H' = (H + above + below - dilation * (kernel - 1) - 1) // stride + 1, W' the same.
 
     Raises:
-        ValueError: ``x`` has not four dimensions, or no window fits.
+        ValueError: ``x`` has not two to four dimensions, or no window fits.
     """
-    if x.dim() != 4:
-        raise ValueError(f"images must be of shape (N, C, H, W), got {tuple(x.shape)}")
-    height, width = (n + sum(b) for n, b in zip(x.shape[2:], border, strict=True))
+    if x.dim() not in (2, 3, 4):
+        raise ValueError(f"images must be of shape (N, C, H, W), (C, H, W) or (H, W), got {tuple(x.shape)}")
+    height, width = (n + sum(b) for n, b in zip(x.shape[-2:], border, strict=True))
     rows, columns = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     if rows > height or columns > width:
         spread = "" if dilation == (1, 1) else f" with dilation {dilation}, {rows}x{columns} pixels,"

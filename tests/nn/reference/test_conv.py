@@ -230,8 +230,10 @@ def test_a_hand_layer_compiles_without_a_graph_break() -> None:
 def test_images_and_kernels_that_do_not_fit_are_refused(function: Callable) -> None:
     with pytest.raises(ValueError, match=r"\(1, 3, 5, 5\) in 2 groups do not fit .* \(4, 1, 3, 3\)"):
         function(torch.zeros(1, 3, 5, 5), torch.zeros(4, 1, 3, 3), groups=2)
-    with pytest.raises(ValueError, match=r"\(3, 5, 5\) in 1 groups do not fit"):
-        function(torch.zeros(3, 5, 5), torch.zeros(4, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"\(1, 2, 5, 5\) in 1 groups do not fit"):
+        function(torch.zeros(2, 5, 5), torch.zeros(4, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"\(5,\) in 1 groups do not fit"):
+        function(torch.zeros(5), torch.zeros(4, 3, 3, 3))
     wide = r"3x2 kernel with dilation \(3, 1\), 7x2 pixels, is larger than an image of 5x6 with its padding"
     with pytest.raises(ValueError, match=wide):
         function(torch.zeros(1, 1, 5, 4), torch.zeros(1, 1, 3, 2), padding=(0, 1), dilation=(3, 1))
@@ -272,6 +274,7 @@ def test_pooling_by_loops_equals_the_sliced_form() -> None:
     x = torch.randn(2, 3, 7, 6)
     assert torch.equal(pool2d_loops(x, 3, 2, "max"), max_pool2d(x, 3, 2)[0])
     torch.testing.assert_close(pool2d_loops(x, 3, 2, "avg"), avg_pool2d(x, 3, 2))
+    assert torch.equal(pool2d_loops(x[0, 0], 3, 2, "max"), max_pool2d(x, 3, 2)[0][0, 0])
     with pytest.raises(ValueError, match="mode must be max or avg, got 'min'"):
         pool2d_loops(x, 3, 2, "min")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_cnn.nn.reference.pool import avg_pool2d, max_pool2d, max_unpool2d
+from lit_cnn.nn.reference.pool import avg_pool2d, avg_unpool2d, max_pool2d, max_unpool2d
 
 CASES = [
     (2, None, 0),
@@ -75,5 +75,29 @@ def test_windows_that_do_not_fit_are_refused(pool: Callable) -> None:
         pool(x, 3, padding=2)
     with pytest.raises(ValueError, match=r"stride must be a whole number from 1 up or two of them .* got 0"):
         pool(x, 2, stride=0)
-    with pytest.raises(ValueError, match=r"must be of shape \(N, C, H, W\), got \(4, 6\)"):
-        pool(x[0, 0], 2)
+    with pytest.raises(ValueError, match=r"must be of shape \(N, C, H, W\), \(C, H, W\) or \(H, W\), got \(6,\)"):
+        pool(x[0, 0, 0], 2)
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_one_image_needs_no_axes_of_length_one(lead: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(*lead, 6, 7)
+    batch = x.view(1, -1, 6, 7)
+    values, positions = max_pool2d(x, 3, 2, 1)
+    assert values.shape == positions.shape == (*lead, 3, 4)
+    whole = max_pool2d(batch, 3, 2, 1)
+    assert torch.equal(values.view(whole[0].shape), whole[0])
+    assert torch.equal(positions.view(whole[1].shape), whole[1])
+    assert torch.equal(max_unpool2d(values, positions, (6, 7)).view(batch.shape), max_unpool2d(*whole, (6, 7)))
+    assert torch.equal(avg_pool2d(x, 2).flatten(), avg_pool2d(batch, 2).flatten())
+    assert avg_pool2d(torch.arange(9.0).view(3, 3), 2, 1).tolist() == [[2, 3], [5, 6]]
+
+
+def test_average_unpooling_copies_each_value_to_its_window_and_pooling_takes_it_back() -> None:
+    assert avg_unpool2d(torch.tensor([[1.0, 2.0]]), (2, 3)).tolist() == [[1, 1, 1, 2, 2, 2]] * 2
+    x = torch.randn(2, 3, 4, 5)
+    assert torch.equal(avg_unpool2d(x, 2), F.interpolate(x, scale_factor=2, mode="nearest"))
+    torch.testing.assert_close(avg_pool2d(avg_unpool2d(x, (3, 2)), (3, 2)), x)
+    with pytest.raises(ValueError, match="kernel must be a whole number from 1 up"):
+        avg_unpool2d(x, 0)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_cnn.nn.reference.upsample import bilinear, nearest, trilinear
+from lit_cnn.nn.reference.upsample import bilinear, nearest, nearest_exact, trilinear
 
 
 def compare(mine: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -31,6 +31,29 @@ def test_nearest_takes_the_pixels_that_torch_takes_whatever_the_sizes() -> None:
         x = torch.arange(float(length)).view(1, 1, length)
         for size in range(1, 129):
             assert torch.equal(nearest(x, (size,)), F.interpolate(x, size, mode="nearest")), (length, size)
+
+
+def test_the_closest_pixel_is_the_one_that_torch_takes_whatever_the_sizes() -> None:
+    for length in range(1, 65):
+        x = torch.arange(float(length)).view(1, 1, length)
+        for size in range(1, 129):
+            expected = F.interpolate(x, size, mode="nearest-exact")
+            undecided = (2 * torch.arange(size) + 1) * length % (2 * size) == 0  # two pixels are equally close
+            wrong = (nearest_exact(x, (size,)) != expected).view(-1) & ~undecided
+            assert not wrong.any(), (length, size)
+    assert nearest_exact(torch.tensor([1.0, 2.0]), (3,)).tolist() == [1, 2, 2]
+    assert nearest_exact(torch.tensor([1.0, 2.0, 3.0]), (2,)).tolist() == [1, 3]
+    assert nearest(torch.tensor([1.0, 2.0, 3.0]), (2,)).tolist() == [1, 2]
+
+
+def test_one_image_needs_no_axes_of_length_one() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 4, 5)
+    for function in (nearest, nearest_exact, bilinear):
+        expected = function(x, (7, 6))[0]
+        assert torch.equal(function(x[0], (7, 6)), expected)
+        assert torch.equal(function(x[0, 0], (7, 6)), expected[0])
+    assert torch.equal(trilinear(x[0], (2, 7, 6)), trilinear(x[None], (2, 7, 6))[0, 0])
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -67,7 +90,7 @@ def test_bilinear_in_bf16_finds_positions_beyond_256(align_corners: bool) -> Non
     torch.testing.assert_close(bilinear(x, (3, 600), align_corners), expected, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("function", [nearest, bilinear, trilinear])
+@pytest.mark.parametrize("function", [nearest, nearest_exact, bilinear, trilinear])
 def test_a_size_that_does_not_name_every_side_is_refused(function: Callable) -> None:
     for size in [(8,), (8, 0)]:
         with pytest.raises(ValueError, match="size must give every side"):
