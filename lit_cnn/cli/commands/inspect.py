@@ -1,4 +1,4 @@
-"""``lit-cnn inspect MODEL``: every layer's output, parameters, MACs and receptive field, and the gridding check."""
+"""``lit-cnn inspect MODEL|CONFIG|CKPT``: every layer's output, parameters, MACs, receptive field, and gridding."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from lit_cnn import plugins
 from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.flag_values import import_names
+from lit_cnn.cli.inspected import Inspected, find_inspected
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say, show
 from lit_cnn.utils.files import expand_home
@@ -24,6 +25,9 @@ examples:
   lit-cnn inspect resnet18
   lit-cnn inspect resnet18 --img-size 32 --backbone_args.stem cifar
   lit-cnn inspect googlenet --depth 1
+  lit-cnn inspect dilated_convnet --backbone_args.dilations [2,2,2]
+  lit-cnn inspect resnet18_cifar
+  lit-cnn inspect lightning_logs/version_0/checkpoints/best.ckpt
   lit-cnn inspect timm/resnet18 --out_dir plots
   lit-cnn inspect mynet --allow_import mypkg
 """
@@ -42,8 +46,9 @@ def main(words: list[str], debug: bool = False) -> None:
     parser = _parser()
     words, backbone_args = _split_backbone_args(words[1:])
     arguments = parser.parse_args([_with_hyphens(word, parser) for word in words])
-    if arguments.allow_import or plugins.announced():
-        plugins.import_plugins([name for names in arguments.allow_import for name in import_names(names)])
+    allowed = [name for names in arguments.allow_import for name in import_names(names)]
+    if allowed or plugins.announced():
+        plugins.import_plugins(allowed)
     for flag in ("image_size", "depth", "in_channels", "num_classes"):
         given = getattr(arguments, flag)
         number = min(given) if isinstance(given, tuple) else given
@@ -52,14 +57,15 @@ def main(words: list[str], debug: bool = False) -> None:
     for key in ("in_channels", "num_classes"):
         if key in backbone_args:
             raise UserError(f"--backbone_args.{key} is no argument of the model here: give --{key.replace('_', '-')}")
+    found = find_inspected(arguments.model, allowed) or Inspected(arguments.model, {}, None, None, None)
     inspect_model(
-        arguments.model,
-        image_size=arguments.image_size,
+        found.backbone,
+        image_size=arguments.image_size or found.image_size,
         depth=arguments.depth,
         out_dir=arguments.out_dir,
-        backbone_args=backbone_args,
-        in_channels=arguments.in_channels,
-        num_classes=arguments.num_classes,
+        backbone_args={**found.backbone_args, **backbone_args},
+        in_channels=arguments.in_channels or found.in_channels,
+        num_classes=arguments.num_classes or found.num_classes,
     )
 
 
@@ -71,7 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("model", help="name, as lit-cnn models lists them")
+    parser.add_argument(
+        "model",
+        metavar="MODEL|CONFIG|CKPT",
+        help="name, as lit-cnn models lists them; a config; or a checkpoint or run",
+    )
     parser.add_argument("--image-size", "--img-size", type=size, help="side in pixels, or height x width: 96x128")
     parser.add_argument("--depth", type=int, help="group layers below this level; by default every layer has a line")
     parser.add_argument("--in-channels", type=int, help="channels of the image")

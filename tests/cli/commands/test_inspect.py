@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lit_cnn.cli.commands.inspect import main
+from lit_cnn.cli.main import main as cli
 from lit_cnn.errors import UserError
 
 
@@ -135,3 +136,37 @@ def test_a_model_of_an_imported_package_is_inspected_at_a_size_that_it_accepts(
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32 * in_channels, num_classes))\n"
     )
     assert "flatnet on 3x32x32" in run(capsys, "flatnet", "--allow_import", "inspected_nets")
+
+
+def test_a_config_is_inspected_on_images_like_those_of_its_data(
+    capsys: pytest.CaptureFixture[str], workdir: Path
+) -> None:
+    assert "resnet18 on 3x32x32" in (out := run(capsys, "resnet18_cifar", "--depth", 1))
+    assert "11,173,962 parameters" in out  # ten classes and the CIFAR stem
+    assert "lenet_maxpool on 1x28x28" in run(capsys, "lenet_digits")
+    config = "model: {backbone: vgg7_cifar}\ndata: {class_path: ImageFolder, init_args: {image_size: [32, 48]}}\n"
+    (workdir / "mine.yaml").write_text(config)
+    assert "vgg7_cifar on 3x32x48" in run(capsys, "mine.yaml")
+    assert "vgg7_cifar on 1x16x16" in run(capsys, "mine.yaml", "--img-size", 16, "--in-channels", 1)
+    out = run(capsys, "mine.yaml", "--backbone_args.batch_norm", "false")
+    assert "BatchNorm2d" not in out
+    (workdir / "none.yaml").write_text("data: Digits\n")
+    with pytest.raises(UserError, match=r"none\.yaml names no `model.backbone`"):
+        main(["inspect", "none.yaml"])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_inspected_with_its_arguments_and_classes(
+    capsys: pytest.CaptureFixture[str], workdir: Path
+) -> None:
+    words = ["--data=Digits", "--img-size=8", "--model.backbone=convnet", "--epochs=1", "--trainer.limit_val_batches=1"]
+    words += ["--model.backbone_args={widths: [4, 6], dilations: [1, 2]}", "--trainer.limit_train_batches=1"]
+    cli(["fit", *words, "--trainer.enable_progress_bar=false"])
+    capsys.readouterr()
+    for word in ("best", "version_0", "lightning_logs/version_0/checkpoints/last.ckpt"):
+        out = run(capsys, word)
+        assert "convnet on 1x8x8" in out
+        assert "6x2x2" in out
+        assert "10 " in out
+    with pytest.raises(UserError, match="no checkpoint"):
+        main(["inspect", "nowhere.ckpt"])
