@@ -111,7 +111,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=256, help="of a made-up image, in pixels (256)")
     parser.add_argument("--data-dir", type=Path, help="take JPEG files from this folder, and again from its start")
     parser.add_argument("--image-size", type=int, default=64, help="that the network gets (64)")
-    parser.add_argument("--backbone", default="convnet", help="which network (convnet)")
+    parser.add_argument("--backbone", default="convnet_pooled", help="which network (convnet_pooled)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step, over all processes (64)")
     parser.add_argument("--epochs", type=int, default=4, help="of each run (4)")
     parser.add_argument("--factors", type=int, nargs="+", default=FACTORS, help="sizes of the data (1 2 4 8)")

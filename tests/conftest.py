@@ -30,7 +30,7 @@ _SETTINGS = [
 TINY = [
     *_SETTINGS,
     "--img-size=8",
-    "--model.backbone=convnet",
+    "--model.backbone=convnet_pooled",
     "--model.backbone_args={widths: [8], dilations: [1]}",
 ]
 # The same with a network that learns to read the digits.

@@ -11,6 +11,8 @@ from typing import Any
 # One dictionary for each renaming, oldest first; new ones are appended, and none is ever changed.
 RENAMINGS: tuple[dict[str, str], ...] = (
     {"vgg7": "vgg7_wide", "vgg7_bn": "vgg7_wide_bn", "vgg7_cifar": "vgg7_wide_cifar"},
+    {"residual_cifar": "residual_cifar_bn"},
+    {"convnet": "convnet_pooled", "dilated_convnet": "dilated_convnet_padded"},
 )
 MODEL_NAMES = "model_names"  # key in checkpoint["lit_cnn"]: number of renamings when it was written
 

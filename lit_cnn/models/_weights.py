@@ -107,10 +107,7 @@ def load_weights(
     """
     target = model.state_dict()
     where, entries = _read(model, name, source, strict, key)
-    names = current_names(entries.tensors, target.keys())
-    found = {names.get(key, key): tensor.to_dense() for key, tensor in entries.tensors.items()}
-    numbers = renumbered_dense(found, {key: tensor.shape for key, tensor in target.items()})
-    found = {numbers.get(key, key): tensor for key, tensor in found.items()}
+    found, names, numbers = _with_our_names(entries.tensors, target)
     _refuse_integers(where, found, target)
     report = WeightsReport(where, renamed=names, renumbered=numbers, prefix=entries.prefix, copies=entries.others)
     heads = tuple(f"{head}." for head in all_heads(model, num_classes))
@@ -165,6 +162,16 @@ def _read(model: nn.Module, name: str, source: str | Path, strict: bool, key: st
         _refuse_other_strides(model, name, twin)
     where, tensors = published_weights(twin)
     return where, find_entries(tensors, known)
+
+
+def _with_our_names(
+    tensors: dict[str, Tensor], target: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
+    """The tensors of a file by the model's names; which names were outdated, and which had other numbers."""
+    names = current_names(tensors, target.keys())
+    found = {names.get(key, key): tensor.to_dense() for key, tensor in tensors.items()}
+    numbers = renumbered_dense(found, {key: tensor.shape for key, tensor in target.items()})
+    return {numbers.get(key, key): tensor for key, tensor in found.items()}, names, numbers
 
 
 def _refuse_random_frozen(where: str, random: list[str]) -> None:

@@ -35,8 +35,13 @@ class AlexNet(nn.Module):
         channels: filters of the five convolutions.
         hidden: width of the two hidden dense layers.
         padding: of the first convolution, 11x11 with stride 4.
+        second_stride, second_padding: of the second convolution, 5x5.
+        third_padding: of the last three convolutions, 3x3.
+        pool_padding: of the 3x3 max-pools with stride 2.
+        last_pool: the one after the last convolution.
         groups: 2 splits convolutions 2, 4 and 5 between two streams (figure 2), 1 does not.
         lrn: local response normalisation after the first two convolutions.
+        lrn_after_pool: it follows the pooling, as in some textbooks, instead of the ReLU.
         pool_to: average the last map to this side, so that any size fits; ``None`` takes ``image_size`` only.
         dropout: before the hidden dense layers, or after them if not ``dropout_first``.
         dropout_first: see ``dropout``. torchvision drops before them, the paper and d2l after.
@@ -52,8 +57,14 @@ class AlexNet(nn.Module):
         channels: tuple[int, int, int, int, int] = (64, 192, 384, 256, 256),
         hidden: int = 4096,
         padding: int = 2,
+        second_stride: int = 1,
+        second_padding: int = 2,
+        third_padding: int = 1,
+        pool_padding: int = 0,
+        last_pool: bool = True,
         groups: int = 1,
         lrn: bool = False,
+        lrn_after_pool: bool = False,
         pool_to: int | None = 6,
         dropout: float = 0.5,
         dropout_first: bool = True,
@@ -61,39 +72,44 @@ class AlexNet(nn.Module):
     ) -> None:
         super().__init__()
         check_int(num_classes=num_classes, in_channels=in_channels, image_size=image_size, hidden=hidden, groups=groups)
-        check_int(0, padding=padding)
+        check_int(second_stride=second_stride)
+        check_int(0, padding=padding, second_padding=second_padding, third_padding=third_padding)
+        if pool_padding not in (0, 1) or isinstance(pool_padding, bool):
+            raise ValueError(f"pool_padding must be 0 or 1, got {pool_padding!r}")
         if pool_to is not None:
             check_int(pool_to=pool_to)
         check_ints(5, 5, channels=channels)
         if any(width % groups for width in channels):
             raise ValueError(f"groups must divide every one of the channels {channels}, got {groups}")
         check_fraction(dropout=dropout)
-        check_bool(lrn=lrn, dropout_first=dropout_first)
+        check_bool(lrn=lrn, lrn_after_pool=lrn_after_pool, last_pool=last_pool, dropout_first=dropout_first)
         c1, c2, c3, c4, c5 = channels
 
-        def norm() -> list[nn.Module]:
-            return [_local_response_norm()] if lrn else []
+        def pooled() -> list[nn.Module]:
+            norm = [_local_response_norm()] if lrn else []
+            pool = nn.MaxPool2d(3, 2, pool_padding)
+            return [pool, *norm] if lrn_after_pool else [*norm, pool]
 
         # Shapes of the published network on 227 pixels.
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, c1, 11, 4, padding),  # N x 96 x 55 x 55
             nn.ReLU(inplace=True),
-            *norm(),
-            nn.MaxPool2d(3, 2),  # N x 96 x 27 x 27
-            nn.Conv2d(c1, c2, 5, padding=2, groups=groups),  # N x 256 x 27 x 27
+            *pooled(),  # N x 96 x 27 x 27
+            nn.Conv2d(c1, c2, 5, second_stride, second_padding, groups=groups),  # N x 256 x 27 x 27
             nn.ReLU(inplace=True),
-            *norm(),
-            nn.MaxPool2d(3, 2),  # N x 256 x 13 x 13
-            nn.Conv2d(c2, c3, 3, padding=1),  # N x 384 x 13 x 13
+            *pooled(),  # N x 256 x 13 x 13
+            nn.Conv2d(c2, c3, 3, padding=third_padding),  # N x 384 x 13 x 13
             nn.ReLU(inplace=True),
-            nn.Conv2d(c3, c4, 3, padding=1, groups=groups),  # N x 384 x 13 x 13
+            nn.Conv2d(c3, c4, 3, padding=third_padding, groups=groups),  # N x 384 x 13 x 13
             nn.ReLU(inplace=True),
-            nn.Conv2d(c4, c5, 3, padding=1, groups=groups),  # N x 256 x 13 x 13
+            nn.Conv2d(c4, c5, 3, padding=third_padding, groups=groups),  # N x 256 x 13 x 13
             nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2),  # N x 256 x 6 x 6
+            *([nn.MaxPool2d(3, 2, pool_padding)] if last_pool else []),  # N x 256 x 6 x 6
         )
         self.avgpool: nn.Module
         self.unused_arguments: dict[str, str] = {}
+        if not lrn:
+            self.unused_arguments["lrn_after_pool"] = "it has no local response normalisation"
         if pool_to is None:
             self.image_size = image_size
             self.avgpool = nn.Identity()
@@ -159,6 +175,30 @@ _MODELS: dict[str, ModelInfo] = {
         num_classes=10,
         parameters=46_764_746,
         source="d2l 8.1, layer sums",
+    ),
+    # As printed in handwritten notes on d2l: a second convolution with stride 2, five convolutions without padding,
+    # padded pools, and 6,400 values for the dense layers. On d2l's 224 pixels no value is left before the last
+    # convolution; on 491 to 554 pixels 256 x 5 x 5 are. third_padding=1 is the nearest that runs at 224: 256 x 3 x 3.
+    "alexnet_notes": ModelInfo(
+        partial(
+            AlexNet,
+            image_size=512,
+            channels=(96, 256, 384, 256, 256),
+            padding=0,
+            second_stride=2,
+            second_padding=0,
+            third_padding=0,
+            pool_padding=1,
+            pool_to=None,
+            dropout_first=False,
+        ),
+        paper="Zhang et al. 2021, Dive into deep learning, arXiv 2106.11342, section 8.1, in handwritten notes",
+        year=2021,
+        image_size=512,
+        in_channels=1,
+        num_classes=10,
+        parameters=46_027_338,
+        source="layer sums",
     ),
 }
 

@@ -28,23 +28,24 @@ from lit_cnn.nn.init import init_weights
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU, 3x3 convolution, after a 1x1 one to 4 * growth channels if ``bottleneck`` (DenseNet-B, section 3).
+    """BN, ReLU, 3x3 convolution, after a 1x1 one to ``bottleneck`` * growth channels unless 0 (DenseNet-B, section 3).
 
     (N, C, H, W) -> (N, growth, H, W).
     """
 
-    def __init__(self, in_channels: int, growth: int, *, bottleneck: bool, dropout: float) -> None:
+    def __init__(self, in_channels: int, growth: int, *, bottleneck: int, dropout: float, bias: bool) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.relu1 = nn.ReLU(inplace=True)
-        self.bottleneck = bottleneck
-        if bottleneck:
-            self.conv1 = nn.Conv2d(in_channels, 4 * growth, 1, bias=False)
-            self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.bottleneck = bottleneck > 0
+        if self.bottleneck:
+            narrow = bottleneck * growth
+            self.conv1 = nn.Conv2d(in_channels, narrow, 1, bias=bias)
+            self.norm2 = nn.BatchNorm2d(narrow)
             self.relu2 = nn.ReLU(inplace=True)
-            self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+            self.conv2 = nn.Conv2d(narrow, growth, 3, padding=1, bias=bias)
         else:
-            self.conv1 = nn.Conv2d(in_channels, growth, 3, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(in_channels, growth, 3, padding=1, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,10 +58,12 @@ class DenseLayer(nn.Module):
 class DenseBlock(nn.Module):
     """Layers that each take the maps of all previous ones. (N, C, H, W) -> (N, C + layers * growth, H, W)."""
 
-    def __init__(self, layers: int, in_channels: int, growth: int, *, bottleneck: bool, dropout: float) -> None:
+    def __init__(
+        self, layers: int, in_channels: int, growth: int, *, bottleneck: int, dropout: float, bias: bool
+    ) -> None:
         super().__init__()
         for i in range(layers):
-            layer = DenseLayer(in_channels + i * growth, growth, bottleneck=bottleneck, dropout=dropout)
+            layer = DenseLayer(in_channels + i * growth, growth, bottleneck=bottleneck, dropout=dropout, bias=bias)
             self.add_module(f"denselayer{i + 1}", layer)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,13 +72,13 @@ class DenseBlock(nn.Module):
         return x
 
 
-def _transition(in_channels: int, out_channels: int) -> nn.Sequential:
+def _transition(in_channels: int, out_channels: int, bias: bool) -> nn.Sequential:
     """BN, ReLU, 1x1 convolution, 2x2 average pool. (N, C, H, W) -> (N, C_out, H / 2, W / 2)."""
     return nn.Sequential(
         OrderedDict(
             norm=nn.BatchNorm2d(in_channels),
             relu=nn.ReLU(inplace=True),
-            conv=nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            conv=nn.Conv2d(in_channels, out_channels, 1, bias=bias),
             pool=nn.AvgPool2d(2),
         )
     )
@@ -92,6 +95,8 @@ class DenseNet(nn.Module):
         stem_channels: filters of the first convolution; the paper takes 2 * k (64 for k = 32).
         stem: ``imagenet`` (7x7 stride 2, then 3x3 max-pool stride 2) or ``cifar`` (one 3x3, stride 1; section 3).
         bottleneck: 1x1 convolutions before the 3x3 ones.
+        bn_size: their filters, as a multiple of ``growth_rate``.
+        bias: biases of the convolutions, as in d2l; a BN follows them all.
         compression: fraction of the channels that a transition keeps, theta in the paper.
         dropout: after each convolution of a dense layer (0.2 in section 4.2, where data is not augmented).
         init: see ``lit_cnn.nn.init``.
@@ -107,36 +112,46 @@ class DenseNet(nn.Module):
         stem_channels: int = 64,
         stem: str = "imagenet",
         bottleneck: bool = True,
+        bn_size: int = 4,
+        bias: bool = False,
         compression: float = 0.5,
         dropout: float = 0.0,
         init: str = "kaiming",
     ) -> None:
         super().__init__()
         check_int(
-            num_classes=num_classes, in_channels=in_channels, growth_rate=growth_rate, stem_channels=stem_channels
+            num_classes=num_classes,
+            in_channels=in_channels,
+            growth_rate=growth_rate,
+            stem_channels=stem_channels,
+            bn_size=bn_size,
         )
         check_ints(1, blocks=blocks)
         check_choice(("imagenet", "cifar"), stem=stem)
-        check_bool(bottleneck=bottleneck)
+        check_bool(bottleneck=bottleneck, bias=bias)
         check_positive(1, compression=compression)
         check_fraction(dropout=dropout)
+        self.unused_arguments = {} if bottleneck else {"bn_size": "it has no bottlenecks"}
+        block = partial(
+            DenseBlock, growth=growth_rate, bottleneck=bn_size if bottleneck else 0, dropout=dropout, bias=bias
+        )
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if stem == "imagenet":
-            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 7, 2, 3, bias=False)
+            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 7, 2, 3, bias=bias)
             layers["norm0"] = nn.BatchNorm2d(stem_channels)
             layers["relu0"] = nn.ReLU(inplace=True)
             layers["pool0"] = nn.MaxPool2d(3, 2, 1)
         else:
-            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
+            layers["conv0"] = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=bias)
         channels = stem_channels
         for i, count in enumerate(blocks, start=1):
-            layers[f"denseblock{i}"] = DenseBlock(count, channels, growth_rate, bottleneck=bottleneck, dropout=dropout)
+            layers[f"denseblock{i}"] = block(count, channels)
             channels += count * growth_rate
             if i < len(blocks):
                 kept = int(channels * compression)
                 if kept < 1:
                     raise ValueError(f"compression must keep at least one of {channels} channels, got {compression!r}")
-                layers[f"transition{i}"] = _transition(channels, kept)
+                layers[f"transition{i}"] = _transition(channels, kept, bias)
                 channels = kept
         layers["norm5"] = nn.BatchNorm2d(channels)
         self.features = nn.Sequential(layers)
@@ -160,6 +175,10 @@ _torchvision = partial(_row, source="torchvision")
 _MODELS: dict[str, ModelInfo] = {
     "densenet121": _torchvision(
         partial(DenseNet, (6, 12, 24, 16)), parameters=7_978_856, torchvision="densenet121"
+    ),
+    # A textbook's default: 26 layers in the last block, 2 * 68 + 5 in all.
+    "densenet141": _row(
+        partial(DenseNet, (6, 12, 24, 26)), paper=f"{_PAPER}, section 3", parameters=10_189_096, source="layer sums"
     ),
     "densenet161": _torchvision(
         partial(DenseNet, (6, 12, 36, 24), growth_rate=48, stem_channels=96),

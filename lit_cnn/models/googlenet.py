@@ -33,15 +33,23 @@ INCEPTIONS = {
 
 
 class Conv(nn.Module):
-    """Convolution, batch normalisation if asked for, ReLU. (N, C_in, H, W) -> (N, C_out, H', W')."""
+    """Convolution, batch normalisation if asked for, ReLU unless declined. (N, C_in, H, W) -> (N, C_out, H', W')."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0, *, norm: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        *,
+        norm: bool,
+        relu: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=not norm)
         self.bn = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.bn(self.conv(x)))
@@ -101,6 +109,8 @@ class GoogLeNet(nn.Module):
         aux_dropout: in the auxiliary heads.
         pool: of the four max-pools between stages, ``ceil`` rounds odd sizes up (torchvision), ``pad``
             pads by one (d2l).
+        stem_relu: ReLUs after the second and third convolution, d2l's block 2. Its first edition has none there, so
+            that the two convolutions are one linear map.
         init: see ``lit_cnn.nn.init``; Xavier is that of the authors' Caffe definition. With ``kaiming``
             the many 1x1 reductions amplify the signal: logits start with a standard deviation of 80 and the loss at
             50 instead of 2.3 (ten classes, without BN).
@@ -115,11 +125,12 @@ class GoogLeNet(nn.Module):
         dropout: float = 0.4,
         aux_dropout: float = 0.5,
         pool: str = "ceil",
+        stem_relu: bool = True,
         init: str = "xavier",
     ) -> None:
         super().__init__()
         check_int(num_classes=num_classes, in_channels=in_channels)
-        check_bool(aux_heads=aux_heads, batch_norm=batch_norm)
+        check_bool(aux_heads=aux_heads, batch_norm=batch_norm, stem_relu=stem_relu)
         check_fraction(dropout=dropout, aux_dropout=aux_dropout)
         check_choice(("ceil", "pad"), pool=pool)
         conv, inception = partial(Conv, norm=batch_norm), partial(Inception, norm=batch_norm)
@@ -129,8 +140,8 @@ class GoogLeNet(nn.Module):
         self.conv1 = conv(in_channels, 64, 7, 2, 3)
         self.maxpool1 = max_pool(3)
 
-        self.conv2 = conv(64, 64, 1)
-        self.conv3 = conv(64, 192, 3, padding=1)
+        self.conv2 = conv(64, 64, 1, relu=stem_relu)
+        self.conv3 = conv(64, 192, 3, padding=1, relu=stem_relu)
         self.maxpool2 = max_pool(3)
 
         self.inception3a = inception(192, INCEPTIONS["3a"])

@@ -46,6 +46,9 @@ class NiN(nn.Module):
         in_channels: channels of the image.
         form: ``cifar`` (192-160-96, 192, 192) or ``imagenet`` (96, 256, 384, K).
         dropout: between blocks, or before the last one in the ImageNet form.
+        dropout2d: it drops whole maps instead of single values.
+        pool: in the CIFAR form, ``mixed`` (the authors': maximum, then average, sizes rounded up) or ``max`` (twice the
+            maximum, padded by one). At 32 pixels the maps are equally large.
         final_relu: see above.
         init: see ``lit_cnn.nn.init``. Kaiming, because a network without normalisation needs it: with ``normal``
             a 1x1 layer multiplies the signal by about 0.01 * sqrt(192 / 2) = 0.1, and after nine layers the
@@ -58,6 +61,8 @@ class NiN(nn.Module):
         in_channels: int = 3,
         form: str = "cifar",
         dropout: float = 0.5,
+        dropout2d: bool = False,
+        pool: str = "mixed",
         final_relu: bool = False,
         init: str = "kaiming",
     ) -> None:
@@ -65,16 +70,19 @@ class NiN(nn.Module):
         check_int(num_classes=num_classes, in_channels=in_channels)
         check_choice(("cifar", "imagenet"), form=form)
         check_fraction(dropout=dropout)
-        check_bool(final_relu=final_relu)
+        check_bool(dropout2d=dropout2d, final_relu=final_relu)
+        check_choice(("mixed", "max"), pool=pool)
         k = num_classes
+        drop = nn.Dropout2d if dropout2d else nn.Dropout
+        self.unused_arguments: dict[str, str] = {}
         if form == "cifar":
             self.features = nn.Sequential(
                 *_mlpconv(in_channels, (192, 160, 96), 5, padding=2),  # N x 96 x 32 x 32
-                nn.MaxPool2d(3, 2, ceil_mode=True),  # N x 96 x 16 x 16
-                nn.Dropout(dropout),
+                nn.MaxPool2d(3, 2, 1) if pool == "max" else nn.MaxPool2d(3, 2, ceil_mode=True),  # N x 96 x 16 x 16
+                drop(dropout),
                 *_mlpconv(96, (192, 192, 192), 5, padding=2),  # N x 192 x 16 x 16
-                nn.AvgPool2d(3, 2, ceil_mode=True),  # N x 192 x 8 x 8
-                nn.Dropout(dropout),
+                nn.MaxPool2d(3, 2, 1) if pool == "max" else nn.AvgPool2d(3, 2, ceil_mode=True),  # N x 192 x 8 x 8
+                drop(dropout),
             )
             classifier = _mlpconv(192, (192, 192, k), 3, padding=1)  # N x K x 8 x 8
         else:
@@ -85,8 +93,9 @@ class NiN(nn.Module):
                 nn.MaxPool2d(3, 2),  # N x 256 x 12 x 12
                 *_mlpconv(256, (384, 384, 384), 3, padding=1),  # N x 384 x 12 x 12
                 nn.MaxPool2d(3, 2),  # N x 384 x 5 x 5
-                nn.Dropout(dropout),
+                drop(dropout),
             )
+            self.unused_arguments["pool"] = "the ImageNet form pools by maxima"
             classifier = _mlpconv(384, (k, k, k), 3, padding=1)  # N x K x 5 x 5
             self.class_layers = ("classifier.0", "classifier.2", "classifier.4")  # see _freeze.all_heads
         self.classifier = nn.Sequential(*(classifier if final_relu else classifier[:-1]))

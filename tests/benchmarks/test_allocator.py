@@ -14,7 +14,7 @@ from benchmarks.allocator import KINDS, main
 
 def check_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "allocator.json"
-    settings = {"backbone": "convnet", "size": 32, "batch-size": 4, "steps": 1, "rounds": 1, "json": path}
+    settings = {"backbone": "convnet_pooled", "size": 32, "batch-size": 4, "steps": 1, "rounds": 1, "json": path}
     main([f"--{name}={value}" for name, value in settings.items()])
     found = json.loads(path.read_text())
     assert {kind: len(rows[0]["seconds"]) for kind, rows in found["rows"].items()} == dict.fromkeys(KINDS, 1)

@@ -13,7 +13,7 @@ from lit_cnn.models import get_model
 
 CASES = {
     "epoch": (epoch, ["--images=400", "--batch-size=32", "--rounds=1", "--skip-torchvision"]),
-    "step": (step, ["--backbone=convnet", "--batch-size=8", "--turns=2"]),
+    "step": (step, ["--backbone=convnet_pooled", "--batch-size=8", "--turns=2"]),
 }
 
 

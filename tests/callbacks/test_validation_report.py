@@ -57,7 +57,7 @@ def test_pictures_are_the_images_of_their_rows(workdir):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (7 * number, 80 * (number % 3), 255 - 7 * number)).save(path)
     words = ["--data=ImageFolder", "--data-dir=photos", "--img-size=32", "-b=8", "--epochs=1", "--optimizer=adamw"]
-    words += ["--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}"]
+    words += ["--model.backbone=convnet_pooled", "--model.backbone_args={widths: [4], dilations: [1]}"]
     main(["fit", *words, "--trainer.enable_progress_bar=false"])
     main(["test", "--ckpt_path=best"])
     rows, gallery = predictions(RUN / "test" / "predictions.csv"), read_gallery(RUN / "test" / "pictures.zip")
@@ -93,8 +93,8 @@ def test_a_run_of_several_labels_has_a_page_without_pictures_of_its_validation(w
     names = sorted(path.name for path in (workdir / "photos").iterdir())
     lines = [f"photos/{name},{line.split(',')[1]}" for name, line in zip(names, lines, strict=True)]
     Path("list.csv").write_text("\n".join(["path,label", *lines]) + "\n")
-    main(["fit", "list.csv", "--data.label_delimiter=|", "--epochs=1", "--img-size=16", "--model.backbone=convnet",
-          "--trainer.enable_progress_bar=false"])  # fmt: skip
+    main(["fit", "list.csv", "--data.label_delimiter=|", "--epochs=1", "--img-size=16",
+          "--model.backbone=convnet_pooled", "--trainer.enable_progress_bar=false"])  # fmt: skip
     assert (RUN / "train_batch.jpg").is_file()
     assert not (RUN / "val").exists()
     page = (RUN / "report.html").read_text()

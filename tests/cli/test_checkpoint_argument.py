@@ -13,7 +13,12 @@ from lit_cnn.cli.checkpoint_argument import find_data_dir, take_folder_to_predic
 from lit_cnn.cli.main import main
 from tests.conftest import load, write_pictures
 
-SMALL = ["--img-size=8", "--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}", "-b=8"]
+SMALL = [
+    "--img-size=8",
+    "--model.backbone=convnet_pooled",
+    "--model.backbone_args={widths: [4], dilations: [1]}",
+    "-b=8",
+]
 QUIET = "--trainer.enable_progress_bar=false"
 
 

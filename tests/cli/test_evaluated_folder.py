@@ -12,7 +12,12 @@ import pytest
 from lit_cnn.cli.main import main
 from tests.conftest import write_pictures
 
-SMALL = ["--img-size=8", "--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}", "-b=4"]
+SMALL = [
+    "--img-size=8",
+    "--model.backbone=convnet_pooled",
+    "--model.backbone_args={widths: [4], dilations: [1]}",
+    "-b=4",
+]
 QUIET = "--trainer.enable_progress_bar=false"
 
 

@@ -17,7 +17,7 @@ from tests.conftest import EVERY_STEP, load, state_differences
 
 COLORS = {"blue": (30, 30, 230), "green": (30, 200, 30), "red": (230, 30, 30)}
 SMALL = ["--data=ImageList", "--data-dir=list.csv", "--img-size=16", "-b=16", "--data.augment.crop_scale=[0,0]", QUIET]
-SMALL += ["--model.backbone=convnet", "--model.backbone_args={widths: [8], dilations: [1]}", "--optimizer=adamw"]
+SMALL += ["--model.backbone=convnet_pooled", "--model.backbone_args={widths: [8], dilations: [1]}", "--optimizer=adamw"]
 SMALL += ["--lr=0.02"]
 
 

@@ -24,7 +24,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     write(folder / "photos", 20)
     words = [f"--data-dir={folder / 'photos'}", "--data=ImageFolder", "--img-size=16", "--epochs=8", "-b=8"]
-    words += ["--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}", "--optimizer=adamw"]
+    words += [
+        "--model.backbone=convnet_pooled",
+        "--model.backbone_args={widths: [4], dilations: [1]}",
+        "--optimizer=adamw",
+    ]
     main(["fit", *words, "--lr=0.02", f"--project={folder}", "--trainer.enable_progress_bar=false"])
     return folder / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
 

@@ -94,7 +94,11 @@ def test_a_run_resumes_exactly_and_only_with_the_same_sampling(workdir: Path, fa
         "--epochs=2",
         "--data.sampling=balanced",
     ]
-    words += ["--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}", "--optimizer=sgd"]
+    words += [
+        "--model.backbone=convnet_pooled",
+        "--model.backbone_args={widths: [4], dilations: [1]}",
+        "--optimizer=sgd",
+    ]
     words += ["--trainer.enable_progress_bar=false"]
     main(["fit", *words, *EVERY_STEP])
     run = workdir / "lightning_logs" / "version_0" / "checkpoints"

@@ -33,7 +33,7 @@ from lit_cnn.cli.main import main
 main(sys.argv[1:])
 """
 FIT = ["fit", *TINY, "--epochs=1", "--trainer.enable_progress_bar=true"]
-PHOTOS = ["--data=ImageFolder", "--data-dir=photos", "--img-size=8", "--model.backbone=convnet", "-b=8", "-j=1"]
+PHOTOS = ["--data=ImageFolder", "--data-dir=photos", "--img-size=8", "--model.backbone=convnet_pooled", "-b=8", "-j=1"]
 PHOTOS += ["--model.backbone_args={widths: [8], dilations: [1]}", "--device=cpu", "--lr=0.01"]
 
 root_only = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")

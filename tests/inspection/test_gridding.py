@@ -31,13 +31,13 @@ def gradient_window(model: nn.Module, size: int, window: tuple[int, int]) -> Ten
 
 
 def test_dilations_1_2_5_leave_no_pixel_out_and_2_2_2_leave_120_of_169() -> None:
-    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet"), 32))
+    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet_padded"), 32))
     assert (dilations(stack), stack.window, stack.m2, stack.gaps) == (([1, 2, 5], [1, 2, 5]), (17, 17), (2, 2), 0)
-    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet", dilations=(2, 2, 2)), 32))
+    (stack,) = dilated_stacks(inspect_layers(build("dilated_convnet_padded", dilations=(2, 2, 2)), 32))
     assert (dilations(stack), stack.window, stack.m2, stack.gaps) == (([2, 2, 2], [2, 2, 2]), (13, 13), (2, 2), 120)
     assert stack.missed == ((1, 3, 5, 7, 9, 11), (1, 3, 5, 7, 9, 11))
     assert (stack.first, stack.layer, stack.stride) == ("features.0", "features.6", (1, 1))
-    assert not dilated_stacks(inspect_layers(build("convnet"), 32))
+    assert not dilated_stacks(inspect_layers(build("convnet_pooled"), 32))
 
 
 def test_a_stack_ends_where_the_map_changes_its_size() -> None:

@@ -117,7 +117,7 @@ def positive(model: nn.Module) -> nn.Module:
         ("googlenet", 160, "inception3a"),
         ("googlenet_d2l", 160, "inception3a"),
         ("densenet_small", 96, "features.transition2"),
-        ("dilated_convnet", 32, "features.8"),
+        ("dilated_convnet_padded", 32, "features.8"),
         ("residual_deep", 32, "stages.1.0"),
         ("speednet", 48, "blocks.1"),
     ],

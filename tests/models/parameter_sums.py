@@ -151,6 +151,7 @@ VGG_STAGES = {
     "16": ([64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]),
     "19": ([64, 64], [128, 128], [256] * 4, [512] * 4, [512] * 4),
 }
+NOTES_CONVNET = conv(3, 32, 3) + conv(32, 64, 3) + conv(64, 128, 3) + 2 * (32 + 64 + 128) + dense(128, 10)
 CONVNET = conv_bn(3, 32, 3) + conv_bn(32, 64, 3) + conv_bn(64, 128, 3) + dense(128, 10)
 # Nine blocks of two convolutions on 32, 64 and 128 filters.
 DEEP = basic_stage(3, 32, 3) + basic_stage(32, 64, 3) + basic_stage(64, 128, 3) + dense(128, 10)
@@ -171,6 +172,8 @@ SUMS = {
     "alexnet_half": conv(3, 48, 11) + conv(48, 128, 5) + conv(128, 192, 3) + conv(192, 192, 3) + conv(192, 128, 3)
     + dense(6 * 6 * 128, 2048) + dense(2048, 2048) + dense(2048, 1000),
     "alexnet_grey": conv(1, 96, 11) + conv(96, 256, 5) + conv(256, 384, 3) + conv(384, 384, 3) + conv(384, 256, 3)
+    + dense(5 * 5 * 256, 4096) + dense(4096, 4096) + dense(4096, 10),
+    "alexnet_notes": conv(1, 96, 11) + conv(96, 256, 5) + conv(256, 384, 3) + conv(384, 256, 3) + conv(256, 256, 3)
     + dense(5 * 5 * 256, 4096) + dense(4096, 4096) + dense(4096, 10),
     **{f"vgg{n}": vgg_convolutions(VGG_STAGES[n]) + VGG_DENSE for n in ("7_wide", "9")},
     "vgg7": vgg_convolutions(VGG_STAGES["7"]) + VGG_7_DENSE,
@@ -195,24 +198,41 @@ SUMS = {
     "googlenet": googlenet(3, 1000) + googlenet_head(512) + googlenet_head(528),
     "googlenet_bn": googlenet(3, 1000) + googlenet_head(512) + googlenet_head(528) + GOOGLENET_FILTERS,
     "googlenet_d2l": googlenet(1, 10),
+    # Every convolution with a bias, those of the shortcuts without BN.
+    "resnet18_d2l": conv(1, 64, 7) + 2 * 64
+    + 4 * (conv(64, 64, 3) + 2 * 64)
+    + sum(
+        conv(w // 2, w, 3) + 3 * conv(w, w, 3) + 4 * 2 * w + conv(w // 2, w, 1) for w in (128, 256, 512)
+    )
+    + dense(512, 10),
     "plain18": plain_basic(2, 2, 2, 2),
     "plain34": plain_basic(3, 4, 6, 3),
     "plain50": plain_bottleneck(3, 4, 6, 3),
     "plain101": plain_bottleneck(3, 4, 23, 3),
     "plain152": plain_bottleneck(3, 8, 36, 3),
     **{f"{kind}{6 * n + 2}": resnet_cifar(n) for kind in ("resnet", "plain") for n in (3, 5, 7, 9, 18)},
+    "densenet141": conv_bn(3, 64, 7) + densenet((6, 12, 24, 26), 32, 64, 1000, bottleneck=True, keep=0.5),
     "densenet264": conv_bn(3, 64, 7) + densenet((6, 12, 64, 48), 32, 64, 1000, bottleneck=True, keep=0.5),
     "densenet_small": conv_bn(1, 64, 7) + densenet((4, 4, 4, 4), 32, 64, 10, bottleneck=False, keep=0.5),
     # The CIFAR stem is a bare 3x3 convolution: BN comes first in the block.
     "densenet40_cifar": 16 * 3 * 9 + densenet((12, 12, 12), 12, 16, 10, bottleneck=False, keep=1.0),
     "densenet100_cifar": 24 * 3 * 9 + densenet((16, 16, 16), 12, 24, 10, bottleneck=True, keep=0.5),
     # Stem, one block a stage, 1x1 shortcuts with BN where the width changes, 1024-512 dense.
-    "residual_cifar": conv_bn(3, 64, 3)
+    # A stem, 1, 2, 3 and 1 blocks of two convolutions, unpadded ones between, dense layers on 10 x 10 maps.
+    "residual_cifar": conv(3, 64, 3) + 2 * conv(64, 64, 3)
+    + conv(64, 128, 3) + 4 * conv(128, 128, 3)
+    + conv(128, 256, 3) + 6 * conv(256, 256, 3)
+    + conv(256, 512, 3) + 2 * conv(512, 512, 3)
+    + dense(512 * 10 * 10, 1024) + dense(1024, 512) + dense(512, 10),
+    "residual_cifar_bn": conv_bn(3, 64, 3)
     + basic_stage(64, 64, 1) + basic_stage(64, 128, 1) + basic_stage(128, 256, 1) + basic_stage(256, 512, 1)
     + conv_bn(64, 128, 1) + conv_bn(128, 256, 1) + conv_bn(256, 512, 1)
     + dense(512, 1024) + dense(1024, 512) + dense(512, 10),
-    "convnet": CONVNET,
-    "dilated_convnet": CONVNET,
+    "convnet": NOTES_CONVNET,
+    "dilated_convnet": NOTES_CONVNET,
+    "myconvnet": conv(3, 32, 3) + 2 * 32 + dense(32, 10),
+    "convnet_pooled": CONVNET,
+    "dilated_convnet_padded": CONVNET,
     "plain_deep": DEEP,
     "residual_deep": DEEP,
     # 2x2 whitening filters, 2 * 12 of them, with a bias; a head without.

@@ -53,7 +53,7 @@ def test_no_argument_of_any_model_takes_what_makes_no_sense(name: str, argument:
         ("nin", {"init": "he"}, "init must be one of torch, kaiming"),
         ("googlenet", {"pool": "pad", "aux_dropout": "much"}, "aux_dropout must be a number from 0 to below 1"),
         ("resnet18", {"stem": "cyfar"}, "stem must be imagenet or cifar, got 'cyfar'"),
-        ("resnet18", {"shortcut": "C"}, "shortcut must be A or B, got 'C'"),
+        ("resnet18", {"shortcut": "C"}, "shortcut must be A or B or conv, got 'C'"),
         ("resnet50", {"bottleneck": 1.5}, "bottleneck must be v1 or v1.5, got 1.5"),
         ("resnet18", {"widths": [64, 128]}, "widths must be a list of 4 whole numbers"),
         ("resnet18", {"widths": [64] * 5}, "widths must be a list of 4 whole numbers"),
@@ -61,16 +61,20 @@ def test_no_argument_of_any_model_takes_what_makes_no_sense(name: str, argument:
         ("densenet121", {"growth_rate": 0}, "growth_rate must be a whole number from 1 up, got 0"),
         ("densenet121", {"compression": 0}, "compression must be a number over 0 and at most 1, got 0"),
         ("densenet121", {"compression": 1e-4}, "compression must keep at least one of 256 channels, got 0.0001"),
-        ("residual_cifar", {"blocks": []}, r"blocks must be a list of 1 to 4 whole numbers from 1 up, got \[\]"),
-        ("residual_cifar", {"blocks": [1] * 5}, "blocks must be a list of 1 to 4 whole numbers"),
-        ("convnet", {"widths": []}, r"widths must be a list of whole numbers from 1 up, got \[\]"),
-        ("convnet", {"dilations": [1, 2]}, r"dilations must be a list of 3 whole numbers from 1 up, got \[1, 2\]"),
+        ("residual_cifar_bn", {"blocks": []}, r"blocks must be a list of 1 to 4 whole numbers from 1 up, got \[\]"),
+        ("residual_cifar_bn", {"blocks": [1] * 5}, "blocks must be a list of 1 to 4 whole numbers"),
+        ("convnet_pooled", {"widths": []}, r"widths must be a list of whole numbers from 1 up, got \[\]"),
         (
-            "convnet",
+            "convnet_pooled",
+            {"dilations": [1, 2]},
+            r"dilations must be a list of 3 whole numbers from 1 up, got \[1, 2\]",
+        ),
+        (
+            "convnet_pooled",
             {"dilations": [1, 2, 0]},
             r"dilations must be a list of 3 whole numbers from 1 up, got \[1, 2, 0\]",
         ),
-        ("convnet", {"dilations": 0}, "dilations must be a list of 3 whole numbers from 1 up, got 0"),
+        ("convnet_pooled", {"dilations": 0}, "dilations must be a list of 3 whole numbers from 1 up, got 0"),
         ("residual_deep", {"widths": [8, 4]}, "widths must not fall, got 4 after 8"),
         ("speednet", {"bn_momentum": 0}, "bn_momentum must be a number over 0 and at most 1, got 0"),
         ("speednet", {"scale": math.inf}, "scale must be a number over 0, got inf"),
@@ -95,7 +99,7 @@ def test_a_refused_value_names_model_argument_and_what_is_accepted_in_one_line(
         ("googlenet_d2l", {"aux_dropout": 0.1}, "aux_dropout", "it has no auxiliary heads"),
         ("googlenet", {"aux_heads": False, "aux_dropout": 0.1}, "aux_dropout", "it has no auxiliary heads"),
         ("vgg9_cifar", {"dropout": 0.1}, "dropout", "it has no hidden dense layers"),
-        ("residual_cifar", {"dropout": 0.1, "hidden": []}, "dropout", "it has no hidden dense layers"),
+        ("residual_cifar_bn", {"dropout": 0.1, "hidden": []}, "dropout", "it has no hidden dense layers"),
     ],
 )
 def test_an_argument_that_would_do_nothing_is_refused_with_the_reason(
@@ -144,7 +148,7 @@ def test_values_at_the_ends_of_what_is_accepted_build() -> None:
         get_model("densenet121", compression=1, dropout=0, growth_rate=1)
         get_model("vgg11", hidden=[], pool_to=1)
         get_model("vgg11", dropout=0.999)
-        get_model("residual_cifar", blocks=[1], hidden=())
+        get_model("residual_cifar_bn", blocks=[1], hidden=())
         get_model("lenet", padding=0, image_size=16)
         get_model("speednet", bn_momentum=1)
         ConvNet(num_classes=1, in_channels=1, widths=[1], dilations=[1])

@@ -134,7 +134,7 @@ CXX = os.environ.get("CXX", "g++")  # where torch looks
 @pytest.mark.skipif(shutil.which(CXX) is None, reason=f"torch.compile writes C++ and there is no compiler {CXX!r}")
 def test_a_training_step_compiled_to_machine_code_equals_the_eager_one(fresh_compiler: None) -> None:
     torch.manual_seed(0)
-    model = get_model("convnet", num_classes=CLASSES, widths=(8,), dilations=(1,))
+    model = get_model("convnet_pooled", num_classes=CLASSES, widths=(8,), dilations=(1,))
     in_training_without_dropout(model)
     compare_with_eager(torch.compile(model, fullgraph=True), model, torch.randn(4, 3, 16, 16))
 

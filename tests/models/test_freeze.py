@@ -113,7 +113,7 @@ def test_a_number_freezes_that_many_blocks_with_parameters_from_the_front(
     [
         ("resnet20", "conv1, bn1, layer1, layer2, layer3"),
         ("nin", "features.0, features.2, features.4, features.8, features.10, features.12, classifier.0, classifier.2"),
-        ("residual_cifar", "stem, stages.0, stages.1, stages.2, stages.3, classifier.0, classifier.3"),
+        ("residual_cifar_bn", "stem, stages.0, stages.1, stages.2, stages.3, classifier.0, classifier.3"),
         ("speednet", "whiten, blocks.0, blocks.1, blocks.2"),
         ("torchvision/efficientnet_b0", ", ".join(f"features.{i}" for i in range(9))),
         ("timm/convnext_atto", "stem, stages.0, stages.1, stages.2, stages.3, head.norm"),

@@ -11,7 +11,17 @@ from tests.models.helpers import small
 
 @pytest.mark.parametrize(
     "key",
-    ["lenet", "mnist_cnn", "alexnet", "alexnet_half", "vgg11_bn", "vgg9_cifar", "nin", "densenet_small", "convnet"],
+    [
+        "lenet",
+        "mnist_cnn",
+        "alexnet",
+        "alexnet_half",
+        "vgg11_bn",
+        "vgg9_cifar",
+        "nin",
+        "densenet_small",
+        "convnet_pooled",
+    ],
 )
 def test_the_smallest_size_works_and_one_pixel_less_says_so(key: str) -> None:
     model, x = small(key)
@@ -200,7 +210,7 @@ def test_a_compiled_model_is_explained_without_compiling_it_for_every_size() -> 
         graphs.append(graph)
         return graph.forward
 
-    model, x = small("convnet")
+    model, x = small("convnet_pooled")
     model.compile(backend=backend)
     model(x)
     before = len(graphs)

@@ -33,7 +33,8 @@ def test_list_models_takes_shell_patterns_and_plain_words() -> None:
 
 
 def test_model_arguments_leave_out_what_the_data_decides() -> None:
-    assert model_arguments("googlenet") == ["aux_heads", "batch_norm", "dropout", "aux_dropout", "pool", "init", "conv"]
+    own = ["aux_heads", "batch_norm", "dropout", "aux_dropout", "pool", "stem_relu", "init"]
+    assert model_arguments("googlenet") == [*own, "conv"]
     assert "stages" not in model_arguments("vgg16")
     assert not {"num_classes", "in_channels"} & set(model_arguments("torchvision/resnet18"))
 

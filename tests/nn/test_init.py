@@ -53,7 +53,9 @@ def test_norm_layers_are_left_alone_and_other_names_refused() -> None:
         init_weights(nn.Linear(1, 1), "he")
 
 
-@pytest.mark.parametrize("name", ["lenet", "mnist_cnn", "nin", "vgg7_cifar", "resnet20", "densenet_small", "convnet"])
+@pytest.mark.parametrize(
+    "name", ["lenet", "mnist_cnn", "nin", "vgg7_cifar", "resnet20", "densenet_small", "convnet_pooled"]
+)
 def test_networks_take_the_scheme_as_an_argument(name: str) -> None:
     for scheme in SCHEMES[1:]:
         torch.manual_seed(0)

@@ -96,7 +96,7 @@ def waits(
     """Reads and copies of a few steps."""
     torch.manual_seed(0)
     data = Digits(batch_size=8, image_size=8, **(data or {}))
-    settings = {"backbone": "convnet", "backbone_args": {"widths": [8], "dilations": [1]}, **settings}
+    settings = {"backbone": "convnet_pooled", "backbone_args": {"widths": [8], "dilations": [1]}, **settings}
     task = ImageClassifier(10, 1, **settings)
     with fake_cuda() as counter:
         trainer = Trainer(

@@ -108,7 +108,12 @@ def test_a_second_check_reads_no_file_again(photos, monkeypatch):
 
 
 def test_a_model_names_labels_that_look_wrong_and_what_to_label(photos, capsys):
-    small = ["--img-size=8", "--model.backbone=convnet", "--model.backbone_args={widths: [4], dilations: [1]}", "-b=4"]
+    small = [
+        "--img-size=8",
+        "--model.backbone=convnet_pooled",
+        "--model.backbone_args={widths: [4], dilations: [1]}",
+        "-b=4",
+    ]
     main(["fit", "--data=photos", *small, "--epochs=1", "--trainer.enable_progress_bar=false"])
     _check("photos", "--ckpt_path=best", "--unlabelled=photos/test")
     shown = capsys.readouterr().out
