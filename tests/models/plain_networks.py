@@ -28,10 +28,11 @@ def mlp() -> nn.Module:
     return Sequential(Flatten(), Linear(784, 256), ReLU(), Linear(256, 10))
 
 
-def vgg_maps(stages: list[list[int]], *, norm: bool = False, kernels: tuple[int, ...] = (3, 3, 3)) -> list[nn.Module]:
+def vgg_maps(
+    stages: list[list[int]], *, channels: int = 3, norm: bool = False, kernels: tuple[int, ...] = (3, 3, 3)
+) -> list[nn.Module]:
     """Convolutions of each stage, by their widths, and a 2x2 max-pool after it."""
     layers: list[nn.Module] = []
-    channels = 3
     for widths in stages:
         for width, kernel in zip(widths, (*kernels, 3), strict=False):
             layers.append(Conv2d(channels, width, kernel, padding=kernel // 2))
@@ -71,12 +72,20 @@ def scripts_vgg16() -> nn.Module:
     return Sequential(*vgg_maps(VGG_C), *head)
 
 
-def vgg_c() -> nn.Module:
-    head = [
+def paper_head(classes: int) -> list[nn.Module]:
+    return [
         Flatten(), Linear(25_088, 4096), ReLU(), Dropout(0.5), Linear(4096, 4096), ReLU(), Dropout(0.5),
-        Linear(4096, 1000),
+        Linear(4096, classes),
     ]  # fmt: skip
-    return Sequential(*vgg_maps(VGG_C, kernels=(3, 3, 1)), *head)
+
+
+def vgg_c() -> nn.Module:
+    return Sequential(*vgg_maps(VGG_C, kernels=(3, 3, 1)), *paper_head(1000))
+
+
+def handwritten_vgg11() -> nn.Module:
+    stages = [[64], [128], [256, 256], [512, 512], [512, 512]]
+    return Sequential(*vgg_maps(stages, channels=1), *paper_head(10))
 
 
 def lenet(
@@ -232,28 +241,6 @@ class ScriptsGoogLeNet(nn.Module):
             if self.training and name in ("4a", "4d"):
                 aux.append(self.aux[len(aux)](x))
         return (self.end(x), *aux) if self.training else self.end(x)
-
-
-def residual(channels: int, width: int, stride: int = 1) -> nn.Module:
-    """d2l's block: biases everywhere, and a 1x1 convolution without BN where the shape changes."""
-    main = Sequential(
-        Conv2d(channels, width, 3, stride, 1),
-        BatchNorm2d(width),
-        ReLU(),
-        Conv2d(width, width, 3, 1, 1),
-        BatchNorm2d(width),
-    )
-    short = nn.Identity() if stride == 1 else Conv2d(channels, width, 1, stride)
-    return Sequential(Branches(main, short, add=True), ReLU())
-
-
-def handwritten_resnet18() -> nn.Module:
-    widths = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
-    blocks = [block for w in widths for block in (w, (w[1], w[1], 1))]
-    return Sequential(
-        Conv2d(1, 64, 7, 2, 3), BatchNorm2d(64), ReLU(), MaxPool2d(3, 2, 1), *(residual(*block) for block in blocks),
-        AdaptiveAvgPool2d(1), Flatten(), Linear(512, 10),
-    )  # fmt: skip
 
 
 def dense_layers(layers: int, channels: int, growth: int, bn_size: int, drop: float = 0.0) -> list[nn.Module]:

@@ -35,7 +35,7 @@ def backward(outputs: tuple[Tensor, ...], model: nn.Module) -> dict[str, Tensor]
 
 def in_training_without_dropout(model: nn.Module) -> nn.Module:
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
     return model.train()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from lit_cnn.models import get_model
 
-from .oracles import ORACLES, outputs
+from .oracles import ORACLES, outputs, row
 from .test_parameters import count
 
 LARGE = 20_000_000  # parameters; the outputs of such networks take seconds
@@ -31,3 +33,9 @@ def test_outputs_equal_those_of_the_plain_network(key: str) -> None:
     for mine, expected in outputs(ORACLES[key]):
         assert expected.std() > 1e-3  # it computes something
         torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", list(ORACLES))
+def test_the_table_in_the_docs_has_the_network(key: str) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "models.md"
+    assert row(key, "").removesuffix(" |") in docs.read_text(encoding="utf-8")
