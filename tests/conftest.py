@@ -160,6 +160,20 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+def write_pairs(root: Path, count: int, size: int = 24) -> Path:
+    """Pairs of hazy and clear photos, as JPEG, of differing sizes: smooth colours, and the same nearer to white."""
+    rng = np.random.default_rng(7)
+    for side in ("hazy", "clear"):
+        (root / side).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        clear = coarse.resize((size + i % 3, size + 1 + i % 4), Image.Resampling.BICUBIC)
+        hazy = Image.blend(clear, Image.new("RGB", clear.size, "white"), 0.5)
+        for side, image in (("hazy", hazy), ("clear", clear)):
+            image.save(root / side / f"{i:02d}.jpg", quality=95)
+    return root
+
+
 def write_pictures(folder: Path, count: int, seed: int = 0, size: int = 40) -> None:
     """Random colour images, as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)

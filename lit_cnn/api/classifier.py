@@ -65,7 +65,7 @@ class Classifier:
         self._record = record
         self._accelerator, self._devices = accelerator, _one_device(accelerator, devices)
         self.class_names = list(record.class_names)
-        self.task = trained_task(record)
+        self.task = trained_task(record, "lit_cnn.load")
 
     def __repr__(self) -> str:
         return f"Classifier({str(self._record.path)!r}, {len(self.class_names)} classes)"

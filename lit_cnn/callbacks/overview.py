@@ -91,7 +91,7 @@ def notes(data: ImageDataModule, settings: Any, parameters: int) -> list[str]:
     sizes = {name: len(value) for name, value in data.split_state().items() if isinstance(value, Tensor)}
     found = []
     count = sizes.get("val", 0)
-    if 0 < count < FEW_VALIDATION:
+    if 0 < count < FEW_VALIDATION and data.task == "classification":
         found.append(
             f"{count} validation images: one more that is right is {100 / count:.1f} points of val/acc, so the best "
             "epoch is chosen by chance to a large part; equal ones are told apart by val/loss"

@@ -15,8 +15,6 @@ from lit_cnn.utils import throughput
 from lit_cnn.utils.console import Display
 from lit_cnn.utils.throughput import Meter, batches, clock, columns, epoch_of, speed, speed_and_clock, time_left
 
-RUNNING = {"train/loss": "loss", "train/acc": "acc"}  # metrics, and what they are called in a line
-VALIDATION = {"val/loss": "val/loss", "val/acc": "acc"}
 LABEL, LEAST_BAR = len("epoch 10/10"), 5
 
 
@@ -49,6 +47,7 @@ class ProgressBar(LightningProgressBar):
         self._enabled = True
         self._next = 0.0  # when to show something again
         # Of training.
+        self._names, self._val_names = throughput.names_of("acc")
         self._meter = Meter()
         self._done, self._total = 0, 0.0  # batches of the epoch
         self._epoch_text = ""
@@ -83,6 +82,7 @@ class ProgressBar(LightningProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure. A run resumed within an epoch comes here and not to ``on_train_epoch_start``."""
+        self._names, self._val_names = throughput.names_of(getattr(pl_module, "score", "acc"))
         self._meter = Meter()
         self._pause, self._ended = 0.0, None
         self._begin_epoch(trainer, done=trainer.fit_loop.batch_idx + 1)
@@ -102,19 +102,20 @@ class ProgressBar(LightningProgressBar):
         self._done = batch_idx + 1
         self._meter.step(_images(batch) * trainer.world_size, now)
         if isinstance(outputs, Mapping):
-            for name in RUNNING:
+            for name in self._names:
                 self._average(name, outputs.get(name.removeprefix("train/")))
         if now < self._next:
             return
         numbers, rate = self._running(trainer), speed(self._meter.images_per_second)
         _, left = time_left(trainer, self._meter, self._total - self._done, self._pause)
         if self._display.live:
-            parts = columns(numbers, RUNNING), *speed_and_clock(rate, left)
+            parts = columns(numbers, self._names), *speed_and_clock(rate, left)
             self._show_epoch(trainer, self._bar_text(*parts, total=self._total))
         else:
             free = self._validation(trainer, {})  # these columns are, during training
             where = f"batch {self._done}/{batches(self._total)} {clock(left)} left".ljust(len(free))
-            self._line(f"epoch {epoch_of(trainer)}", columns(numbers, RUNNING), where, f"{rate:>{throughput.SPEED}}")
+            at, fast = f"epoch {epoch_of(trainer)}", f"{rate:>{throughput.SPEED}}"
+            self._line(at, columns(numbers, self._names), where, fast)
         self._rest()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -203,8 +204,8 @@ class ProgressBar(LightningProgressBar):
         self._meter.resume(now)
         self._validated, self._averages = False, {}
         metrics = trainer.callback_metrics
-        self._stale = {name: metrics[name] for name in RUNNING if name in metrics}
-        parts = columns({}, RUNNING), *speed_and_clock(speed(0.0), None)
+        self._stale = {name: metrics[name] for name in self._names if name in metrics}
+        parts = columns({}, self._names), *speed_and_clock(speed(0.0), None)
         self._show_epoch(trainer, self._bar_text(*parts, total=self._total))
         self._rest()
 
@@ -218,16 +219,16 @@ class ProgressBar(LightningProgressBar):
         took = time.monotonic() - self._epoch_began
         self._pause = took - seconds
         found = trainer.callback_metrics
-        metrics = {name: float(found[name]) for name in (*RUNNING, *VALIDATION) if name in found}
+        metrics = {name: float(found[name]) for name in (*self._names, *self._val_names) if name in found}
         # of an earlier epoch where this one was not validated
         validation = self._validation(trainer, metrics if self._validated else {})
         rate = speed(images / seconds) if seconds > 0 else ""
         numbers = f"{rate:>{throughput.SPEED}}", f"{clock(took):>{throughput.CLOCK}}"
-        self._line(f"epoch {epoch_of(trainer, epoch)}", columns(metrics, RUNNING), validation, *numbers)
+        self._line(f"epoch {epoch_of(trainer, epoch)}", columns(metrics, self._names), validation, *numbers)
 
     def _validation(self, trainer: Trainer, metrics: Mapping[str, float]) -> str:
         """The columns of validation, none where there is no validation."""
-        return columns(metrics, VALIDATION) if trainer.enable_validation else ""
+        return columns(metrics, self._val_names) if trainer.enable_validation else ""
 
     def _line(self, epoch: str, train: str, other: str, *numbers: str) -> None:
         gap = "  " if len(epoch) <= LABEL else " "
@@ -298,7 +299,7 @@ class ProgressBar(LightningProgressBar):
         # Lightning divides the loss by the number of batches whose gradients are added up.
         scale = {"train/loss": trainer.accumulate_grad_batches}
         found = {name: float(value) * scale.get(name, 1) for name, value in self._averages.items()}
-        if missing := [name for name in RUNNING if name not in found]:
+        if missing := [name for name in self._names if name not in found]:
             metrics = trainer.callback_metrics
             for name in missing:
                 value = metrics.get(f"{name}_step", metrics.get(name))

@@ -19,10 +19,10 @@ from lit_cnn.callbacks.overview import device_line
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.summary import class_counts
 from lit_cnn.inspection.measure import count_macs
-from lit_cnn.models import get_model
 from lit_cnn.models._input_check import on_meta
 from lit_cnn.results.report.facts import FACTS
 from lit_cnn.results.run_state import read_state, write_state
+from lit_cnn.tasks.base import BaseTask
 from lit_cnn.utils.datamodule import find_datamodule
 
 SETTINGS = "settings"
@@ -53,7 +53,7 @@ class RunFacts(Callback):
             facts["began"] = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
         data = find_datamodule(trainer)
         if isinstance(data, ImageDataModule):
-            facts["images"] = {"classes": data.class_names, "counts": class_counts(data, built=True)}
+            facts["images"] = {"classes": data.class_names or ["all"], "counts": class_counts(data, built=True)}
             facts["leaks"] = data.leaks
             facts["network"] = self._network(pl_module, data)
         facts["device"] = f"{device_line(trainer)}, precision {trainer.precision}"
@@ -93,24 +93,18 @@ class RunFacts(Callback):
         return {
             "parameters": sum(p.numel() for p in tensors),
             "trained": sum(p.numel() for p in tensors if p.requires_grad),
-            "macs": _macs(settings, image),
+            "macs": _macs(module, image),
             "image": image,
             "weights": settings.get("weights"),
         }
 
 
-def _macs(settings: Any, image: Sequence[int]) -> int | None:
+def _macs(module: LightningModule, image: Sequence[int]) -> int | None:
     """Multiply-accumulates of an image; None for a network that cannot be run on shapes."""
+    if not isinstance(module, BaseTask):
+        return None
     try:
-        network = on_meta(
-            lambda: get_model(
-                settings["backbone"],
-                num_classes=settings["num_classes"],
-                in_channels=settings["in_channels"],
-                **(settings["backbone_args"] or {}),
-            )
-        )
-        return count_macs(network, *image)
+        return count_macs(on_meta(lambda: module.network(module.hparams)), *image)
     except Exception:  # whatever a network of the user's raises
         return None
 

@@ -108,9 +108,9 @@ class RunMetadata(Callback):
                 file.write(path.read_text(encoding="utf-8"))
         with atomic_write(path) as file:
             file.write(text)
-        indices = {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}
-        with atomic_write(self.run_dir / "class_indices.json") as file:
-            file.write(json.dumps(indices, indent=2, ensure_ascii=False) + "\n")
+        if indices := {str(index): name for index, name in enumerate(datamodule(trainer).class_names)}:
+            with atomic_write(self.run_dir / "class_indices.json") as file:
+                file.write(json.dumps(indices, indent=2, ensure_ascii=False) + "\n")
         write_state(self.run_dir, **describe(self.config), state=TRAINING, reason=None, epoch=None, step=None)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -156,6 +156,7 @@ class RunMetadata(Callback):
         checkpoint[KEY] = {
             "config": self.config,
             "data_dir": self._data_dir,
+            "task": data.task,
             "class_names": list(data.class_names),
             "preprocessing": data.preprocessing(),
             "fingerprint": data.fingerprint(),

@@ -29,7 +29,7 @@ class TensorBoardExtras(Callback):
     """Add to TensorBoard's events what Lightning's logger does not write.
 
     - ``GRAPHS``: the network in evaluation mode, for images of the first batch.
-    - ``CUSTOM SCALARS``: loss and accuracy, each of training and validation in one chart.
+    - ``CUSTOM SCALARS``: loss and accuracy (or PSNR), each of training and validation in one chart.
     - ``HISTOGRAMS`` and ``DISTRIBUTIONS``: the parameters of each layer (of a large one, 10,000 values evenly spread)
       before the first step, at the end of training, and after an epoch once ``every_seconds`` went by.
     - ``IMAGES``: train_batch.jpg, val_predictions.jpg and worst.jpg.
@@ -51,7 +51,9 @@ class TensorBoardExtras(Callback):
         self._began = trainer.global_step
         self._written_at = time.monotonic()
         if writer := _writer(trainer):
-            names = {"loss": ["train/loss", "val/loss"], "accuracy": ["train/acc", "val/acc"]}
+            score = getattr(pl_module, "score", "acc")
+            title = {"acc": "accuracy"}.get(score, score)
+            names = {"loss": ["train/loss", "val/loss"], title: [f"train/{score}", f"val/{score}"]}
             writer.add_custom_scalars({"curves": {title: ["Multiline", tags] for title, tags in names.items()}})
             if self._began == 0:
                 _write_histograms(writer, as_task(pl_module).backbone, 0)

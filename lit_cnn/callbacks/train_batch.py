@@ -48,8 +48,14 @@ class TrainBatch(Callback):
                 with torch.random.fork_rng(devices=[]):  # the step draws its own
                     image, target = mixer(image, target)
             pictures = _pictures(image[:SHOWN], data)
+        if target.ndim == 4:  # an image for an image: both, side by side
+            pairs = zip(pictures, _pictures(target[: SHOWN // 2], data), strict=False)
+            pictures = [each for pair in pairs for each in pair]
+            captions = ["input", "target"] * (len(pictures) // 2)
+        else:
+            captions = _captions(target[:SHOWN], data.class_names)
         try:
-            write_sheet(self.path, pictures, _captions(target[:SHOWN], data.class_names))
+            write_sheet(self.path, pictures, captions)
         except OSError as error:
             say(f"{TRAIN_BATCH} was not written: {error.strerror or error}", error=True)
 

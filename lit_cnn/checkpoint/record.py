@@ -58,6 +58,7 @@ class CheckpointRecord:
         ood: features of its validation images, as ``callbacks.ood`` keeps them; empty in checkpoints of earlier
             versions.
         averaged: its weights are the average of several checkpoints', without an optimizer state to resume.
+        task: kind of its task; classification in checkpoints of earlier versions.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class CheckpointRecord:
     averaged: bool = False
     calibration: dict[str, Any] = field(default_factory=dict)
     ood: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
 
 
 def absolute_data_dir(config: dict[str, Any]) -> str:
@@ -189,6 +191,7 @@ def read_record(path: Path) -> CheckpointRecord:
         averaged="averaged" in own,
         calibration={} if "averaged" in own else own.get(CALIBRATION, {}),
         ood={} if "averaged" in own else own.get(OOD, {}),
+        task=own.get("task", "classification"),
     )
 
 
@@ -217,7 +220,8 @@ def base_config(record: CheckpointRecord, command: str) -> dict[str, Any]:
         # where to write follows from the checkpoint's folder and from flags, not from its settings
         checkpoint = {**config["checkpoint"], "dirpath": None}
         trainer = {k: v for k, v in config["trainer"].items() if k != "default_root_dir"}
-        model = {"cache_features": False, **config["model"]}  # as before there was such a setting
+        later = {"cache_features": False} if record.task == "classification" else {}
+        model = {**later, **config["model"]}  # as before there was such a setting
         return {**config, "model": model, "data": data, "trainer": trainer, "checkpoint": checkpoint}
     trainer = {k: v for k, v in config["trainer"].items() if k in EVALUATION_TRAINER_KEYS}
     return {"seed_everything": config["seed_everything"], "trainer": trainer, "model": config["model"], "data": data}

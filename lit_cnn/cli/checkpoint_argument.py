@@ -21,6 +21,8 @@ from lit_cnn.plugins import announced
 from lit_cnn.utils.console import say
 from lit_cnn.utils.files import expand_home
 
+UNLABELLED = {"classification": "Images", "restoration": "WholeImages"}  # data sets for predict, by task
+
 
 def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
     """The checkpoint that the command loads, if any; a resume falls back to the newest one that is not damaged.
@@ -181,4 +183,4 @@ def predict_data(record: CheckpointRecord, paths: list[str]) -> dict[str, Any]:
         "class_names": record.class_names,
         "paths": paths,
     }
-    return {"class_path": "lit_cnn.data.Images", "init_args": init_args}
+    return {"class_path": f"lit_cnn.data.{UNLABELLED[record.task]}", "init_args": init_args}

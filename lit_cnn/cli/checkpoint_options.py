@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
 
-from lit_cnn.cli.metrics import METRICS, check_metric
+from lit_cnn.cli.metrics import check_metric
 from lit_cnn.cli.trainer_classes import Given
 from lit_cnn.errors import UserError, nearest
 
-_IN_NAMES = ("epoch", "step", "train/lr", *METRICS)
 _BETWEEN = ("every_n_train_steps", "train_time_interval")
 _WEIGHTS_ONLY = (
     "cannot be set: test, predict and a resume need the settings, class names and averaged weights that it leaves out"
 )
 
 
-def check_checkpoint_options(config: Namespace) -> None:
+def check_checkpoint_options(config: Namespace, measured: Sequence[str]) -> None:
     """Refuse settings of best.ckpt that would lose or misname it.
+
+    Args:
+        config: parsed settings of ``fit``.
+        measured: metrics of the task.
 
     Raises:
         UserError: naming the setting, and what to do.
@@ -39,10 +43,10 @@ def check_checkpoint_options(config: Namespace) -> None:
     if options.save_weights_only:
         raise UserError(f"--checkpoint.save_weights_only {_WEIGHTS_ONLY}")
     if options.monitor is not None:
-        check_metric("checkpoint.monitor", options.monitor)
+        check_metric("checkpoint.monitor", options.monitor, measured)
     _check_times(options)
     _check_numbers(options)
-    _check_filename(options)
+    _check_filename(options, ("epoch", "step", "train/lr", *measured))
     for item in config.trainer.callbacks or []:
         cls = Given(str(item.class_path))
         init_args = item.get("init_args", Namespace())
@@ -77,7 +81,7 @@ def _check_numbers(options: Namespace) -> None:
         )
 
 
-def _check_filename(options: Namespace) -> None:
+def _check_filename(options: Namespace, known: Sequence[str]) -> None:
     name = options.filename
     if name is None:
         return
@@ -85,13 +89,13 @@ def _check_filename(options: Namespace) -> None:
         raise UserError(f"--checkpoint.filename {name}: {name}.ckpt is another checkpoint; choose another name")
     fields = re.findall(r"\{([^}:]*)", name)
     for metric in fields:
-        if metric not in _IN_NAMES:
+        if metric not in known:
             raise UserError(
-                f"--checkpoint.filename: nothing is measured as {metric!r}{nearest(metric, _IN_NAMES) or ';'} "
-                f"known: {', '.join(_IN_NAMES)}"
+                f"--checkpoint.filename: nothing is measured as {metric!r}{nearest(metric, known) or ';'} "
+                f"known: {', '.join(known)}"
             )
-    if (problem := _format_error(name)) is not None:
-        raise UserError(f"--checkpoint.filename {name}: {problem}; an example is '{{epoch}}-{{val/acc:.3f}}'")
+    if (problem := _format_error(name, known)) is not None:
+        raise UserError(f"--checkpoint.filename {name}: {problem}; an example is '{{epoch}}-{{{known[3]}:.3f}}'")
     counted = {"epoch", "step"} & set(fields)
     if options.save_top_k == -1 and options.monitor is None and name != "best" and not counted:
         raise UserError(
@@ -104,9 +108,9 @@ def _check_filename(options: Namespace) -> None:
         )
 
 
-def _format_error(name: str) -> str | None:
+def _format_error(name: str, known: Sequence[str]) -> str | None:
     """What is wrong with a file name's format, if anything."""
-    fields: dict[str, Any] = dict.fromkeys(_IN_NAMES, 0.5) | {"epoch": 1, "step": 1}
+    fields: dict[str, Any] = dict.fromkeys(known, 0.5) | {"epoch": 1, "step": 1}
     try:
         re.sub(r"\{([^}:]*)", r"{0[\1]", name).format(fields)
     except (ValueError, KeyError, IndexError) as error:

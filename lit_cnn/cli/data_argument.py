@@ -147,7 +147,7 @@ def _name(value: str) -> str:
     if near := nearest(value, known):
         raise UserError(f"unknown data set {value!r}{near}")
     raise UserError(
-        f"unknown data set {value!r}, and there is no such folder; known: {', '.join(known)}, and your own with "
+        f"unknown data set {value!r}, and there is no such folder; known: {', '.join(known)}, or yours: "
         "--allow_import PACKAGE"
     )
 

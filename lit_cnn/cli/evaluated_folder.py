@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
-from lit_cnn.data import ImageDataModule, ImageFolder
+from lit_cnn.data import DehazePairs, ImageDataModule, ImageFolder
 
 SPLITS = {"test": "test", "validate": "val"}
 
@@ -24,7 +24,7 @@ def evaluate_whole_folder(arguments: Arguments, record: CheckpointRecord, data: 
     """
     names = arguments.names()
     split = SPLITS.get(arguments.command)
-    if split is None or not isinstance(data, ImageFolder) or "data.data_dir" not in names:
+    if split is None or not isinstance(data, (ImageFolder, DehazePairs)) or "data.data_dir" not in names:
         return
     if names & {"data.split", "data.split_seed", "data.test_fraction", "data.val_fraction"}:
         return

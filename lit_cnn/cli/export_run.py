@@ -47,7 +47,7 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
         UserError: see :func:`lit_cnn.export.exporter.export`; or the folder cannot be written.
     """
     FORMATS[options.format].require()
-    task = trained_task(record).float()
+    task = trained_task(record, "export").float()
     data = data_of(record, options.data_dir, options.allow_import)
     run = run_folder_of(record.path)
     folder = options.folder or (Path() if run is None else run / "export")

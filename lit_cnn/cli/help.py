@@ -53,7 +53,7 @@ GROUPS: dict[str, list[Setting]] = {
             "--data NAME",
             "",
             "",
-            "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, ImageList, Stream",
+            "CIFAR10, MNIST, FashionMNIST, Digits, Flowers, Vehicles, ImageFolder, ImageList, Stream, DehazePairs",
         ),
         Setting("--data-dir DIR", "data.data_dir", "data", "folder of the images, or a list of them"),
         Setting("-b, --batch-size N|auto", "data.batch_size", "64", "images per batch and rank"),

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lit_cnn import run_folder
 from lit_cnn.callbacks.best_checkpoint import BestCheckpoint
 from lit_cnn.callbacks.evaluation import EvaluationReport
+from lit_cnn.callbacks.restoration_report import RestorationReport
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli import chosen_settings, import_allowlist, monitoring, trainer_classes, transport, validation
 from lit_cnn.cli.argv import Arguments
@@ -29,14 +30,14 @@ from lit_cnn.cli.config import (
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes, reporting_trainer_mistakes
 from lit_cnn.cli.run_messages import how_to_resume
+from lit_cnn.cli.trained_task import data_task
 from lit_cnn.cli.trainer import Run, loggers, make_run_folder, ordered_callbacks, plugins, profiler
 from lit_cnn.data import ImageDataModule
 from lit_cnn.data.registry import canonical_path, datasets
 from lit_cnn.distributed import fsdp
 from lit_cnn.distributed.watchdog import ProcessWatchdog
 from lit_cnn.errors import UserError
-from lit_cnn.optim.factory import SGD_LR
-from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.optim.factory import default_lr
 from lit_cnn.tuner import batch_size, lr_finder, precision
 from lit_cnn.tuner.auto import AUTO
 from lit_cnn.utils import run_log
@@ -50,7 +51,7 @@ SETTINGS = (
 
 
 class LitCLI(LightningCLI):
-    """LightningCLI with one model class, data sets by name, and the settings of a checkpoint as defaults.
+    """LightningCLI with the model class of the data set, and the settings of a checkpoint as defaults.
 
     Precedence: flag > ``--config`` > checkpoint > default.
 
@@ -59,6 +60,7 @@ class LitCLI(LightningCLI):
         record: the checkpoint that the command starts from, if any.
         base: settings that it brings.
         words: command line for the parser of settings.
+        data: the data set, whose task is the model.
         callbacks: given by a Python caller.
 
     Attributes:
@@ -75,13 +77,15 @@ class LitCLI(LightningCLI):
         record: CheckpointRecord | None,
         base: dict[str, Any],
         words: list[str],
+        data: str = "",
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.arguments = arguments
+        self.task = data_task(data)
         self.callbacks = callbacks
         self.record = record
         self.base = base
-        self.report: EvaluationReport | None = None
+        self.report: EvaluationReport | RestorationReport | None = None
         self.folder: Path | None = None
         self._building = ""
         self.sources: dict[str, set[str]] = {}  # of settings that follow from the images and the weights
@@ -94,7 +98,7 @@ class LitCLI(LightningCLI):
     def _parse_and_build(self, words: list[str]) -> None:
         how: dict[str, Any] = {"exit_on_error": False, "parser_mode": transport.MODE, "allow_abbrev": False}
         super().__init__(
-            ImageClassifier,
+            self.task,
             ImageDataModule,
             subclass_mode_data=True,
             trainer_class=precision.AutoTrainer,
@@ -128,9 +132,8 @@ class LitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links nobody types, and the checkpoint settings of ``fit``."""
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.link_arguments("data.in_channels", "model.in_channels", apply_on="instantiate")
-        parser.link_arguments("data.multilabel", "model.multilabel", apply_on="instantiate")
+        for name in self.task.from_data:
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         if self._building == "fit":
@@ -154,7 +157,7 @@ class LitCLI(LightningCLI):
             parser.set_defaults(
                 {
                     "checkpoint.filename": "best",
-                    "checkpoint.monitor": "val/acc",
+                    "checkpoint.monitor": f"val/{self.task.score}",
                     "checkpoint.mode": "max",
                     "checkpoint.auto_insert_metric_name": False,
                     # saved on an epoch's last batch, a resume would skip what happens at the epoch's end
@@ -216,19 +219,14 @@ class LitCLI(LightningCLI):
         with report_out_of_memory(command, config, self.record is not None):
             lr_finder.resolve(config, self.record)  # on the run's batches
         data = config.data.init_args
-        if command != "fit" and "data.batch_size" in self.arguments.names() and data.eval_batch_size is None:
+        batched = self.task.kind == "classification" and "data.batch_size" in self.arguments.names()
+        if command != "fit" and batched and data.eval_batch_size is None:
             data.eval_batch_size = data.batch_size  # the only batches there are
         plain = self._plain(config)
         if self.record is not None:
             validation.check_model(plain["model"], self.record, command)
-        self.run = Run(
-            command,
-            config,
-            plain,
-            self.record,
-            self.arguments.resume_anyway,
-            required_plugins(plain),
-        )
+        anyway, needed = self.arguments.resume_anyway, required_plugins(plain)
+        self.run = Run(command, config, plain, self.record, anyway, needed, self.task.kind)
         if is_rank_zero():
             self._show_settings({name for name, value in asked.items() if value == AUTO})
         if command == "fit":
@@ -259,7 +257,7 @@ class LitCLI(LightningCLI):
         else:
             reference = parser.parse_object({"data": self.run.plain["data"]["class_path"]})
         before = flatten(self._plain(reference))
-        before["model.lr"] = before["model.lr"] or SGD_LR
+        before["model.lr"] = before["model.lr"] or default_lr(before["model.optimizer"])
         if not self.base:
             del before["data"]  # the data set is the user's choice, there is no default
         rows = differences(
@@ -287,7 +285,7 @@ class LitCLI(LightningCLI):
         config, run = self._settings.trainer, self.run
         if run.command != "fit":
             kwargs["logger"] = False  # results go to files of their own
-            self.report = EvaluationReport("")
+            self.report = EvaluationReport("") if self.task.kind == "classification" else RestorationReport("")
         elif not config.fast_dev_run:
             self.folder = make_run_folder(Path(config.default_root_dir or "."), self.record, self.arguments.name)
             run.folder = self.folder

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from lit_cnn.errors import UserError, nearest
-
-METRICS = ("val/acc", "val/loss", "val/acc_top5", "val/f1", "val/map", "train/acc", "train/loss")
 
 
 def mode_of(metric: str) -> str:
@@ -14,14 +13,19 @@ def mode_of(metric: str) -> str:
     return "max" if re.search(r"acc|f1|map$|auc|precision|recall|iou|psnr|ssim", metric) else "min"
 
 
-def check_metric(setting: str, metric: str) -> None:
+def check_metric(setting: str, metric: str, measured: Sequence[str]) -> None:
     """Refuse to monitor what is not measured.
+
+    Args:
+        setting: that names the metric.
+        metric: its name.
+        measured: what the task measures.
 
     Raises:
         UserError: naming what is.
     """
-    if metric not in METRICS:
+    if metric not in measured:
         raise UserError(
-            f"--{setting}: nothing is measured as {metric!r}{nearest(metric, METRICS) or ';'} "
-            f"measured: {', '.join(METRICS)}"
+            f"--{setting}: nothing is measured as {metric!r}{nearest(metric, measured) or ';'} "
+            f"measured: {', '.join(measured)}"
         )

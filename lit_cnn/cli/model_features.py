@@ -27,7 +27,7 @@ class FeatureModel:
 
     def __init__(self, record: CheckpointRecord) -> None:
         self.record = record
-        self.task = trained_task(record).to("cuda" if torch.cuda.is_available() else "cpu")
+        self.task = trained_task(record, "check").to("cuda" if torch.cuda.is_available() else "cpu")
         self._seen: list[Tensor] = []
         dense = [module for module in self.task.backbone.modules() if isinstance(module, nn.Linear)]
         if dense:  # otherwise, as in NiN, logits are the features

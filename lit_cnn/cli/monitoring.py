@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
@@ -14,6 +14,7 @@ from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.checkpoint_options import check_checkpoint_options
 from lit_cnn.cli.config import contents, flatten
 from lit_cnn.cli.metrics import check_metric, mode_of
+from lit_cnn.cli.trained_task import data_task
 from lit_cnn.cli.trainer_classes import Given, given
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import say
@@ -37,8 +38,9 @@ def check(config: Namespace, arguments: Arguments, base: Mapping[str, Any], reco
     if config.trainer.max_time is not None:
         config.trainer.max_time = parse_duration(config.trainer.max_time, "trainer.max_time")
     _resolve_modes(config, arguments, base, record)
-    check_checkpoint_options(config)
-    _check_callbacks(config)
+    task = data_task(str(config.data.class_path))
+    check_checkpoint_options(config, task.measured)
+    _check_callbacks(config, task.measured)
     _check_patience(config)
     if record is not None:
         _refuse_stopped(record, config)
@@ -64,7 +66,7 @@ def _resolve_modes(
             item.init_args.mode = mode_of(item.init_args.monitor)
 
 
-def _check_callbacks(config: Namespace) -> None:
+def _check_callbacks(config: Namespace, measured: Sequence[str]) -> None:
     """Refuse metrics that callbacks cannot find, two limits of the time, and two averages of the weights.
 
     Raises:
@@ -89,7 +91,7 @@ def _check_callbacks(config: Namespace) -> None:
     for item, cls in zip(items, classes, strict=True):
         monitor = item.get("init_args", Namespace()).get("monitor")
         if cls.short in ("EarlyStopping", "ModelCheckpoint") and monitor is not None:
-            check_metric(f"trainer.callbacks.monitor of {cls.short}", monitor)
+            check_metric(f"trainer.callbacks.monitor of {cls.short}", monitor, measured)
             if cls.short == "EarlyStopping":
                 _check_validates(config, monitor, "EarlyStopping")
 
@@ -106,7 +108,8 @@ def _check_patience(config: Namespace) -> None:
     if patience < 1:
         raise UserError(f"--patience {patience}: give at least 1 epoch, or leave it out")
     if checkpoint.monitor is None:
-        raise UserError("--patience needs a metric to watch: --checkpoint.monitor val/acc")
+        score = data_task(str(config.data.class_path)).score
+        raise UserError(f"--patience needs a metric to watch: --checkpoint.monitor val/{score}")
     _check_validates(config, checkpoint.monitor, "--patience")
     for item in config.trainer.callbacks or []:
         if _is_early_stopping(item) and _key(item.init_args) == _key(checkpoint):

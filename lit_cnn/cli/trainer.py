@@ -34,6 +34,7 @@ from lit_cnn.callbacks.nan_guard import NanGuard
 from lit_cnn.callbacks.ood import FitOODDetector
 from lit_cnn.callbacks.overview import Overview
 from lit_cnn.callbacks.progress_bar import ProgressBar
+from lit_cnn.callbacks.restoration_report import RestorationReport
 from lit_cnn.callbacks.run_facts import RunFacts
 from lit_cnn.callbacks.run_metadata import RunMetadata
 from lit_cnn.callbacks.stop_report import StopReport
@@ -64,6 +65,7 @@ class Run:
         record: the checkpoint that the command starts from, if any.
         resume_anyway: resume although what decides the order of the samples has changed.
         requires: packages of the user's that the model, the loss, the data set or a transform come from.
+        task: kind of the task.
         folder: the run folder; ``None`` where the command leaves none behind, or makes it later.
         changed: settings that differ from the defaults, or from the checkpoint.
     """
@@ -74,6 +76,7 @@ class Run:
     record: CheckpointRecord | None
     resume_anyway: bool
     requires: list[str]
+    task: str = "classification"
     folder: Path | None = None
     changed: Sequence[Difference] = ()
 
@@ -95,7 +98,7 @@ def ordered_callbacks(
     users: Sequence[Callback],
     extra: Sequence[Callback],
     best: Sequence[Callback],
-    report: EvaluationReport | None,
+    report: EvaluationReport | RestorationReport | None,
 ) -> list[Callback]:
     """All callbacks of a trainer in the order in which Lightning calls them, each with the reason for its position.
 
@@ -133,19 +136,21 @@ def ordered_callbacks(
         ordered.append(StopReport())  # after the bar too
     if fits and folder is not None:
         validation = CalibrateOnValidation()
+        # add to what RunMetadata writes into checkpoints
+        of_classes = [validation, FitOODDetector()] if run.task == "classification" else []
         ordered += [
             # refuses an inexact resume in setup, before the ones below touch the folder's files
             RunMetadata(run.plain, folder, run.record, run.resume_anyway, run.requires),
             NanGuard(run.config.skip_nonfinite_steps, last),  # checks the loss before anything is saved
             Curves(),  # draws what the loggers have written
             BadImages(folder),
-            validation,  # adds to what RunMetadata writes into checkpoints
-            FitOODDetector(),  # as the one before
+            *of_classes,
             RunFacts(folder, run.changed if run.record is None else None),  # into the run.json that RunMetadata began
             TrainBatch(folder),
-            ValidationReport(folder, validation),  # after the time of training was taken
-            TensorBoardExtras(folder),  # after the two that write the pictures
         ]
+        if of_classes:
+            ordered.append(ValidationReport(folder, validation))  # after the time of training was taken
+        ordered.append(TensorBoardExtras(folder))  # after those that write the pictures
     if fits:
         ordered.append(FeatureCache())  # after the refusal of an inexact resume
     if report is not None:

@@ -40,7 +40,7 @@ CHOICES = {
 }
 DURATIONS = ("weeks", "days", "hours", "minutes", "seconds")  # keys of a time given as a dictionary
 # Settings of the model that an evaluation may change.
-HARMLESS = ("model.channels_last", "model.compile", "model.tta")
+HARMLESS = ("model.channels_last", "model.compile", "model.tta", "model.tile")
 # Settings of the trainer that only training uses.
 TRAINING = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.logger")
 # The optimizer's stored state fits only the same of these.
@@ -59,6 +59,9 @@ def check_flags(arguments: Arguments, record: CheckpointRecord | None) -> None:
         raise UserError(f"--predictions has no effect on {arguments.command}: leave it out")
     if arguments.predictions is not None:
         check_output(arguments.predictions)
+    if record is not None and record.task != "classification":
+        for flag in (flag for flag in ("raw", "predictions", "save_images") if getattr(arguments, flag)):
+            raise UserError(f"--{flag.replace('_', '-')} is for classes, and {record.path} has none: leave it out")
     if arguments.save_images and arguments.command != "predict":
         raise UserError(f"--save-images has no effect on {arguments.command}: predict has it")
     for name in sorted(arguments.names()):
@@ -92,7 +95,7 @@ def check_model(model: dict[str, Any], record: CheckpointRecord, command: str) -
                 f"leave --model.{name} out, {fresh}"
             )
     for name in OPTIMIZER_SHAPE:
-        if command == "fit" and model[name] != stored.get(name):
+        if command == "fit" and model.get(name) != stored.get(name):
             raise UserError(
                 f"model.{name} cannot change on resume (checkpoint: {stored.get(name)}, now: {model[name]}), since the "
                 f"optimizer's stored state would not fit: leave it out, {fresh}"

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_cnn.data.decoding.decode import read_size, read_whole
+from lit_cnn.data.decoding.decode import read_decoded, read_size
+from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.data.sampling import rows
 from lit_cnn.data.transforms.rng import counter_uniform
 from lit_cnn.errors import UnreadableImageError
@@ -68,7 +69,8 @@ class PairSource:
         crop: tuple[int, int] | None = None,
         seed: int = 0,
     ) -> None:
-        self.root, self.pairs, self.channels, self.max_pixels = root, list(pairs), channels, max_pixels
+        self.root, self.pairs, self.channels = root, list(pairs), channels
+        self.geometry = Geometry(1, channels, max_pixels=max_pixels)  # whose size is not used
         self.crop, self.seed = crop, seed
         self.shape = (2 * channels, *(crop or (1, 1)))
         self.targets = torch.zeros(len(self.pairs), dtype=torch.int64)  # replaced by the clear image on the device
@@ -98,7 +100,7 @@ class PairSource:
                 pair = self.pairs[index]
                 place = float(places[0, i]), float(places[1, i])
                 for side, path in enumerate((pair.hazy, pair.clear)):
-                    pixels = read_whole(self.root / path, self.channels, self.max_pixels)
+                    pixels = read_decoded(self.root / path, self.geometry)
                     if pixels.shape[:2] != pair.size:
                         raise UnreadableImageError(
                             str(self.root / path), "its size has changed since the run began", "start the run again"
@@ -127,7 +129,8 @@ class WholeSource:
     """
 
     def __init__(self, paths: Sequence[str], targets: Tensor, channels: int, max_pixels: int) -> None:
-        self.paths, self.targets, self.channels, self.max_pixels = list(paths), targets, channels, max_pixels
+        self.paths, self.targets, self.channels = list(paths), targets, channels
+        self.geometry = Geometry(1, channels, max_pixels=max_pixels)  # whose size is not used
         self.shape = (channels, 1, 1)
         self.broken: dict[str, str] = {}
 
@@ -144,7 +147,7 @@ class WholeSource:
             return self.shape
         path = self.paths[int(indices[0])]
         try:
-            return (self.channels, *read_size(path, self.max_pixels))
+            return (self.channels, *read_size(path, self.geometry.max_pixels))
         except UnreadableImageError as error:
             self.broken[path] = error.reason
             return self.shape
@@ -155,7 +158,7 @@ class WholeSource:
         def task(i: int, path: str) -> Callable[[], None]:
             def decode() -> None:
                 try:
-                    pixels = read_whole(path, self.channels, self.max_pixels) if path not in self.broken else None
+                    pixels = read_decoded(path, self.geometry) if path not in self.broken else None
                 except UnreadableImageError as error:
                     self.broken[path], pixels = error.reason, None
                 out[i].numpy()[...] = 0 if pixels is None else pixels.transpose(2, 0, 1)

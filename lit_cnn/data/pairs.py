@@ -38,7 +38,7 @@ GEOMETRIC = {
 SHOWN = 5  # names in a message
 
 
-class DehazePairs(ImageDataModule, listed=False):
+class DehazePairs(ImageDataModule):
     """Hazy photos and clear ones of the same scenes, for dehazing: image to image.
 
     ``data_dir/hazy/001.jpg`` and ``data_dir/clear/001.jpg``: names are equal but for the extension, and so are the

@@ -13,12 +13,15 @@ decorate it with ``register_model``.
 A model maps float images (N, C, H, W) to logits (N, K). In training mode it may return ``(logits, *aux_logits)``; in
 eval mode it returns logits alone. Auxiliary heads are children whose names begin with ``aux``. Arguments that have no
 effect in the network as it was built are in its ``unused_arguments``, each with the reason; ``get_model`` refuses them.
+
+A model with ``task="restoration"`` maps images (N, C, H, W) to images of the same shape instead, in both modes.
 """
 
 # isort: off
 # Families in the order in which list_models gives them.
 from lit_cnn.models import mlp, lenet, mnist_cnn, alexnet, vgg, nin  # noqa: F401
 from lit_cnn.models import googlenet, resnet, densenet, residual_cifar, toynets, airbench  # noqa: F401
+from lit_cnn.models import restoration  # noqa: F401
 # isort: on
 
 from lit_cnn.models._factory import get_model, list_models, model_arguments

@@ -30,6 +30,7 @@ class ModelInfo:
         parameters: the count published or found in the reference implementation, ``None`` if there is none.
         source: where that count comes from.
         torchvision: name of the torchvision model whose state dict fits unchanged, so that its weights can be loaded.
+        task: ``classification`` (logits), or ``restoration`` (images of the input's size and ``num_classes`` channels).
     """
 
     factory: Callable[..., nn.Module]
@@ -41,6 +42,7 @@ class ModelInfo:
     parameters: int | None = None
     source: str = ""
     torchvision: str | None = None
+    task: str = "classification"
 
 
 MODELS: dict[str, ModelInfo] = {}

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SCORES = {"acc": "accuracy", "psnr": "PSNR, dB"}  # by metric, and what they are called
 COLOURS = {"train": "#1f77b4", "val": "#d95f02"}
 JUMP = 20  # times the median loss, from which the axis is logarithmic
 LEARNING_RATE = re.compile(r"(^|/)lr($|[-/_])")  # "lr", "train/lr", and LearningRateMonitor's "lr-SGD/pg1"
 
 
 def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str], title: str = "") -> None:
-    """Draw a metrics.csv as one figure: loss, accuracy and, if it was logged, the learning rate, over epochs.
+    """Draw a metrics.csv as one figure: loss, accuracy or PSNR, and the learning rate if it was logged, over epochs.
 
     Args:
         csv_path: File written by ``MetricsCSV``.
         png_path: Image to write; an older one is replaced atomically.
-        title: Title of the figure, before the best validation accuracy.
+        title: Title of the figure, before the best validation score.
     """
     columns, rows = read_metrics(csv_path)
     rows = [row for row in rows if not any(name.startswith("test/") for name in row)]  # a test is not part of training
@@ -45,7 +46,8 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
     _draw_splits(panels[0], rows, epochs, "loss", "loss")
     if _jumps(rows):
         panels[0].set_yscale("log")
-    _draw_splits(panels[1], rows, epochs, "acc", "accuracy")
+    score = "psnr" if "val/psnr" in columns or "train/psnr" in columns else "acc"
+    _draw_splits(panels[1], rows, epochs, score, SCORES[score])
     if rates:
         for name in rates:
             _draw_series(panels[2], rows, epochs, name, label=name)
@@ -58,8 +60,10 @@ def plot_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
         panel.set_xlim(0, max(1.0, *epochs) * 1.02 if len(epochs) else 1.02)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         panel.grid(alpha=0.3)
-    best = _mark_best(panels[1], rows, epochs)
-    if np.ptp(panels[1].dataLim.intervaly) < 0.01:  # a single epoch: the automatic range would show only noise
+    best = _mark_best(panels[1], rows, epochs, f"val/{score}")
+    if (
+        score == "acc" and np.ptp(panels[1].dataLim.intervaly) < 0.01
+    ):  # a single epoch: the automatic range would show only noise
         panels[1].set_ylim(0, 1)
     figure.suptitle("   ".join(part for part in (title, best) if part))
     save_figure(figure, png_path)
@@ -85,7 +89,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def _draw_splits(panel: Axes, rows: list[Row], epochs: np.ndarray, kind: str, title: str) -> None:
-    """Draw train and val ``kind`` ("loss", "acc"); a per-step column, if there is one, thin behind them."""
+    """Draw train and val ``kind`` ("loss", "acc", "psnr"); a per-step column, if there is one, thin behind them."""
     panel.set_title(title)
     drawn, broken = False, {}
     for split, colour in COLOURS.items():
@@ -126,14 +130,14 @@ def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **
     return float(bad[0]) if len(bad) else None
 
 
-def _mark_best(panel: Axes, rows: list[Row], epochs: np.ndarray) -> str:
-    """Ring the best validation accuracy and return it in words, or "" where there is none."""
-    x, y = series(rows, epochs, "val/acc")
+def _mark_best(panel: Axes, rows: list[Row], epochs: np.ndarray, score: str) -> str:
+    """Ring the best validation score and return it in words, or "" where there is none."""
+    x, y = series(rows, epochs, score)
     if not np.isfinite(y).any():
         return ""
     at = int(np.nanargmax(np.where(np.isfinite(y), y, np.nan)))
     panel.plot(x[at], y[at], "o", markersize=10, markerfacecolor="none", color=COLOURS["val"])
-    return f"best val/acc {y[at]:.4f} after {math.ceil(x[at] - 1e-6)} epochs".replace("after 1 epochs", "after 1 epoch")
+    return f"best {score} {y[at]:.4f} after {math.ceil(x[at] - 1e-6)} epochs".replace("after 1 epochs", "after 1 epoch")
 
 
 def series(rows: list[Row], epochs: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

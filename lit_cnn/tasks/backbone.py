@@ -30,7 +30,7 @@ def prepare_backbone(backbone: nn.Module, settings: Mapping[str, Any]) -> Frozen
     if settings.get("head_init", "model") not in ("model", "zeros"):
         raise UserError(f"`model.head_init` must be model or zeros, got {settings['head_init']!r}")
     frozen = Frozen([], set())
-    if settings["freeze"] is not None:
+    if settings.get("freeze") is not None:
         frozen = freeze(backbone, settings["freeze"], settings.get("num_classes"))
     for name in (
         *frozen.modules,

@@ -1,13 +1,14 @@
 """Base of all tasks: optimizer, schedule, weight averaging, running means, seeds, frozen layers, starting weights.
 
-A second task subclasses :class:`BaseTask` and defines ``configure_losses``, ``configure_metrics``, ``train_batch``,
-``evaluate_batch``, ``predict_batch`` and ``outputs``; if its backbone is not a classifier, ``configure_models`` too.
+A task subclasses :class:`BaseTask` and defines ``configure_losses``, ``configure_metrics``, ``train_batch``,
+``evaluate_batch``, ``predict_batch`` and ``outputs``; if its backbone is not a classifier, ``network`` too.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, TypedDict, cast, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -25,24 +26,19 @@ from lit_cnn.optim.weight_averaging import WeightEMA
 from lit_cnn.tasks.backbone import first_images, init_backbone, kept_statistics, prepare_backbone
 from lit_cnn.tasks.metrics import EpochMeans, ExactMean
 from lit_cnn.tasks.optimization import check_optimization, configure, schedule
+from lit_cnn.tasks.outputs import EvaluationOutput, RestorationOutput
 from lit_cnn.tasks.unfreezing import Unfreezing
 from lit_cnn.utils.datamodule import Batch, datamodule
 from lit_cnn.utils.random import seed_generators, step_seed
 
-
-class EvaluationOutput(TypedDict):
-    """Output of a classifier's validation, test and prediction step."""
-
-    index: Tensor  # int64 (N,), positions in the split
-    target: Tensor  # int64 (N,), below 0: unknown
-    probs: Tensor  # float32 (N, K)
+Output = EvaluationOutput | RestorationOutput
 
 
 @runtime_checkable
 class Task(Protocol):
     """The interface of a task that callbacks, strategies and commands use, besides that of every LightningModule.
 
-    ``validation_step``, ``test_step`` and ``predict_step`` return :class:`EvaluationOutput`, or
+    ``validation_step``, ``test_step`` and ``predict_step`` return :class:`~lit_cnn.tasks.outputs.EvaluationOutput`, or
     None on a rank that has run out of batches. ``training_step`` returns scalars by name: ``loss``, and what else the
     progress bar shows.
 
@@ -88,8 +84,17 @@ class BaseTask(LightningModule, ABC):
     of ``val_scores`` and ``test_scores``.
 
     Checkpoints also hold ``train_means``, sums over all ranks, so that a resumed epoch ends with the same numbers.
+
+    Attributes:
+        kind: name of the task, by which data sets ask for it.
+        score: metric that the best epoch is chosen by, and that the progress bar shows.
+        measured: metrics that a run can be judged by; from_data: settings that the data set gives.
     """
 
+    kind: ClassVar[str] = ""
+    score: ClassVar[str] = "acc"
+    measured: ClassVar[tuple[str, ...]] = ()
+    from_data: ClassVar[tuple[str, ...]] = ()
     backbone: nn.Module
     val_scores: MetricCollection
     test_scores: MetricCollection
@@ -127,14 +132,14 @@ class BaseTask(LightningModule, ABC):
     # -- what a task defines ----------------------------------------------------------------------------------------
 
     def configure_models(self) -> None:
-        """Build ``backbone``; by default the classifier of that name."""
-        hparams = self.hparams
-        self.backbone = get_model(
-            hparams["backbone"],
-            num_classes=hparams["num_classes"],
-            in_channels=hparams["in_channels"],
-            **(hparams["backbone_args"] or {}),
-        )
+        """Build ``backbone``."""
+        self.backbone = self.network(self.hparams)
+
+    @staticmethod
+    def network(settings: Mapping[str, Any]) -> nn.Module:
+        """The network of these settings of the model; by default the classifier of that name."""
+        sizes = {name: settings[name] for name in ("num_classes", "in_channels")}
+        return get_model(settings["backbone"], **sizes, **(settings["backbone_args"] or {}))
 
     @abstractmethod
     def configure_losses(self) -> None:
@@ -160,7 +165,7 @@ class BaseTask(LightningModule, ABC):
         """Predictions (N, …) of a batch without targets."""
 
     @abstractmethod
-    def outputs(self, batch: Batch, predictions: Tensor) -> EvaluationOutput:
+    def outputs(self, batch: Batch, predictions: Tensor) -> Output:
         """What a report needs of a batch."""
 
     def check_outputs(self, outputs: Any, count: int) -> None:
@@ -215,18 +220,18 @@ class BaseTask(LightningModule, ABC):
         seed_generators(seed, self.device)
         return self.train_batch(batch)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput | None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Output | None:
         """Update the validation metrics and return what a report, or a calibration during ``fit``, needs."""
         if len(batch.target) == 0:  # this rank has run out of batches before the others
             return None
         predictions = self.evaluate_batch(batch, "val")
         return self.outputs(batch, predictions)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput | None:
+    def test_step(self, batch: Batch, batch_idx: int) -> Output | None:
         """Update the test metrics and return what a report needs."""
         return None if len(batch.target) == 0 else self.outputs(batch, self.evaluate_batch(batch, "test"))
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput | None:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Output | None:
         """Predictions of one batch, in the form that ``test_step`` returns."""
         return None if len(batch.target) == 0 else self.outputs(batch, self.predict_batch(batch))
 

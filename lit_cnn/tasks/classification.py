@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.optim.lr_schedule import ScheduleName
-from lit_cnn.tasks.base import BaseTask, EvaluationOutput
+from lit_cnn.tasks.base import BaseTask
 from lit_cnn.tasks.class_weights import (
     ClassWeights,
     check_class_weights,
@@ -21,6 +21,7 @@ from lit_cnn.tasks.losses import ClassificationLoss, split_outputs
 from lit_cnn.tasks.metrics import ConfusionMatrix, accuracies, count_correct
 from lit_cnn.tasks.mixup import Mixer
 from lit_cnn.tasks.multi_label import count_exact, label_scores
+from lit_cnn.tasks.outputs import EvaluationOutput
 from lit_cnn.tasks.tta import TTAName, average_logits
 from lit_cnn.utils.console import say
 from lit_cnn.utils.datamodule import Batch, datamodule
@@ -98,6 +99,9 @@ class ImageClassifier(BaseTask):
         seed: seed of dropout and mixing; comes from seed_everything.
         multilabel: whether images have any number of labels; comes from the data.
     """
+
+    kind, score, from_data = "classification", "acc", ("num_classes", "in_channels", "multilabel")
+    measured = ("val/acc", "val/loss", "val/acc_top5", "val/f1", "val/map", "train/acc", "train/loss")
 
     def __init__(
         self,

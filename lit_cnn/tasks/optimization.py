@@ -32,7 +32,7 @@ def check_optimization(hparams: Any) -> None:
         raise UserError(f"`model.layer_decay` must be above 0 and at most 1, got {decay}: 0.75 is usual, null is off")
     if head is not None and head <= 0:
         raise UserError(f"`model.head_lr_scale` must be positive, got {head}: 10 is usual, null is off")
-    if epochs is not None and hparams["freeze"] is None:
+    if epochs is not None and hparams.get("freeze") is None:
         raise UserError("`model.freeze_epochs` needs to know what to freeze: `model.freeze=backbone`, or blocks")
     if epochs is not None and epochs < 1:
         raise UserError(f"`model.freeze_epochs` must be at least 1, got {epochs}")

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data import Batch, ImageDataModule
 from lit_cnn.errors import UserError
-from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tasks.base import BaseTask
 from lit_cnn.tuner import trial
 from lit_cnn.tuner.auto import AUTO, resolve_auto
 from lit_cnn.tuner.trial import StopTrial
@@ -155,7 +155,7 @@ class GPUMemoryProbe(MemoryProbe):
     @torch.no_grad()
     def evaluate(self, trainer: Trainer, pl_module: LightningModule, size: int) -> None:
         """Evaluate one batch as the run would: evaluation batches may be larger than those of training."""
-        assert isinstance(pl_module, ImageClassifier)
+        assert isinstance(pl_module, BaseTask)
         growing = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it when fit starts
         pl_module.eval()
         trainer.validating = True  # no augmentation
@@ -267,7 +267,8 @@ class GrowingBatches(LightningDataModule):
     def _batch(self, size: int) -> Batch:
         shape = self.data.train_dataloader().source.shape
         image = torch.randint(0, 256, (size, *shape), dtype=torch.uint8)
-        return Batch(image, torch.randint(0, self.data.num_classes, (size,)), torch.arange(size))
+        target = torch.randint(0, max(1, self.data.num_classes), (size,))
+        return Batch(image, target, torch.arange(size))
 
     def evaluation_batch(self, size: int, device: torch.device) -> Batch:
         """A batch on ``device`` as the run evaluates them where it trains on ``size`` images, ready for the model."""

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from lit_cnn.data import ImageDataModule
 from lit_cnn.errors import UserError
-from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tasks.base import BaseTask
+from lit_cnn.tasks.kinds import TASKS
 from lit_cnn.tuner.auto import AUTO
 
 T = TypeVar("T")
@@ -85,13 +86,14 @@ def build_data(config: Namespace) -> ImageDataModule:
     return module
 
 
-def build_model(config: Namespace, data: ImageDataModule, **changes: Any) -> ImageClassifier:
+def build_model(config: Namespace, data: ImageDataModule, **changes: Any) -> BaseTask:
     """A model with the run's settings except ``changes``; not compiled, which would take longer than the trial."""
     settings = {**config.model.as_dict(), "lr_min": 0.0, "lr_base_size": None, "compile": False, **changes}
-    return ImageClassifier(**{**settings, "num_classes": data.num_classes, "in_channels": data.in_channels})
+    task: Any = TASKS[data.task]
+    return task(**{**settings, **{name: getattr(data, name) for name in task.from_data}})
 
 
-def fit(trainer: Trainer, model: ImageClassifier, data: LightningDataModule) -> None:
+def fit(trainer: Trainer, model: BaseTask, data: LightningDataModule) -> None:
     """Train until a callback raises :class:`StopTrial`.
 
     Raises:

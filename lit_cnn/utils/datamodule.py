@@ -18,7 +18,7 @@ class Batch(Protocol):
 
     @property
     def target(self) -> Tensor:
-        """Class indices, int64 (N,); below 0 where the class is unknown."""
+        """Class indices, int64 (N,), below 0 where the class is unknown; of image to image float (N, C, H, W)."""
 
     @property
     def index(self) -> Tensor:
@@ -46,10 +46,12 @@ class DataModule(Protocol):
     Attributes:
         batch_size: images per batch and rank.
         augment: a dataclass, the random changes to training images.
+        task: kind of the task that the images are for.
     """
 
     batch_size: Any  # int; "auto" is resolved before there is a trainer
     augment: Any
+    task: str
 
     @property
     def class_names(self) -> list[str]:

@@ -94,6 +94,11 @@ def speed_and_clock(rate: str, left: float | None) -> list[str]:
     return [f"{rate:>{SPEED}}", f"{clock(left):>{CLOCK}} left"]
 
 
+def names_of(score: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Metrics of training and of validation in a line, and what they are called in it; ``score``: such as acc."""
+    return {"train/loss": "loss", f"train/{score}": score}, {"val/loss": "val/loss", f"val/{score}": score}
+
+
 def columns(metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
     """Metrics in columns of fixed width, blank for those that were not measured.
 

@@ -119,8 +119,8 @@ def test_the_title_names_the_best_epoch_and_skips_nan() -> None:
             pass
 
     rows = rows_of(*((e, 4 * e + 3, {"val/acc": v}) for e, v in enumerate(["0.5", "nan", "0.91234", "0.7"])))
-    assert _mark_best(Panel(), rows, epochs_done(rows)) == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
-    assert _mark_best(Panel(), [], epochs_done([])) == ""  # type: ignore[arg-type]
+    assert _mark_best(Panel(), rows, epochs_done(rows), "val/acc") == "best val/acc 0.9123 after 3 epochs"  # type: ignore[arg-type]
+    assert _mark_best(Panel(), [], epochs_done([]), "val/acc") == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("jump", "scale"), [("2.9", "linear"), ("900", "log"), ("nan", "linear")])

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_cnn.cli.checkpoint_options import check_checkpoint_options
 from lit_cnn.cli.main import main
 from lit_cnn.errors import UserError
+from lit_cnn.tasks.classification import ImageClassifier
 from tests.cli.helpers import rows
 from tests.conftest import LENET, TINY, load, mostly_slow, state_differences
 
@@ -54,7 +55,7 @@ def config(callbacks: list | None = None, **options: object) -> Namespace:
 )
 def test_what_would_lose_or_misname_the_best_is_refused(options, parts):
     with pytest.raises(UserError) as error:
-        check_checkpoint_options(config(**options))
+        check_checkpoint_options(config(**options), ImageClassifier.measured)
     assert all(part in str(error.value) for part in parts)
     assert len(str(error.value)) <= 240
 
@@ -64,7 +65,7 @@ def test_a_users_own_checkpoint_of_weights_alone_is_refused_too():
         class_path="lightning.pytorch.callbacks.ModelCheckpoint", init_args=Namespace(save_weights_only=True)
     )
     with pytest.raises(UserError, match="save_weights_only"):
-        check_checkpoint_options(config([item]))
+        check_checkpoint_options(config([item]), ImageClassifier.measured)
 
 
 WORK = [

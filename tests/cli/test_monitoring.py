@@ -7,8 +7,11 @@ import pytest
 from lit_cnn.cli.argv import parse
 from lit_cnn.cli.commands.run import run
 from lit_cnn.cli.main import main
-from lit_cnn.cli.metrics import METRICS, mode_of
+from lit_cnn.cli.metrics import mode_of
+from lit_cnn.tasks.kinds import TASKS
 from tests.conftest import TINY, load
+
+METRICS = [name for task in TASKS.values() for name in task.measured]
 
 
 @pytest.mark.parametrize(

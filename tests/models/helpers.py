@@ -55,6 +55,11 @@ SMALL: dict[str, tuple[dict[str, object], int]] = {
     "plain_deep": ({}, 32),
     "residual_deep": ({}, 32),
     "speednet": ({}, 32),
+    "srcnn": ({"residual": True}, 16),
+    "aodnet": ({}, 16),
+    "unet": ({"widths": (4, 8)}, 17),
+    "unet bilinear": ({"widths": (4, 8, 8), "upsampling": "bilinear", "norm": False}, 16),
+    "unet unpooling": ({"widths": (4, 8), "upsampling": "unpooling", "residual": False}, 16),
 }
 
 
@@ -63,8 +68,13 @@ def small(key: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     name = key.split()[0]
     arguments, size = SMALL[key]
-    channels = MODELS[name].in_channels
-    return get_model(name, num_classes=CLASSES, in_channels=channels, **arguments), torch.randn(4, channels, size, size)
+    x = torch.randn(4, MODELS[name].in_channels, size, size)
+    return get_model(name, num_classes=outputs(name, x)[1], in_channels=x.shape[1], **arguments), x
+
+
+def outputs(key: str, x: Tensor) -> tuple[int, ...]:
+    """Shape of what the small form gives for images ``x``."""
+    return tuple(x.shape) if MODELS[key.split()[0]].task == "restoration" else (len(x), CLASSES)
 
 
 def randomise(model: nn.Module) -> nn.Module:

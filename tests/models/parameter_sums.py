@@ -237,4 +237,10 @@ SUMS = {
     "residual_deep": DEEP,
     # 2x2 whitening filters, 2 * 12 of them, with a bias; a head without.
     "speednet": conv(3, 24, 2) + SPEED_BLOCKS + 256 * 10,
+    "srcnn": conv(3, 64, 9) + conv(64, 32, 1) + conv(32, 3, 5),
+    # The third and fourth take two earlier maps, the last all four.
+    "aodnet": conv(3, 3, 1) + conv(3, 3, 3) + conv(6, 3, 5) + conv(6, 3, 7) + conv(12, 3, 3),
+    # Way down, way back (2x2 transposed convolutions with a bias, then twice the maps), and the last convolution.
+    "unet": sum(conv_bn(c, w, 3) + conv_bn(w, w, 3) for c, w in ((3, 16), (16, 32), (32, 64), (64, 128)))
+    + sum(2 * w * w * 4 + w + conv_bn(2 * w, w, 3) + conv_bn(w, w, 3) for w in (64, 32, 16)) + conv(16, 3, 3),
 }  # fmt: skip

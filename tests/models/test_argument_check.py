@@ -19,9 +19,11 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
 def test_no_argument_of_any_model_takes_what_makes_no_sense(name: str, argument: str) -> None:
+    info = MODELS[name]
+    classes = info.in_channels if info.task == "restoration" else 2
     for value in ("nonsense", -1, math.nan, {"a": 1}, [-1], [[1]]):
         with torch.device("meta"), pytest.raises(UserError) as error:
-            get_model(name, num_classes=2, in_channels=MODELS[name].in_channels, **{argument: value})
+            get_model(name, num_classes=classes, in_channels=info.in_channels, **{argument: value})
         line = str(error.value)
         assert line.startswith(f"{name}: {argument} must "), line
         assert line.endswith(f", got {value!r}")

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from lit_cnn.models import MODELS, get_model
 from tests.conftest import mostly_slow
 
-from .helpers import CLASSES, SMALL, small
+from .helpers import CLASSES, SMALL, outputs, small
 
 
 def logits_of(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return out if isinstance(out, tuple) else (out,)
 
 
-def backward(outputs: tuple[Tensor, ...], model: nn.Module) -> dict[str, Tensor]:
+def backward(found: tuple[Tensor, ...], model: nn.Module) -> dict[str, Tensor]:
     """Gradients of what is learnt; each of them must be there and finite."""
     model.zero_grad()
-    sum(out.float().square().mean() for out in outputs).backward()
+    sum(out.float().square().mean() for out in found).backward()
     gradients = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
     for key, gradient in gradients.items():
         assert gradient is not None, key
@@ -57,9 +57,9 @@ def compare_with_eager(compiled: Callable[[Tensor], Tensor], model: nn.Module, x
         with torch.no_grad():
             for key, buffer in model.named_buffers():
                 buffer.copy_(before[key])
-        outputs = logits_of(function(x))
-        gradients = {key: gradient.clone() for key, gradient in backward(outputs, model).items()}
-        results.append((outputs, gradients, {key: buffer.clone() for key, buffer in model.named_buffers()}))
+        found = logits_of(function(x))
+        gradients = {key: gradient.clone() for key, gradient in backward(found, model).items()}
+        results.append((found, gradients, {key: buffer.clone() for key, buffer in model.named_buffers()}))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_training_gives_every_trainable_parameter_a_finite_gradient_and_eval_giv
     with torch.inference_mode():
         out = model(x)
         assert isinstance(out, Tensor)
-        assert out.shape == (4, CLASSES)
+        assert out.shape == outputs(name, x)
         assert torch.equal(out, model(x))
 
 
@@ -112,9 +112,9 @@ def test_a_training_step_in_bf16_and_channels_last_reaches_every_parameter_and_k
         model.to(memory_format=torch.channels_last)
         torch.testing.assert_close(logits_of(model(last)), exact, rtol=1e-3, atol=1e-4)
     with autocast:
-        outputs = logits_of(model(last))
-    backward(outputs, model)
-    for mine, expected in zip(outputs, low, strict=True):
+        found = logits_of(model(last))
+    backward(found, model)
+    for mine, expected in zip(found, low, strict=True):
         assert mine.dtype == torch.bfloat16
         # Batch norms over the few values of a small map enlarge bf16's rounding, in ResNet-50 to 0.2 of the logits.
         assert (mine - expected).norm() <= 0.5 * expected.norm()

@@ -50,6 +50,7 @@ def main(words: list[str], debug: bool = False) -> None:
     from lit_cnn.checkpoint.record import read_record
     from lit_cnn.cli.checkpoint_argument import check_plugins
     from lit_cnn.cli.explain_run import Options, explain_run
+    from lit_cnn.cli.trained_task import check_classifier
     from lit_cnn.utils.console import say
     from lit_cnn.utils.lightning_internals import silence_lightning
 
@@ -61,6 +62,7 @@ def main(words: list[str], debug: bool = False) -> None:
         say(f"checkpoint: {path}")
     record = read_record(path)
     check_plugins(record, allowed)
+    check_classifier(record, "explain")
     layers = [name.strip() for name in (own.layers or "").split(",") if name.strip()]
     options = Options(own.images, own.layer, layers, own.top, _number_of(own.class_name, record), own.max_images)
     folder = None if own.out_dir is None else Path(expand_home(own.out_dir))

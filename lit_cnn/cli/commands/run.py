@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from lightning.pytorch import Callback
 
 from lit_cnn import plugins, run_folder
+from lit_cnn.callbacks.evaluation import EvaluationReport
 from lit_cnn.callbacks.ood import read_detector
 from lit_cnn.checkpoint.record import base_config
 from lit_cnn.cli import budget, import_allowlist, logger_folders, transport, validation
@@ -32,6 +33,7 @@ from lit_cnn.cli.parser_errors import reporting_mistakes
 from lit_cnn.cli.report_page import write_page
 from lit_cnn.cli.run_log import log_of_run
 from lit_cnn.cli.run_messages import end_run, note_changed_data, print_profile, print_result, report_interrupt
+from lit_cnn.cli.trained_task import check_task
 from lit_cnn.cli.trainer import place_report
 from lit_cnn.results.calibration import Calibration
 from lit_cnn.results.prediction_files import STANDARD_OUTPUT
@@ -97,7 +99,9 @@ def _run(
     if record is not None:
         check_plugins(record, arguments.allow_import, python=python)
     take_folder_to_predict(arguments)
-    choose_data(arguments, record)
+    data = choose_data(arguments, record)
+    if record is not None and not arguments.images:
+        check_task(record, data)
     spell_models(arguments)
     for note in arguments.notes:
         say(note)
@@ -127,7 +131,7 @@ def _run(
     words += [word for flag in flags for word in logger_folders.flag_words(*flag)]
     words += arguments.bare
     with import_allowlist.only_allowed(import_allowlist.with_plugins(arguments.allow_import)):
-        cli = LitCLI(arguments, record, base, words, callbacks)
+        cli = LitCLI(arguments, record, base, words, data, callbacks)
         oom = report_out_of_memory(arguments.command, cli.run.config, record is not None)
         with cli.watchdog.guard(), report_interrupt(cli.trainer, arguments.allow_import), oom:
             _execute(cli, stdout)
@@ -154,11 +158,12 @@ def _execute(cli: LitCLI, stdout: TextIO | None) -> None:
             note_changed_data(run.record, run.plain["data"], cli.datamodule)
             cli.report.out_dir = run_folder.new_subfolder(_results_folder(cli), run.command)
             place_report(trainer, Path(cli.report.out_dir))
-        if not cli.arguments.raw:
-            cli.report.calibration = Calibration(**run.record.calibration)
-        cli.report.ood = read_detector(run.record.ood)
-        cli.report.output, cli.report.save_images = cli.arguments.predictions, cli.arguments.save_images
-        cli.report.stream = stdout
+        if isinstance(cli.report, EvaluationReport):
+            if not cli.arguments.raw:
+                cli.report.calibration = Calibration(**run.record.calibration)
+            cli.report.ood = read_detector(run.record.ood)
+            cli.report.output, cli.report.save_images = cli.arguments.predictions, cli.arguments.save_images
+            cli.report.stream = stdout
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)

@@ -174,18 +174,6 @@ def read_bounded(path: ImageFile, geometry: Geometry, short: int) -> np.ndarray:
     return _read(path, _decode_bounded, geometry, short)
 
 
-def read_whole(path: ImageFile, channels: int, max_pixels: int) -> np.ndarray:
-    """Decode an image file in its own size, upright.
-
-    Returns:
-        uint8 (height, width, channels), of 1 or 3 channels.
-
-    Raises:
-        UserError: as ``read_image``.
-    """
-    return _read(path, _decode_whole, channels, max_pixels)
-
-
 def read_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
     """Return height and width of an image as it is decoded, by its header.
 
@@ -193,11 +181,6 @@ def read_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
         UserError: as ``read_image``.
     """
     return _read(path, _upright_size, max_pixels)
-
-
-def _decode_whole(path: ImageFile, channels: int, max_pixels: int) -> np.ndarray:
-    with open_image(path, max_pixels) as image:
-        return decode_pixels(image, channels)
 
 
 def _upright_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:

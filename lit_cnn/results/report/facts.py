@@ -90,6 +90,8 @@ def read_charts(path: Path) -> list[Chart]:
         "loss": ["train/loss", "val/loss"],
         "accuracy": ["train/acc", "val/acc"],
         "mean average precision": ["val/map"],
+        "PSNR in dB": ["train/psnr", "val/psnr", "val/psnr_input"],
+        "SSIM": ["val/ssim", "val/ssim_input"],
         "learning rate": rates,
     }
     found = (_chart(title, names, rows, done) for title, names in wanted.items())
