@@ -14,12 +14,19 @@ import yaml
 from torch import Tensor, nn
 
 from lit_cnn.cli.main import main
-from lit_cnn.data import CIFAR10, FashionMNIST
-from lit_cnn.models import MODELS
+from lit_cnn.data import CIFAR10, MNIST, FashionMNIST
+from lit_cnn.models import MODELS, get_model
 
-from .conftest import write_pictures
+from .conftest import mostly_slow, write_pictures
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+# From course notes: they are of the same kinds as the others, so that their runs are among the slow tests.
+NOTES = [
+    "alexnet_flowers", "alexnet_vehicles", "convnet_cifar", "dilated_cifar", "handconv_cifar",
+    "lenet_d2l_fashion_mnist", "mlp_vehicles", "mnist_cnn_rmsprop", "plain18_cifar", "residual_mse_cifar",
+    "vgg_flowers",
+]  # fmt: skip
+RUN_ALWAYS = [path for path in CONFIGS if path.stem not in NOTES]
 # What a run of seconds needs; everything else is as shipped.
 SMALL = [
     "--epochs=1",
@@ -27,7 +34,11 @@ SMALL = [
     "--batch-size=8",
     "--trainer.enable_progress_bar=false",
 ]
-IN_MEMORY = {"CIFAR10": (CIFAR10, (3, 32, 32)), "FashionMNIST": (FashionMNIST, (1, 28, 28))}
+IN_MEMORY = {
+    "CIFAR10": (CIFAR10, (3, 32, 32)),
+    "FashionMNIST": (FashionMNIST, (1, 28, 28)),
+    "MNIST": (MNIST, (1, 28, 28)),
+}
 
 
 @pytest.fixture
@@ -65,9 +76,7 @@ class OneConvolution(nn.Module):
 
     __module__ = "lit_cnn.models"  # else it would be a plug-in, which --allow_import must name
 
-    def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, stem: str = "", scale: float = 1, head_std: int = 1
-    ):
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, **arguments: Any):
         super().__init__()
         self.whiten = nn.Conv2d(in_channels, 4, 3, stride=4)
         self.fc = nn.Linear(4, num_classes)
@@ -95,6 +104,19 @@ def local_weights(model: dict[str, Any], network: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_settings_and_arguments_of_the_network_are_accepted(config, workdir, capsys):
+    content = yaml.safe_load(config.read_text())
+    arguments = content["model"].get("backbone_args", {})
+    with torch.device("meta"):
+        get_model(content["model"]["backbone"], 10, 3, **arguments)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", str(config), "--print_config"])
+    assert end.value.code in (None, 0)
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["model"]["backbone_args"] or {}) == arguments
+
+
+@pytest.mark.parametrize("config", mostly_slow(CONFIGS, *RUN_ALWAYS), ids=lambda path: path.stem)
 def test_config_trains_tests_and_predicts(config, data, tiny, workdir):
     run_config(config, [*data, *tiny], workdir)
 

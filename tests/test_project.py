@@ -64,8 +64,8 @@ def test_a_config_begins_with_what_it_trains_its_result_and_its_command(config):
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_tables_of_results_agree_with_the_configs(page, config):
     row = re.search(rf"^\| `{config.stem}`.*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
-    if row is None:  # one epoch only: in a sentence
-        assert (page, config.stem) == ("docs/results.md", "nin_cifar")
+    if row is None:  # README has some of them; one epoch only: in a sentence
+        assert page == "README.md" or config.stem == "nin_cifar"
         return
     found = re.search(r"# Result: .*?(0\.\d{3}|not measured)", config.read_text(encoding="utf-8"))
     assert found is not None
