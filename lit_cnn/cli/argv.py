@@ -82,6 +82,7 @@ class Arguments:
         resume_anyway: resume although what decides the order of the samples has changed.
         shards: value of ``--shards``: a folder that ``prepare`` writes shards to.
         shard_mb: value of ``--shard_mb``: their size; ``None`` when not given.
+        haze: value of ``--haze``: a folder that ``prepare`` writes hazy and clear photos to.
         verify_resume: steps of the runs to compare instead of training; ``None`` when not given.
         bare: flags without a value, such as ``--help``.
         notes: lines that say how another tool's words were read.
@@ -105,6 +106,7 @@ class Arguments:
     verify_resume: int | None = None
     shards: str | None = None
     shard_mb: int | None = None
+    haze: str | None = None
     bare: list[str] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -171,6 +173,8 @@ def parse(args: list[str]) -> Arguments:
         raise UserError(f"--seeds trains with several seeds and has no effect on {parsed.command}: leave it out")
     if parsed.shards is not None and parsed.command != "prepare":
         raise UserError(f"--shards has no effect on {parsed.command}: lit-cnn prepare writes shards")
+    if parsed.haze is not None and parsed.command != "prepare":
+        raise UserError(f"--haze is for prepare: it has no effect on {parsed.command}")
     if parsed.shard_mb is not None and parsed.shards is None:
         raise UserError("--shard_mb is the size of shards: say where to write them, --shards DIR")
     return parsed

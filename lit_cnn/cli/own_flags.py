@@ -42,6 +42,7 @@ OWN = {
     "--predictions": Own("predictions"),
     "--save_images": Own("save_images", truth("--save_images"), bare=True, takes=is_truth),
     "--shards": Own("shards"),
+    "--haze": Own("haze"),
     "--shard_mb": Own("shard_mb", whole_number("--shard_mb", "megabytes")),
 }
 # Flags of one word that the parser of settings knows, besides the aliases above.

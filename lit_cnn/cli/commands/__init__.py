@@ -29,7 +29,7 @@ COMMANDS = {
     "validate": Command("run", "evaluate a checkpoint on the validation images", alias="val"),
     "test": Command("run", "evaluate a checkpoint on the test images"),
     "predict": Command("run", "classify image files and folders"),
-    "prepare": Command("prepare", "fetch and check the images of a data set, or write shards"),
+    "prepare": Command("prepare", "fetch and check images, write shards, or add haze"),
     "check": Command("check", "find duplicates, leaks, broken files and wrong labels"),
     "average": Command("average", "average the weights of checkpoints into one file"),
     "runs": Command("runs", "list the training runs with their best scores and states"),

@@ -1,6 +1,7 @@
 """``lit-cnn prepare``: fetch, verify and decode all images of a data set, as fit does before it trains.
 
-With ``--shards DIR`` it then writes them as shards for ``--data Stream``.
+With ``--shards DIR`` it then writes them as shards for ``--data Stream``; with ``--haze DIR`` it writes pairs of hazy
+and clear photos for ``--data DehazePairs`` instead.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.parser_errors import humanize_parser_error, reporting_mistakes
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.decoding.source import FileSource
+from lit_cnn.data.haze import write_hazy_pairs
 from lit_cnn.data.image_files import ImageFilesDataModule
 from lit_cnn.data.multilabel import images_per_class
 from lit_cnn.data.registry import datasets
 from lit_cnn.data.shards.format import webdataset, write_shards
 from lit_cnn.errors import UserError
 from lit_cnn.utils.console import Display, say, show
+from lit_cnn.utils.cpu import num_cores
 from lit_cnn.utils.files import expand_home
 
 SHARD_MB = 64  # a second of a fast network: fewer requests gain nothing, and 16 of them mix 50,000 photos
@@ -40,6 +43,9 @@ def main(words: list[str], debug: bool = False) -> None:
             the policy is not to skip them; these have been listed then.
     """
     arguments = parse(words)
+    if arguments.haze is not None:
+        _add_haze(arguments, arguments.haze)
+        return
     plugins.import_plugins(arguments.allow_import)
     arguments.configs = [find_config(config) for config in arguments.configs]
     chosen = choose_data(arguments, None)
@@ -67,6 +73,26 @@ def main(words: list[str], debug: bool = False) -> None:
     say((f"{found}, and are skipped" if broken else f"all {len(paths):,} images can be read") + _kinds(data, paths))
     if arguments.shards is not None:
         _write_shards(data, Path(expand_home(arguments.shards)), (arguments.shard_mb or SHARD_MB) * 1_000_000)
+
+
+def _add_haze(arguments: Arguments, out: str) -> None:
+    """Write pairs of hazy and clear photos, made of the photos in a folder.
+
+    Raises:
+        UserError: no folder is named, or something else is.
+    """
+    named = [value for name, value in arguments.flags if name in ("--data", "--data.data_dir")]
+    others = [name for name, _ in arguments.flags if name not in ("--data", "--data.data_dir")]
+    if others or arguments.configs or arguments.shards is not None:
+        raise UserError(f"{(others or ['--config' if arguments.configs else '--shards'])[0]} has no effect with --haze")
+    folder = Path(expand_home(named[-1])) if named else Path()
+    if not named or not folder.is_dir():
+        raise UserError("--haze adds haze to the photos of a folder: lit-cnn prepare PHOTOS --haze OUT")
+    target = Path(expand_home(out))
+    broken = write_hazy_pairs(folder, target, num_cores(), Display())
+    for path, reason in broken.items():
+        say(f"left out, cannot be read: {path} ({reason})", error=True)
+    say(f"train on them with --data DehazePairs --data-dir {target}")
 
 
 def _kinds(data: ImageFilesDataModule, paths: list[str]) -> str:

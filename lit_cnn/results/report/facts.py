@@ -12,6 +12,7 @@ import numpy as np
 from lit_cnn.results.curves import LEARNING_RATE, distinct, epochs_done, series
 from lit_cnn.results.metrics_csv import read_metrics
 from lit_cnn.results.report.evaluated import Evaluated, newest_evaluation, read_evaluation
+from lit_cnn.results.report.restored import Restored, read_restored
 from lit_cnn.results.run_state import read_state
 from lit_cnn.results.run_summary import RunSummary, summarize
 
@@ -50,6 +51,7 @@ class RunFacts:
             Runs of earlier versions have none of it.
         charts: loss, accuracy and learning rate.
         evaluated: its newest test or validation; None where there is none, or it is of another kind.
+        restored: the same of image to image.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class RunFacts:
     known: dict[str, Any]
     charts: list[Chart]
     evaluated: Evaluated | None
+    restored: Restored | None = None
 
 
 def read_run(run: Path, locked: bool | None = False) -> RunFacts:
@@ -74,6 +77,7 @@ def read_run(run: Path, locked: bool | None = False) -> RunFacts:
         known if isinstance(known, dict) else {},
         read_charts(run / "metrics.csv"),
         read_evaluation(folder) if folder is not None else None,
+        read_restored(folder) if folder is not None else None,
     )
 
 

@@ -77,6 +77,8 @@ def write_report(run: Path, path: Path | None = None, locked: bool | None = Fals
 def sentence(facts: RunFacts) -> str:
     """What a run has reached, in one sentence."""
     found, summary = facts.evaluated, facts.summary
+    if facts.restored is not None:
+        return facts.restored.sentence()
     if found is None:
         if summary.best is None:
             return f"{summary.name}: no evaluation yet."
@@ -135,6 +137,8 @@ def render(facts: RunFacts, said: str) -> str:
         config=_read(facts.folder / "config.yaml"),
         train_batch=_embedded(facts.folder / TRAIN_BATCH, "jpeg"),
         found=found,
+        restored=facts.restored,
+        triples=facts.restored.shown(PICTURE_BYTES) if facts.restored is not None else [],
         view=_evaluation(found) if found is not None else None,
         data=_script(data),
         script=_text("report.js"),

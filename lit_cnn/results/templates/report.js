@@ -35,6 +35,11 @@
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
 
+  // ---- input and output of image to image
+  document.querySelectorAll(".compare input").forEach((slider) => {
+    slider.addEventListener("input", () => slider.parentElement.style.setProperty("--cut", `${slider.value}%`));
+  });
+
   // ---- tables that sort
   const key = (row, column) => {
     const cell = row.cells[column], value = cell.dataset.value;
