@@ -40,6 +40,11 @@ def test_the_documentation_shows_the_code_of_the_example():
         assert (OWN / file).read_text(encoding="utf-8") in page, file
 
 
+def test_the_documentation_shows_the_program_that_runs_an_exported_file():
+    example = (ROOT / "examples" / "classify_onnx.py").read_text(encoding="utf-8")
+    assert example in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+
+
 def test_a_users_network_data_set_loss_and_augmentation_train_test_and_predict(package, fails, capsys):
     main(["fit", "--config", "config.yaml", "--epochs=1", *WORDS])
     assert "test it: lit-cnn test --ckpt_path" in (said := capsys.readouterr().out)

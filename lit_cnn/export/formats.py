@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.export import onnx_format
+from lit_cnn.export import onnx_format, torch_export_format
 from lit_cnn.export.graph import ExportGraph
 from lit_cnn.export.metadata import Metadata
 
@@ -56,6 +56,14 @@ FORMATS = {
         onnx_format.OnnxRunner,
         onnx_format.require,
         "ONNX, for onnxruntime in any language, and browsers",
+    ),
+    "torch_export": Format(
+        torch_export_format.SUFFIX,
+        torch_export_format.write,
+        torch_export_format.write_metadata,
+        torch_export_format.TorchExportRunner,
+        torch_export_format.require,
+        "torch.export, for torch without this package",
     ),
 }
 

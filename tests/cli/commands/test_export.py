@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,14 +123,40 @@ def test_a_missing_data_folder_is_one_line(workdir, eager, fails):
     main(["export", "--ckpt_path=best", "--data-dir=moved"])
 
 
-@pytest.mark.slow
-def test_an_onnx_file_answers_photos_of_any_size_as_predict_does(run, workdir):
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """Folder of files of the formats that take images of any size, by real exporters."""
     pytest.importorskip("onnxruntime")
-    checkpoint = run / "checkpoints" / "best.ckpt"
-    main(["export", f"--ckpt_path={checkpoint}", "--out=models"])
-    runner, model = open_exported(workdir / "models" / "best.onnx"), lit_cnn.load(checkpoint)
+    folder = tmp_path_factory.mktemp("exported")
+    for name in ("onnx", "torch_export"):
+        main(["export", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", f"--format={name}", f"--out={folder}"])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["best.onnx", "best.pt2"])
+def test_a_file_answers_photos_of_any_size_as_predict_does(exported, trained, name):
+    runner, model = open_exported(exported / name), lit_cnn.load(trained)
     rng = np.random.default_rng(0)
     for shape in ((28, 28), (500, 333), (30, 9), (900, 40)):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         expected = list(model.predict(Image.fromarray(pixels))[0].probabilities.values())
         assert runner(pixels[None, :, :, None])[0] == pytest.approx(np.array(expected), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_example_without_torch_gives_the_answers_of_predict(exported, trained, workdir, capsys):
+    rng, files = np.random.default_rng(0), list[str]()
+    for mode in ("RGB", "L", "RGBA", "P", "1", "CMYK", "LA"):
+        image = Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).convert(mode)
+        exif = image.getexif()
+        exif[0x0112] = 6  # on its side
+        files.append(f"{mode}.tif" if mode == "CMYK" else f"{mode}.png")
+        image.save(files[-1], exif=exif)
+    example = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "classify_onnx.py"))
+    example["main"](str(exported / "best.onnx"), *files)
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == files
+    for (file, name, probability), expected in zip(lines, lit_cnn.load(trained).predict(files), strict=True):
+        assert (file, name) == (file, expected.name)
+        assert float(probability) == pytest.approx(expected.probability, abs=1e-5)
