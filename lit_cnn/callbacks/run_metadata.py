@@ -25,7 +25,7 @@ from lit_cnn.checkpoint.compatibility import (
 )
 from lit_cnn.checkpoint.progress import can_resume_exactly, mark_mid_epoch
 from lit_cnn.checkpoint.record import KEY, CheckpointRecord, absolute_data_dir
-from lit_cnn.checkpoint.renamed_models import MODEL_NAMES, RENAMINGS
+from lit_cnn.checkpoint.renamed_models import MODEL_NAMES, RENAMINGS, run_header
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import TRAINING, describe, write_state
 from lit_cnn.utils import yaml_text
@@ -98,7 +98,7 @@ class RunMetadata(Callback):
         if run_folder.is_new(self.run_dir):  # a run that did not come so far leaves none
             say(f"run folder: {run_folder.format_path(self.run_dir)}")
         path = self.run_dir / "config.yaml"
-        header = f"# lit-cnn {__version__}\n"
+        header = run_header(__version__)
         if (changed := self._changed + self._inexact) and self.record is not None:
             header += f"# resumed inexactly at step {self.record.step}: {', '.join(changed)}\n"
         text = header + yaml_text.dump(self.config)

@@ -1,11 +1,12 @@
 """Networks that earlier versions called otherwise: their checkpoints are read under today's names.
 
-Each name in ``RENAMINGS`` is that of another network now. Checkpoints hold the number of renamings that were known when
-they were written, so that the later ones are applied to them.
+Each name in ``RENAMINGS`` is that of another network now. Checkpoints, and the first line of the config.yaml of a run,
+hold the number of renamings that were known when they were written, so that the later ones are applied to them.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 # One dictionary for each renaming, oldest first; new ones are appended, and none is ever changed.
@@ -37,3 +38,14 @@ def use_current_model_names(content: dict[str, Any], own: dict[str, Any]) -> Non
         if isinstance(model, dict) and isinstance(model.get("backbone"), str):
             model["backbone"] = current_model_name(model["backbone"], known)
     own[MODEL_NAMES] = len(RENAMINGS)
+
+
+def run_header(version: str) -> str:
+    """First line of the config.yaml of a run."""
+    return f"# lit-cnn {version}, model names {len(RENAMINGS)}\n"
+
+
+def names_known(text: str) -> int:
+    """Number of renamings that were known when a config was written: all of them for one that no run wrote."""
+    header = re.match(r"# lit-cnn [^\s,]+(?:, model names (\d+))?\n", text)
+    return len(RENAMINGS) if header is None else int(header[1] or 0)

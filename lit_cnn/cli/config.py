@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lit_cnn import models, plugins
+from lit_cnn.checkpoint.renamed_models import current_model_name, names_known
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config_keys import normalize
 from lit_cnn.cli.shipped_configs import shipped_configs
@@ -91,18 +92,27 @@ def display_name(path: str) -> str:
 def read_config(path: str) -> dict[str, Any]:
     """A YAML file as a dictionary, with every key where it belongs.
 
+    In the config.yaml of a run of an earlier version, networks get the names that they have today.
+
     Raises:
         UserError: when it is not YAML, or holds something else than settings.
     """
     try:
-        content = yaml_text.load(read_text(path))
+        text = read_text(path)
+        content = yaml_text.load(text)
     except yaml_text.DuplicateKeyError as error:
         raise UserError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {_short_reason(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines such as 'model:' and 'data:'")
-    return normalize(content, path)
+    content = normalize(content, path)
+    model = content.get("model")
+    if isinstance(model, dict) and isinstance(old := model.get("backbone"), str):
+        model["backbone"] = current_model_name(old, names_known(text))
+        if model["backbone"] != old:
+            say(f"note: {path} was written when {model['backbone']} was called {old}: that is another network now")
+    return content
 
 
 def read_text(path: str) -> str:

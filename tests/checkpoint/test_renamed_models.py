@@ -5,7 +5,14 @@ import torch
 
 from lit_cnn.checkpoint.diff import content_hash
 from lit_cnn.checkpoint.record import HASH, KEY, read_record
-from lit_cnn.checkpoint.renamed_models import MODEL_NAMES, RENAMINGS, current_model_name, use_current_model_names
+from lit_cnn.checkpoint.renamed_models import (
+    MODEL_NAMES,
+    RENAMINGS,
+    current_model_name,
+    run_header,
+    use_current_model_names,
+)
+from lit_cnn.cli.config import read_config
 from lit_cnn.cli.main import main
 from lit_cnn.models import MODELS
 from tests.conftest import load
@@ -47,6 +54,24 @@ def test_old_names_are_replaced_in_the_settings_of_a_checkpoint_once() -> None:
         assert content["hyper_parameters"]["backbone"] == "vgg7_wide_bn"
     use_current_model_names({}, empty := {})  # of a file by another program
     assert empty == {MODEL_NAMES: len(RENAMINGS)}
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("# lit-cnn 0.1.0\n", "convnet_pooled"),
+        (f"# lit-cnn 0.1.0, model names {len(RENAMINGS) - 1}\n", "convnet_pooled"),
+        (run_header("0.2.0"), "convnet"),
+        ("", "convnet"),
+        ("# my experiment\n", "convnet"),
+    ],
+)
+def test_the_config_of_an_old_run_names_the_network_that_it_trained(header: str, name: str, tmp_path, capsys) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(header + "model:\n  backbone: convnet\n")
+    assert read_config(str(path))["model"]["backbone"] == name
+    said = capsys.readouterr().out
+    assert ("was called convnet: that is another network now" in said) == (name != "convnet")
 
 
 @pytest.mark.slow
