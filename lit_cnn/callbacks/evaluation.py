@@ -123,7 +123,7 @@ def _write_pictures(known: _Known, data: ImageDataModule, module: LightningModul
     if not (found["target"] >= 0).any():
         return
     answers = Answers(found["index"], found["target"], found["label"][:, 0], found["prob"][:, 0])
-    task = module if isinstance(module, BaseTask) else None
+    task = module if isinstance(module, BaseTask) and getattr(module, "exported", None) is None else None
     write_gallery(known.out_dir / ARCHIVE, make_gallery(data, known.split, answers, task))
     write_answers(known.out_dir / WORST, data, known.split, answers, worst(*answers[1:], SHOWN))
 

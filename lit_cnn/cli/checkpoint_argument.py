@@ -10,9 +10,10 @@ from typing import Any
 
 from lit_cnn import run_folder
 from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_newest
-from lit_cnn.checkpoint.record import CheckpointRecord, read_record
+from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
+from lit_cnn.cli.exported_model import check_exported_flags, read_model
 from lit_cnn.cli.restart import restarts
 from lit_cnn.data.lists.table import is_list
 from lit_cnn.data.registry import find_dataset
@@ -60,10 +61,11 @@ def find_record(arguments: Arguments, root: Path) -> CheckpointRecord | None:
         wanted = "" if arguments.name is None else str(newest or arguments.name)
     wanted = expand_home(wanted)
     path = find_checkpoint(wanted, root, name, resume=command == "fit")
+    check_exported_flags(arguments, path)
     if command != "fit":
         if str(path) != wanted:
             say(f"checkpoint: {path}")
-        return read_record(path)
+        return read_model(path)
     _refuse_other_name(arguments.name, path)
     # a run's newest checkpoint may have another name than last.ckpt; one that the user named is the one meant
     candidates = newest_valid_first(path.parent)

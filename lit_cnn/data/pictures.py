@@ -12,6 +12,7 @@ from lit_cnn.data.decoding.decode import read_decoded
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.feature_source import FeatureSource
 from lit_cnn.data.loading.loader import BatchLoader
+from lit_cnn.data.split import Split
 from lit_cnn.errors import UserError
 
 _CHUNK = 64  # images at a time, which bounds the memory
@@ -25,7 +26,7 @@ def read_images(data: ImageDataModule, split: str, indices: Sequence[int]) -> It
         split: train, val, test or predict.
         indices: Of the samples, as batches have them.
     """
-    source = data._split("test" if split == "predict" else split).source
+    source = find_split(data, split).source
     if isinstance(source, FeatureSource):
         source = source.source
     wanted = torch.as_tensor(list(indices), dtype=torch.int64)
@@ -37,6 +38,15 @@ def read_images(data: ImageDataModule, split: str, indices: Sequence[int]) -> It
         except (UserError, OSError):  # of an image that has become unreadable; the others of this part are lost, too
             continue
         yield from enumerate(batch.image.numpy(), start)
+
+
+def find_split(data: ImageDataModule, split: str) -> Split:
+    """Return a split of a data module by its name: train, val, test or predict. No other one is built.
+
+    Raises:
+        UserError: There is no such split.
+    """
+    return data._split("test" if split == "predict" else split)
 
 
 def decoded_image(source: FileSource, index: int) -> np.ndarray:

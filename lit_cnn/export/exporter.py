@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.geometry import to_size
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import Batch, BatchLoader
-from lit_cnn.data.pictures import decoded_image
+from lit_cnn.data.pictures import decoded_image, find_split
 from lit_cnn.errors import UserError
 from lit_cnn.export.formats import FORMATS, Format, Runner
 from lit_cnn.export.graph import DECODED, RESIZED, ExportGraph, geometry_of
@@ -62,7 +62,9 @@ class ProofImages(NamedTuple):
     names: list[str]
 
 
-def proof_images(data: ImageDataModule, split: str, takes: str, most: int) -> Iterator[ProofImages]:
+def proof_images(
+    data: ImageDataModule, split: str, takes: str, most: int, only: Container[str] | None = None
+) -> Iterator[ProofImages]:
     """Yield the images of a split, or ``most`` evenly spaced ones, in batches.
 
     Args:
@@ -70,15 +72,18 @@ def proof_images(data: ImageDataModule, split: str, takes: str, most: int) -> It
         split: val or test.
         takes: ``decoded`` or ``resized`` images are given to the exported graph.
         most: images; 0: all.
+        only: names of the images; None: any.
 
     Raises:
         UserError: an image cannot be read.
     """
     data.setup("validate" if split == "val" else "test")
-    found = data.splits()[split]
+    found = find_split(data, split)
     indices = found.indices
     if 0 < most < len(indices):
         indices = indices[torch.linspace(0, len(indices) - 1, most).round().long()]
+    if only is not None:
+        indices = indices[[data.sample_name(split, i) in only for i in indices.tolist()]]
     geometry = geometry_of(data.preprocessing())
     for batch in BatchLoader(found.source, indices, batch_size=_BATCH, workers=0):
         numbers = batch.index.tolist()

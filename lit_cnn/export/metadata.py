@@ -17,6 +17,7 @@ from lit_cnn.export.proof import TOLERANCE, Proof
 from lit_cnn.utils.files import file_checksum
 
 Metadata = dict[str, Any]  # plain types
+RUN_FIELDS = ("preprocessing", "fingerprint", "requires", "data_dir", "epoch", "step")  # of a checkpoint's record
 
 
 def describe(record: CheckpointRecord, takes: str, tta: str) -> Metadata:
@@ -50,6 +51,11 @@ def describe(record: CheckpointRecord, takes: str, tta: str) -> Metadata:
         "backbone": record.config["model"]["backbone"],
         "checkpoint": record.path.name,
         "checkpoint_sha256": file_checksum(record.path),
+        # what an evaluation of the file needs besides
+        "run": {
+            "config": {name: record.config[name] for name in ("seed_everything", "model", "data")},
+            **{name: getattr(record, name) for name in RUN_FIELDS},
+        },
         "versions": {
             "lit-cnn": __version__,
             "torch": torch.__version__,
@@ -71,6 +77,7 @@ def describe_proof(proof: Proof) -> Metadata:
             "largest_difference": proof.largest,
             "same_answer": proof.same,
         },
+        "answers": proof.answers,
         **({"accuracy": {**accuracy, "split": proof.split}} if proof.labelled else {}),
     }
 

@@ -11,6 +11,7 @@ from lit_cnn.results.multi_label import THRESHOLD
 from lit_cnn.results.scores import Score, wilson
 
 TOLERANCE = 1e-4  # in probability
+_KEPT = 200  # answers in the metadata
 
 
 class Proof(NamedTuple):
@@ -28,6 +29,8 @@ class Proof(NamedTuple):
         labelled: images with a label.
         different: names of images whose answers differ although they are decided, or whose probabilities differ by more
             than the tolerance; the largest differences first, at most 5.
+        answers: of at most 200 evenly spaced images, by their name: the most probable class and its probability, so
+            that a file can be checked again.
     """
 
     images: int
@@ -40,6 +43,7 @@ class Proof(NamedTuple):
     right_before: int
     labelled: int
     different: list[str]
+    answers: dict[str, tuple[int, float]]
 
     @property
     def holds(self) -> bool:
@@ -109,4 +113,11 @@ def compare(
         right_before=int((right_before & known).sum()),
         labelled=int(known.sum()),
         different=[names[i] for i in order[:5]],
+        answers=_answers(after, names),
     )
+
+
+def _answers(after: np.ndarray, names: list[str]) -> dict[str, tuple[int, float]]:
+    rows = np.unique(np.linspace(0, len(after) - 1, min(_KEPT, len(after))).round().astype(int)).tolist()
+    best = after.argmax(1)
+    return {names[i]: (int(best[i]), round(float(after[i, best[i]]), 6)) for i in rows}

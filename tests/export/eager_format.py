@@ -15,7 +15,12 @@ from lit_cnn.export.metadata import Metadata, from_text, to_text
 _WRITTEN: dict[str, tuple[ExportGraph, dict[str, str]]] = {}
 
 
-def write(graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
+def graph_of(path: Path) -> ExportGraph:
+    """The graph of a file."""
+    return _WRITTEN[path.read_text()][0]
+
+
+def write(graph: ExportGraph, example: Tensor | None, dynamic: dict[int, str], path: Path) -> None:
     path.write_text(str(len(_WRITTEN)))
     _WRITTEN[path.read_text()] = graph, {}
 

@@ -27,6 +27,7 @@ from lit_cnn.cli.checkpoint_argument import (
 from lit_cnn.cli.config import contents, drop, expand_homes, find_config, last_value, read_text, spell_models
 from lit_cnn.cli.data_argument import choose_data
 from lit_cnn.cli.evaluated_folder import evaluate_whole_folder
+from lit_cnn.cli.exported_model import answer_by_file
 from lit_cnn.cli.lightning_cli import LitCLI
 from lit_cnn.cli.out_of_memory import report_out_of_memory
 from lit_cnn.cli.parser_errors import reporting_mistakes
@@ -164,6 +165,8 @@ def _execute(cli: LitCLI, stdout: TextIO | None) -> None:
             cli.report.ood = read_detector(run.record.ood)
             cli.report.output, cli.report.save_images = cli.arguments.predictions, cli.arguments.save_images
             cli.report.stream = stdout
+        if answer_by_file(cli):
+            ckpt_path = None
         evaluate = getattr(trainer, run.command)
         quiet = {"return_predictions": False} if run.command == "predict" else {"verbose": False}
         evaluate(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt_path, weights_only=True, **quiet)
