@@ -168,7 +168,9 @@ def export(
     """
     form = FORMATS[format_name]
     form.require()
-    takes = takes or (DECODED if "eval_resize" in record.preprocessing else RESIZED)
+    if takes == DECODED and not form.decodes:
+        raise UserError(f"{format_name} files cannot resize images: they take resized ones")
+    takes = takes or (DECODED if form.decodes and "eval_resize" in record.preprocessing else RESIZED)
     tta = task.hparams.get("tta", "none")
     partial = path.with_name(f".{path.stem}.partial{form.suffix}")
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.export import onnx_format, torch_export_format
+from lit_cnn.export import onnx_format, torch_export_format, torchscript_format
 from lit_cnn.export.graph import ExportGraph
 from lit_cnn.export.metadata import Metadata
 
@@ -38,6 +38,7 @@ class Format(NamedTuple):
         open: makes a file ready to run.
         require: raises UserError where a package is missing.
         help: one line.
+        decodes: whether its graphs can resize images of any size.
     """
 
     suffix: str
@@ -46,6 +47,7 @@ class Format(NamedTuple):
     open: Callable[[Path], Runner]
     require: Callable[[], None]
     help: str
+    decodes: bool = True
 
 
 FORMATS = {
@@ -64,6 +66,15 @@ FORMATS = {
         torch_export_format.TorchExportRunner,
         torch_export_format.require,
         "torch.export, for torch without this package",
+    ),
+    "torchscript": Format(
+        torchscript_format.SUFFIX,
+        torchscript_format.write,
+        torchscript_format.write_metadata,
+        torchscript_format.TorchScriptRunner,
+        torchscript_format.require,
+        "TorchScript, for C++; takes resized images",
+        decodes=False,  # tracing cannot branch on the size of an image
     ),
 }
 

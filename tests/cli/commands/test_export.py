@@ -68,6 +68,13 @@ def test_the_accuracy_is_that_of_validate(run, eager, capsys):
     assert about["accuracy"]["value"] == pytest.approx(np.trace(counts) / counts.sum())
 
 
+def test_a_format_that_cannot_resize_takes_resized_images(run, workdir, capsys):
+    main(["export", f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}", "--format=torchscript", "--out=models"])
+    assert "same answer for 179" in capsys.readouterr().out
+    about = open_exported(workdir / "models" / "best.torchscript").metadata
+    assert (about["input"], about["any_size"]) == ("resized", False)
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_file_with_another_mean_is_refused_and_leaves_nothing(run, eager, fails, monkeypatch, earlier):
     if earlier:
@@ -105,6 +112,7 @@ def test_fewer_images_are_evenly_spaced_and_a_run_of_tta_has_it_in_the_file(work
         (["--format=tar"], "argument --format: invalid choice: 'tar'"),
         (["--max-images=-1"], "--max-images must be 0 (all) or more, got -1"),
         (["--out=file/models"], "cannot write file/models/best.onnx"),
+        (["--format=torchscript", "--input=decoded"], "torchscript files cannot resize images: they take resized ones"),
         (["--input=mine"], "argument --input: invalid choice: 'mine'"),
     ],
 )
