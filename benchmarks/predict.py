@@ -24,8 +24,8 @@ import lit_cnn
 from benchmarks.turns import write
 from lit_cnn.checkpoint.record import read_record
 from lit_cnn.cli.checkpoint_argument import predict_data
-from lit_cnn.data.images import Images
 from lit_cnn.data.decoding.find import find_image_files
+from lit_cnn.data.images import Images
 
 
 def link(photos: Path, folder: Path, count: int) -> None:
