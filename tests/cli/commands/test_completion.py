@@ -36,7 +36,7 @@ def test_bash_completes_commands_flags_and_names_of_configs(tmp_path, capsys):
 
     assert complete("lit-cnn", "mod") == ["models"]
     assert "--batch_size" in complete("lit-cnn", "fit", "--batch")
-    assert complete("lit-cnn", "configs", "lenet_d") == ["lenet_digits"]
+    assert complete("lit-cnn", "configs", "lenet_di") == ["lenet_digits"]
     assert complete("lit-cnn", "fit", "--data", "Digi") == ["Digits"]
     assert "--reference" in complete("lit-cnn", "models", "--")
 
