@@ -54,7 +54,7 @@ def test_the_quick_start_is_two_command_lines():
 def test_a_config_begins_with_what_it_trains_its_result_and_its_command(config):
     title, result, command = config.read_text(encoding="utf-8").splitlines()[:3]
     assert re.match(r"# \w", title)
-    assert re.match(r"# Result: (not measured$|(test|validation) accuracy 0\.\d{3}\b)", result)
+    assert re.match(r"# Result: (not measured$|(test|validation) (accuracy 0\.\d{3}\b|PSNR \d\d\.\d\d dB))", result)
     assert command.startswith(f"# Command: lit-cnn fit --config {config.stem}")
     for part in command.removeprefix("# Command: ").split(" && "):
         argv.parse(shlex.split(part)[1:])
@@ -67,7 +67,7 @@ def test_tables_of_results_agree_with_the_configs(page, config):
     if row is None:  # README has some of them; one epoch only: in a sentence
         assert page == "README.md" or config.stem == "nin_cifar"
         return
-    found = re.search(r"# Result: .*?(0\.\d{3}|not measured)", config.read_text(encoding="utf-8"))
+    found = re.search(r"# Result: .*?(0\.\d{3}|\d\d\.\d\d dB|not measured)", config.read_text(encoding="utf-8"))
     assert found is not None
     assert found[1] in row[0]
 

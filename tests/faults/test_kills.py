@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lit_cnn.cli.checkpoint_argument import newest_valid_first
-from tests.conftest import state_differences
+from tests.conftest import state_differences, write_pairs
 
 from .harness import KillAt, KillWithin, last, run, terminal
 
@@ -80,6 +80,25 @@ def recipe(chance: random.Random) -> tuple[list[str], int]:
         "--trainer.enable_progress_bar=false",
     ]
     return words, 3 * STEPS_PER_EPOCH[200]
+
+
+@pytest.mark.slow
+def test_so_do_runs_of_image_to_image_with_a_recipe_of_networks_and_losses(
+    kill_seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
+    chance = random.Random(f"dehazing {kill_seed}")
+    pairs = write_pairs(tmp_path / "pairs", 16)  # 12 of them train, in 3 steps an epoch
+    network = chance.choice(["unet --model.backbone_args={widths:[4,8]}", "aodnet", "srcnn"])
+    words = [
+        *f"--data=DehazePairs --data-dir={pairs} --batch-size=4 --img-size=16 --epochs=4 --lr=0.01".split(),
+        *f"--model.backbone={network} --model.loss={chance.choice(['l1', 'mse', 'l1_ssim'])}".split(),
+        f"--seed={chance.randint(0, 1000)}",
+        f"--model.ema_decay={chance.choice(['null', '0.9'])}",
+        f"--checkpoint_every={chance.choice(['null', '1', '2', '1s'])}",
+        "--trainer.enable_progress_bar=false",
+    ]
+    kill_and_resume(words, 12, chance, tmp_path)
 
 
 def kill_and_resume(words: list[str], steps: int, chance: random.Random, tmp_path: Path) -> None:
