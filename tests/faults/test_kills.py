@@ -89,7 +89,7 @@ def test_so_do_runs_of_image_to_image_with_a_recipe_of_networks_and_losses(
     monkeypatch.setenv("LIT_CNN_CACHE", str(tmp_path / "cache"))
     chance = random.Random(f"dehazing {kill_seed}")
     pairs = write_pairs(tmp_path / "pairs", 16)  # 12 of them train, in 3 steps an epoch
-    network = chance.choice(["unet --model.backbone_args={widths:[4,8]}", "aodnet", "srcnn"])
+    network = chance.choice(["unet --model.backbone_args.widths=[4,8]", "aodnet", "srcnn"])
     words = [
         *f"--data=DehazePairs --data-dir={pairs} --batch-size=4 --img-size=16 --epochs=4 --lr=0.01".split(),
         *f"--model.backbone={network} --model.loss={chance.choice(['l1', 'mse', 'l1_ssim'])}".split(),
