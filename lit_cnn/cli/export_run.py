@@ -30,6 +30,7 @@ class Options(NamedTuple):
         most: images of the proof; 0: all.
         data_dir: where the images are now; None: where the run read them.
         allow_import: packages that the user allows.
+        int8: quantize the file.
     """
 
     format: str
@@ -38,6 +39,7 @@ class Options(NamedTuple):
     most: int
     data_dir: str | None
     allow_import: list[str]
+    int8: bool = False
 
 
 def export_run(record: CheckpointRecord, options: Options) -> Path:
@@ -52,10 +54,12 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
     run = run_folder_of(record.path)
     folder = options.folder or (Path() if run is None else run / "export")
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    path = folder / f"{record.path.stem}{FORMATS[options.format].suffix}"
+    path = folder / f"{record.path.stem}{'_int8' if options.int8 else ''}{FORMATS[options.format].suffix}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        done = export(record, task, data, options.format, path, takes=options.takes, most=options.most)
+        done = export(
+            record, task, data, options.format, path, takes=options.takes, most=options.most, int8=options.int8
+        )
     except OSError as error:
         if error.filename is None:
             raise
@@ -70,10 +74,17 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
 
 def _tell(done: Exported, precision: str, classes: int) -> None:
     proof, about = done.proof, done.metadata
-    say(f"proof: {proof.sentence()}")
+    say(f"{'compared' if 'int8' in about else 'proof'}: {proof.sentence()}")
     if proof.labelled:
         before = f"checkpoint {proof.right_before / proof.labelled:.4f}"
         say(f"accuracy on them: {format_score(proof.accuracy)}, {before}")
+    if "int8" in about:
+        found = about["int8"]
+        drop, (before_ms, after_ms), (before_mb, after_mb) = found["accuracy_drop"], found["milliseconds"], found["mb"]
+        say(
+            f"int8: accuracy drop {drop['value']:.4f} ({drop['low']:.3f} to {drop['high']:.3f}), {after_ms:.2f} ms an "
+            f"image (float32 {before_ms:.2f}), {after_mb:,.1f} MB (float32 {before_mb:,.1f})"
+        )
     if precision not in _FLOAT32:
         say(f"note: the run computed in {precision}, the file computes in float32, as does the checkpoint in the proof")
     height, width = about["imgsz"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from lit_cnn.data.pictures import decoded_image, find_split
 from lit_cnn.errors import UserError
 from lit_cnn.export.formats import FORMATS, Format, Runner
 from lit_cnn.export.graph import DECODED, RESIZED, ExportGraph, geometry_of
-from lit_cnn.export.metadata import Metadata, describe, describe_proof
+from lit_cnn.export.int8 import CALIBRATION_IMAGES, milliseconds, quantize
+from lit_cnn.export.metadata import Metadata, describe, describe_int8, describe_proof
 from lit_cnn.export.proof import TOLERANCE, Proof, compare
 from lit_cnn.results.calibration import with_temperature
 from lit_cnn.tasks.classification import ImageClassifier
@@ -69,7 +70,7 @@ def proof_images(
 
     Args:
         data: the data module.
-        split: val or test.
+        split: val, test, or train for a calibration.
         takes: ``decoded`` or ``resized`` images are given to the exported graph.
         most: images; 0: all.
         only: names of the images; None: any.
@@ -77,7 +78,8 @@ def proof_images(
     Raises:
         UserError: an image cannot be read.
     """
-    data.setup("validate" if split == "val" else "test")
+    if split != "train":
+        data.setup("validate" if split == "val" else "test")
     found = find_split(data, split)
     indices = found.indices
     if 0 < most < len(indices):
@@ -151,6 +153,7 @@ def export(
     *,
     takes: str | None = None,
     most: int = 0,
+    int8: bool = False,
 ) -> Exported:
     """Write the network of a checkpoint to a file, and prove it.
 
@@ -162,6 +165,7 @@ def export(
         path: the file; its folder must exist. An earlier one is replaced.
         takes: ``decoded`` or ``resized`` images; None: decoded ones where the run read image files.
         most: images of the proof, evenly spaced; 0: all validation images.
+        int8: quantize the file, once it is proven, and measure what that costs.
 
     Raises:
         UserError: the network cannot be exported, or the file's answers are not the checkpoint's; nothing is left.
@@ -172,7 +176,10 @@ def export(
         raise UserError(f"{format_name} files cannot resize images: they take resized ones")
     takes = takes or (DECODED if form.decodes and "eval_resize" in record.preprocessing else RESIZED)
     tta = task.hparams.get("tta", "none")
+    if int8 and format_name != "onnx":
+        raise UserError(f"{format_name} files cannot be quantized: `format=onnx` can")
     partial = path.with_name(f".{path.stem}.partial{form.suffix}")
+    smaller = path.with_name(f".{path.stem}.int8{form.suffix}")
     try:
         any_size = _write(form, _graph(task, record, takes, tta), record, takes, partial)
         proof = prove(form.open(partial), task, data, record, takes, most)
@@ -181,13 +188,28 @@ def export(
                 f"refused: the {format_name} file answers otherwise than {record.path}: {proof.sentence()}; such as "
                 f"{', '.join(proof.different[:3])}"
             )
-        metadata = {**describe(record, takes, tta), "any_size": any_size, **describe_proof(proof)}
+        extra: Metadata = {}
+        if int8:
+            calibration = _decoded(data, "train", takes, CALIBRATION_IMAGES)
+            quantize(partial, smaller, calibration)
+            proof = prove(form.open(smaller), task, data, record, takes, most)
+            runners: list[Callable[[np.ndarray], np.ndarray]] = [form.open(partial), form.open(smaller)]
+            extra = describe_int8(proof, milliseconds(runners, list(_decoded(data, proof.split, takes, 16))))
+            extra["int8"]["mb"] = [round(file.stat().st_size / 1e6, 3) for file in (partial, smaller)]
+            smaller.replace(partial)
+        metadata = {**describe(record, takes, tta), "any_size": any_size, **describe_proof(proof), **extra}
         form.write_metadata(partial, metadata)
         partial.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # it has its name by now, or was not begun
-            partial.unlink()
+        for file in (partial, smaller):
+            with contextlib.suppress(OSError):  # it has its name by now, or was not begun
+                file.unlink()
     return Exported(path, proof, metadata, any_size)
+
+
+def _decoded(data: ImageDataModule, split: str, takes: str, most: int) -> Iterator[np.ndarray]:
+    for images in proof_images(data, split, takes, most):
+        yield from images.decoded
 
 
 def _graph(task: ImageClassifier, record: CheckpointRecord, takes: str, tta: TTAName) -> ExportGraph:

@@ -13,6 +13,7 @@ from lit_cnn import __version__
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data.decoding.geometry import height_width
 from lit_cnn.export.graph import DECODED, geometry_of, mode_of
+from lit_cnn.export.int8 import CALIBRATION_IMAGES, accuracy_drop
 from lit_cnn.export.proof import TOLERANCE, Proof
 from lit_cnn.utils.files import file_checksum
 
@@ -79,6 +80,23 @@ def describe_proof(proof: Proof) -> Metadata:
         },
         "answers": proof.answers,
         **({"accuracy": {**accuracy, "split": proof.split}} if proof.labelled else {}),
+    }
+
+
+def describe_int8(proof: Proof, milliseconds: list[float]) -> Metadata:
+    """What quantization costs and gains.
+
+    Args:
+        proof: of the quantized file.
+        milliseconds: for an image, of the file before and after.
+    """
+    drop = accuracy_drop(proof.lost, proof.gained, max(proof.labelled, 1))
+    return {
+        "int8": {
+            "calibration_images": CALIBRATION_IMAGES,
+            "accuracy_drop": {"value": drop.value, "low": drop.low, "high": drop.high},
+            "milliseconds": [round(value, 3) for value in milliseconds],
+        }
     }
 
 

@@ -27,6 +27,7 @@ class Proof(NamedTuple):
         right: images that the file answers rightly; of labelled ones.
         right_before: the same of the checkpoint.
         labelled: images with a label.
+        lost, gained: of these, images that the checkpoint alone, and the file alone, answers rightly.
         different: names of images whose answers differ although they are decided, or whose probabilities differ by more
             than the tolerance; the largest differences first, at most 5.
         answers: of at most 200 evenly spaced images, by their name: the most probable class and its probability, so
@@ -42,6 +43,8 @@ class Proof(NamedTuple):
     right: int
     right_before: int
     labelled: int
+    lost: int
+    gained: int
     different: list[str]
     answers: dict[str, tuple[int, float]]
 
@@ -112,6 +115,8 @@ def compare(
         right=int((right & known).sum()),
         right_before=int((right_before & known).sum()),
         labelled=int(known.sum()),
+        lost=int((right_before & ~right & known).sum()),
+        gained=int((right & ~right_before & known).sum()),
         different=[names[i] for i in order[:5]],
         answers=_answers(after, names),
     )

@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
                 sub.add_argument(flag).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
             sub.add_argument("--format", choices=EXPORT_FORMATS)
             sub.add_argument("--input", choices=EXPORT_INPUTS)
+            sub.add_argument("--int8", action="store_true")
             for flag in ("--max-images", "--allow_import"):
                 sub.add_argument(flag)
         elif name == "completion":

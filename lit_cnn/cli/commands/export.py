@@ -25,6 +25,7 @@ more than that, it is refused and no file is left.
 examples:
   lit-cnn export --ckpt_path best
   lit-cnn export --ckpt_path flowers --format onnx --out models
+  lit-cnn export --ckpt_path flowers --int8
 """
 
 
@@ -56,7 +57,7 @@ def main(words: list[str], debug: bool = False) -> None:
     check_plugins(record, allowed)
     folder = None if own.out is None else Path(expand_home(own.out))
     data_dir = None if own.data_dir is None else os.fspath(expand_home(own.data_dir))
-    export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed))
+    export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed, own.int8))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-images", "--max_images", type=int, default=2000, metavar="N",
         help="validation images of the proof, evenly spaced (2000); 0: all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--int8", action="store_true",
+        help="quantize an ONNX file, calibrated on training images; its accuracy drop, size and speed are stated",
     )  # fmt: skip
     parser.add_argument("--data-dir", "--data_dir", metavar="DIR", help="where the run's images are now")
     parser.add_argument(

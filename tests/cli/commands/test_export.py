@@ -113,6 +113,7 @@ def test_fewer_images_are_evenly_spaced_and_a_run_of_tta_has_it_in_the_file(work
         (["--max-images=-1"], "--max-images must be 0 (all) or more, got -1"),
         (["--out=file/models"], "cannot write file/models/best.onnx"),
         (["--format=torchscript", "--input=decoded"], "torchscript files cannot resize images: they take resized ones"),
+        (["--format=torch_export", "--int8"], "torch_export files cannot be quantized: --format onnx can"),
         (["--input=mine"], "argument --input: invalid choice: 'mine'"),
     ],
 )
