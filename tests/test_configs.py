@@ -113,7 +113,8 @@ def test_settings_and_arguments_of_the_network_are_accepted(config, workdir, cap
     content = yaml.safe_load(config.read_text())
     arguments = content["model"].get("backbone_args", {})
     with torch.device("meta"):
-        get_model(content["model"]["backbone"], 10, 3, **arguments)
+        name = content["model"]["backbone"]
+        get_model(name, 3 if MODELS[name].task == "restoration" else 10, 3, **arguments)
     with pytest.raises(SystemExit) as end:
         main(["fit", "--config", str(config), "--print_config"])
     assert end.value.code in (None, 0)
