@@ -77,6 +77,11 @@ def outputs(key: str, x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape) if MODELS[key.split()[0]].task == "restoration" else (len(x), CLASSES)
 
 
+def dtype_under_autocast(key: str) -> torch.dtype:
+    """Of the outputs under bf16: restorers add theirs to the images, which stay float32."""
+    return torch.float32 if MODELS[key.split()[0]].task == "restoration" else torch.bfloat16
+
+
 def randomise(model: nn.Module) -> nn.Module:
     """Fill a model made on the meta device with weights that keep signals in range, BN statistics included."""
     model.to_empty(device="cpu")

@@ -40,8 +40,8 @@ def test_model_arguments_leave_out_what_the_data_decides() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(MODELS))
-def test_every_model_maps_images_to_logits_for_its_classes_and_channels(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.task != "restoration"])
+def test_every_classifier_maps_images_to_logits_for_its_classes_and_channels(name: str) -> None:
     row = MODELS[name]
     with torch.device("meta"):
         model = get_model(name, num_classes=13, in_channels=4)
