@@ -77,9 +77,10 @@ def outputs(key: str, x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape) if MODELS[key.split()[0]].task == "restoration" else (len(x), CLASSES)
 
 
-def dtype_under_autocast(key: str) -> torch.dtype:
-    """Of the outputs under bf16: restorers add theirs to the images, which stay float32."""
-    return torch.float32 if MODELS[key.split()[0]].task == "restoration" else torch.bfloat16
+def dtypes_under_autocast(key: str) -> tuple[torch.dtype, ...]:
+    """Of the outputs under bf16: a restorer that adds them to the images, which stay float32, gives float32."""
+    restores = MODELS[key.split()[0]].task == "restoration"
+    return (torch.bfloat16, torch.float32) if restores else (torch.bfloat16,)
 
 
 def randomise(model: nn.Module) -> nn.Module:
