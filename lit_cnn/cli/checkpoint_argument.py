@@ -10,7 +10,7 @@ from typing import Any
 
 from lit_cnn import run_folder
 from lit_cnn.checkpoint.find import find_checkpoint, newest_valid_first, read_newest
-from lit_cnn.checkpoint.record import CheckpointRecord
+from lit_cnn.checkpoint.record import CheckpointRecord, read_record
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.config import last_value
 from lit_cnn.cli.exported_model import check_exported_flags, read_model
@@ -112,6 +112,24 @@ def check_plugins(record: CheckpointRecord, allowed: Sequence[str], *, python: b
     flags = f"add {' '.join(f'--allow_import {name}' for name in missing)}"
     how = f"import it, or give allow_import={json.dumps(missing)}," if python else flags
     raise UserError(f"{record.path} was trained with code of {', '.join(missing)}: {how} if you trust it")
+
+
+def open_checkpoint(wanted: str, allowed: Sequence[str]) -> CheckpointRecord:
+    """The checkpoint that a command without settings is given; says which one it is where that was not typed.
+
+    Args:
+        wanted: a file, a run folder or name, or best / last of the newest run.
+        allowed: packages that the user allows.
+
+    Raises:
+        UserError: there is none, it is damaged, or it needs a package that is not allowed.
+    """
+    path = find_checkpoint(wanted, Path(), "best")
+    if str(path) != wanted:
+        say(f"checkpoint: {path}")
+    record = read_record(path)
+    check_plugins(record, allowed)
+    return record
 
 
 def given_root(arguments: Arguments) -> Path | None:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from lit_cnn.cli.shipped_configs import shipped_configs
 from lit_cnn.errors import UserError
 from lit_cnn.run_folder import LOGS
-from lit_cnn.utils.console import say
 
 
 class Inspected(NamedTuple):
@@ -74,15 +73,9 @@ def _of_config(word: str) -> Inspected:
 
 
 def _of_checkpoint(word: str, allowed: Sequence[str]) -> Inspected:
-    from lit_cnn.checkpoint.find import find_checkpoint
-    from lit_cnn.checkpoint.record import read_record
-    from lit_cnn.cli.checkpoint_argument import check_plugins
+    from lit_cnn.cli.checkpoint_argument import open_checkpoint
 
-    path = find_checkpoint(word, Path(), "best")
-    if str(path) != word:
-        say(f"checkpoint: {path}")
-    record = read_record(path)
-    check_plugins(record, allowed)
+    record = open_checkpoint(word, allowed)
     model, size = record.config["model"], record.preprocessing["image_size"]
     return Inspected(
         model["backbone"],

@@ -116,7 +116,7 @@ class Launcher:
                         early = True
                         process.terminate()
                     time.sleep(LOOK)
-            except BaseException:
+            except BaseException:  # a signal too: no process is left behind
                 self.stop()
                 process.wait()
                 raise

@@ -67,7 +67,6 @@ def search(
         study_name=sweep.name,
         direction=optuna.study.StudyDirection[direction.upper()],
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=len(sweep.words)),
     )
     if study.direction.name.lower() != direction:
         raise UserError(f"{sweep.folder} is a search that does not {direction}: choose another --name")
@@ -126,7 +125,6 @@ class Trials:
         self.axes, self.ranges = axes, ranges
         self._trials: dict[str, Any] = {}  # those that this worker trains, by the run's name
         self._pruned: set[str] = set()
-        self._reported: dict[str, int] = {}
         self.failures: list[str] = []
 
     def complete(self) -> int:
@@ -141,13 +139,16 @@ class Trials:
         """A trial that was cut off, else a new one."""
         import optuna
 
-        for frozen in self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        for frozen in self._running():
             run = self.run_of(frozen)
             if run.name in self._trials or "settings" not in frozen.user_attrs:
                 continue
             if claim := self._claim(run, optuna.trial.Trial(self.study, frozen._trial_id)):
                 return claim
         with self.sweep.lock():
+            for frozen in self._running():
+                if "settings" not in frozen.user_attrs:  # its worker was killed while it held this lock
+                    self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
             if self._counted() >= self.count or len(self.failures) > 2:
                 return None
             trial = self.study.ask()
@@ -156,12 +157,19 @@ class Trials:
         run = self.run_of(trial)
         return self._claim(run, trial)
 
+    def _running(self) -> list[Any]:
+        import optuna
+
+        return list(self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]))
+
     def _claim(self, run: SweepRun, trial: Any) -> Claim | None:
         claim = self.sweep.claim(run)
-        if claim is None and self.sweep.is_finished(run.name):  # its worker was killed before it said so
-            trial_value = self._value(run.name)
-            if trial_value is not None:
-                self.study.tell(trial.number, trial_value)
+        if claim is None and self.sweep.is_finished(run.name) and (lock := self.sweep.take(run.name)) is not None:
+            try:  # nobody holds it: its worker was killed before it said how the run has ended
+                if any(each.number == trial.number for each in self._running()):
+                    self._tell(trial, self._value(run.name))
+            finally:
+                lock.release()
         if claim is not None:
             self._trials[run.name] = trial
         return claim
@@ -184,10 +192,10 @@ class Trials:
     def prune(self, claim: Claim) -> bool:
         """Report the epochs that a run has finished; whether it is so far behind the others that it should end."""
         trial, values = self._trials[claim.run.name], self._values(claim.run.name)
-        for epoch in range(self._reported.get(claim.run.name, 0), len(values)):
-            if math.isfinite(values[epoch]):
-                trial.report(values[epoch], epoch)
-        self._reported[claim.run.name] = len(values)
+        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values  # also by an earlier worker
+        for epoch, value in enumerate(values):
+            if epoch not in known and math.isfinite(value):
+                trial.report(value, epoch)
         if values and trial.should_prune():
             self._pruned.add(claim.run.name)
             return True
@@ -206,14 +214,21 @@ class Trials:
         if name in self._pruned:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif error is not None or value is None:
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._tell(trial, None)
             line = error.line if error is not None else f"it has no {self.metric}, which the search optimizes"
             if error is not None and error.mistake and not self.complete():
                 raise UserError(line)
             say(f"{name} failed: {line}", error=True)
             self.failures.append(line)
         else:
-            self.study.tell(trial, value)
+            self._tell(trial, value)
+
+    def _tell(self, trial: Any, value: float | None) -> None:
+        """Tell Optuna the value of a trial; None: it failed."""
+        import optuna
+
+        failed = optuna.trial.TrialState.FAIL
+        self.study.tell(trial.number, value, state=failed if value is None else None)
 
     def left(self) -> bool:
         """Whether trials are left."""

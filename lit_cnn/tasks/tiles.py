@@ -30,13 +30,13 @@ def restore(network: Callable[[Tensor], Tensor], image: Tensor, tile: int | None
         return in_tiles(network, image, tile, backbone)
     try:
         return network(image)
-    except Exception as error:
+    except Exception as error:  # devices and allocators have errors of their own: is_out_of_memory knows them
         if not is_out_of_memory(error):
             raise
     for side in _smaller(max(image.shape[-2:])):  # outside of the handler, which holds on to what did not fit
         try:
             found = in_tiles(network, image, side, backbone)
-        except Exception as error:
+        except Exception as error:  # as above
             if not is_out_of_memory(error) or side == SMALLEST:
                 raise
         else:

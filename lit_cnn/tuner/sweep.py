@@ -181,15 +181,22 @@ class Sweep:
         """Whether a run has been trained to its end."""
         return read_state(self.run_folder(name)).get("state") == FINISHED
 
-    def claim(self, run: SweepRun) -> Claim | None:
-        """Claim a run, unless another process has it, trains it or has finished it."""
-        lock = file_lock(self.folder / ".locks" / run.name)
+    def take(self, name: str) -> BaseFileLock | None:
+        """The lock of a run, acquired; None where another worker holds it."""
+        lock = file_lock(self.folder / ".locks" / name)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
         except NotImplementedError:  # a file system without locks: one worker then
             pass
+        return lock
+
+    def claim(self, run: SweepRun) -> Claim | None:
+        """Claim a run, unless another process has it, trains it or has finished it."""
+        lock = self.take(run.name)
+        if lock is None:
+            return None
         folder = self.run_folder(run.name)
         if self.is_finished(run.name) or run_folder.is_locked(folder):  # the child of a killed worker may train on
             lock.release()
@@ -267,7 +274,7 @@ def work(
                     continue
                 for future in wait(running, timeout=poll, return_when=FIRST_COMPLETED).done:
                     _end(source, running.pop(future), future.exception())
-        except BaseException:
+        except BaseException:  # a signal too: the pool waits for its runs, which must end first
             stop()
             raise
 
@@ -302,7 +309,7 @@ def _done(train: Callable[[Claim], None], claim: Claim) -> Future[None]:
         future.set_result(None)
     except RunFailedError as error:
         future.set_exception(error)
-    except BaseException:
+    except BaseException:  # a signal too: whoever continues the sweep needs the lock
         claim.lock.release()
         raise
     return future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import shtab
 
@@ -56,24 +57,24 @@ def build_parser() -> argparse.ArgumentParser:
             for flag in ("--allow_import", "--reference" if name == "models" else "--backbone_args"):
                 sub.add_argument(flag)
         elif name == "runs":
-            sub.add_argument("dir").complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab's way to say it
+            _complete(sub.add_argument("dir"), shtab.DIRECTORY)
             sub.add_argument("--json", action="store_true")
         elif name == "compare":
-            sub.add_argument("runs").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
+            _complete(sub.add_argument("runs"), shtab.FILE)
             sub.add_argument("--split", choices=("test", "validate"))
             sub.add_argument("--output", "-o")
         elif name == "report":
-            sub.add_argument("run").complete = shtab.FILE  # type: ignore[attr-defined]  # checkpoints too
-            sub.add_argument("--output", "-o").complete = shtab.FILE  # type: ignore[attr-defined]  # as above
+            _complete(sub.add_argument("run"), shtab.FILE)
+            _complete(sub.add_argument("--output", "-o"), shtab.FILE)
         elif name == "explain":
-            sub.add_argument("images").complete = shtab.FILE  # type: ignore[attr-defined]  # folders too
-            sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]
+            _complete(sub.add_argument("images"), shtab.FILE)
+            _complete(sub.add_argument("--ckpt_path"), shtab.FILE)
             for flag in ("--layer", "--layers", "--top", "--class", "--max-images", "--out-dir", "--allow_import"):
                 sub.add_argument(flag)
         elif name == "export":
-            sub.add_argument("--ckpt_path").complete = shtab.FILE  # type: ignore[attr-defined]
+            _complete(sub.add_argument("--ckpt_path"), shtab.FILE)
             for flag in ("--out", "--data-dir"):
-                sub.add_argument(flag).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+                _complete(sub.add_argument(flag), shtab.DIRECTORY)
             sub.add_argument("--format", choices=EXPORT_FORMATS)
             sub.add_argument("--input", choices=EXPORT_INPUTS)
             sub.add_argument("--int8", action="store_true")
@@ -84,6 +85,11 @@ def build_parser() -> argparse.ArgumentParser:
         elif name == "configs":
             sub.add_argument("name", choices=sorted(shipped_configs()))
     return parser
+
+
+def _complete(argument: argparse.Action, what: Any) -> None:
+    """Say what the value of an argument is."""
+    argument.complete = what  # type: ignore[attr-defined]  # shtab's way to say it
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +108,6 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         if flag == "--data":
             argument.choices = text.split(", ")
         elif flag in FILES:
-            argument.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's way to say it
+            _complete(argument, shtab.FILE)
         elif flag in FOLDERS:
-            argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab's way to say it
+            _complete(argument, shtab.DIRECTORY)

@@ -46,9 +46,7 @@ def main(words: list[str], debug: bool = False) -> None:
         if getattr(own, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be 1 or more, got {getattr(own, flag)}")
     from lit_cnn import plugins, run_folder  # torch is slow to import, --help is not
-    from lit_cnn.checkpoint.find import find_checkpoint
-    from lit_cnn.checkpoint.record import read_record
-    from lit_cnn.cli.checkpoint_argument import check_plugins
+    from lit_cnn.cli.checkpoint_argument import open_checkpoint
     from lit_cnn.cli.explain_run import Options, explain_run
     from lit_cnn.cli.trained_task import check_classifier
     from lit_cnn.utils.console import say
@@ -57,11 +55,7 @@ def main(words: list[str], debug: bool = False) -> None:
     silence_lightning()
     allowed = [name for names in own.allow_import for name in import_names(names)]
     plugins.import_plugins(allowed)
-    path = find_checkpoint(own.ckpt_path, Path(), "best")
-    if str(path) != own.ckpt_path:
-        say(f"checkpoint: {path}")
-    record = read_record(path)
-    check_plugins(record, allowed)
+    record = open_checkpoint(own.ckpt_path, allowed)
     check_classifier(record, "explain")
     layers = [name.strip() for name in (own.layers or "").split(",") if name.strip()]
     options = Options(own.images, own.layer, layers, own.top, _number_of(own.class_name, record), own.max_images)

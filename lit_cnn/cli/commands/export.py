@@ -40,21 +40,14 @@ def main(words: list[str], debug: bool = False) -> None:
     if own.max_images < 0:
         raise UserError(f"--max-images must be 0 (all) or more, got {own.max_images}")
     from lit_cnn import plugins  # torch is slow to import, --help is not
-    from lit_cnn.checkpoint.find import find_checkpoint
-    from lit_cnn.checkpoint.record import read_record
-    from lit_cnn.cli.checkpoint_argument import check_plugins
+    from lit_cnn.cli.checkpoint_argument import open_checkpoint
     from lit_cnn.cli.export_run import Options, export_run
-    from lit_cnn.utils.console import say
     from lit_cnn.utils.lightning_internals import silence_lightning
 
     silence_lightning()
     allowed = [name for names in own.allow_import for name in import_names(names)]
     plugins.import_plugins(allowed)
-    path = find_checkpoint(own.ckpt_path, Path(), "best")
-    if str(path) != own.ckpt_path:
-        say(f"checkpoint: {path}")
-    record = read_record(path)
-    check_plugins(record, allowed)
+    record = open_checkpoint(own.ckpt_path, allowed)
     folder = None if own.out is None else Path(expand_home(own.out))
     data_dir = None if own.data_dir is None else os.fspath(expand_home(own.data_dir))
     export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed, own.int8))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import yaml
 from lit_cnn.cli.argv import Arguments, canonical, parse
 from lit_cnn.cli.checkpoint_argument import given_root
 from lit_cnn.cli.command_parser import CommandParser
-from lit_cnn.cli.config import find_config
+from lit_cnn.cli.config import find_config, last_value
 from lit_cnn.cli.flag_values import whole_number
 from lit_cnn.cli.run_name import read_run_name
 from lit_cnn.cli.sweep_launcher import Launcher, train_all
@@ -96,7 +99,8 @@ def main(words: list[str], debug: bool = False) -> None:
     if test:
         for run in runs:  # done by an earlier sweep without tests, or cut off between
             if run.name not in source.failed:
-                launcher.evaluate(run.name)
+                with source.noting(run.name):
+                    launcher.evaluate(run.name)
     report(sweep, runs, test)
     if source.failed:
         say("\n".join(f"{run} failed: {line}" for run, line in source.failed.items()), error=True)
@@ -115,6 +119,14 @@ class Stopping(Listed):
         if error is not None and error.mistake and not any(self.sweep.is_finished(run.name) for run in self.runs):
             raise UserError(error.line)
         super().end(claim, error)
+
+    @contextlib.contextmanager
+    def noting(self, name: str) -> Iterator[None]:
+        """Remember a run whose test fails."""
+        try:
+            yield
+        except sweeps.RunFailedError as error:
+            self.failed[name] = error.line
 
 
 def _parser() -> CommandParser:
@@ -198,7 +210,7 @@ def read_sweep_file(path: Path) -> dict[str, Any]:
         named = f"unknown key {wrong[0]!r}; " if wrong else ""
         raise UserError(f"{path}: {named}a sweep's file holds {', '.join(sorted(KEYS))}; see lit-cnn sweep --help")
     fit = content.get("fit", [])
-    content["fit"] = fit.split() if isinstance(fit, str) else [str(word) for word in fit]
+    content["fit"] = shlex.split(fit) if isinstance(fit, str) else [str(word) for word in fit]
     axes, runs = content.get("grid", {}), content.get("runs", [])
     if not isinstance(axes, dict) or not all(isinstance(values, list) and values for values in axes.values()):
         raise UserError(f"{path}: grid must hold a list of values for each setting, such as lr: [0.1, 0.01]")
@@ -227,7 +239,8 @@ def _seeds(count: Any, arguments: Arguments) -> list[int]:
     if count is None:
         return []
     number = whole_number("--seeds", "seeds")(str(count))
-    first = dict(arguments.flags).get(f"--{SEED}", "42")
+    given = last_value(arguments, SEED)  # of a flag or a config
+    first = "42" if given is None else str(given)
     if not first.isdigit():
         raise UserError(f"--seed {first}: seeds are counted from it; give a whole number")
     return list(range(int(first), int(first) + number))
@@ -248,8 +261,6 @@ def _jobs(text: str | None) -> tuple[int, int]:
     gpus = _gpus()
     if gpus or text is None:
         return max(1, gpus), gpus
-    import os
-
     return os.cpu_count() or 1, 0
 
 

@@ -9,14 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
-from lit_cnn.cli.commands.sweep import read_axis, read_axis_range, read_sweep_file
+from lit_cnn.cli.argv import parse
+from lit_cnn.cli.commands.sweep import _seeds, read_axis, read_axis_range, read_sweep_file
 from lit_cnn.cli.main import main
 from lit_cnn.cli.sweep_launcher import Launcher
+from lit_cnn.cli.sweep_search import Trials
 from lit_cnn.errors import UserError
+from lit_cnn.results.run_state import write_state
+from lit_cnn.tuner.sweep import Sweep
 from tests.conftest import TINY, state_differences
 
 LOGS = Path("lightning_logs")
@@ -104,6 +109,60 @@ def test_a_search_keeps_its_trials_and_goes_on_where_it_was(workdir, in_process,
     assert f"best val/loss {best:.4f}: lit-cnn fit " in out
 
 
+def test_trials_whose_worker_was_killed_are_resumed_told_or_dropped(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    sweep = Sweep(tmp_path, "s", [], exact=True)
+    study = optuna.create_study(direction="minimize")
+
+    def trials() -> Trials:
+        return Trials(sweep, study, 3, "val/loss", {}, {"model.lr": (0.1, 0.2)})
+
+    def killed(claim):
+        claim.lock.release()
+        folder = sweep.run_folder(claim.run.name)
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("epoch,step,val/loss\n0,1,0.5\n1,2,0.25\n")
+        return folder
+
+    source = trials()
+    finished, cut = source.claim(), source.claim()
+    write_state(killed(finished), state="finished")
+    killed(cut)
+    study.ask()  # killed before it had chosen its settings
+    again = trials()
+    claim = again.claim()
+    assert claim.run == cut.run
+    killed(claim)  # leaves what a run that ends does
+    again.end(claim, None)
+    assert again.left()
+    third = again.claim()  # in the place of the one without settings
+    assert third.run.name == "s-trial3"
+    killed(third)
+    again.end(third, None)
+    assert not again.left()
+    states = [(trial.state.name, trial.value) for trial in study.trials]
+    assert states == [("COMPLETE", 0.25), ("COMPLETE", 0.25), ("FAIL", None), ("COMPLETE", 0.25)]
+
+
+def test_a_trial_that_another_worker_is_about_to_report_is_left_to_it(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    sweep = Sweep(tmp_path, "s", [], exact=True)
+    study = optuna.create_study()
+    own, other = (Trials(sweep, study, 1, "val/loss", {}, {"model.lr": (0.1, 0.2)}) for _ in range(2))
+    claim = own.claim()
+    folder = sweep.run_folder(claim.run.name)
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("epoch,step,val/loss\n0,1,0.5\n")
+    write_state(folder, state="finished")
+    assert other.claim() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna warns of an epoch that is reported twice
+        assert [own.prune(claim) for _ in range(2)] == [False, False]
+    own.end(claim, None)
+    assert study.trials[0].intermediate_values == {0: 0.5}
+    assert [trial.value for trial in study.trials] == [0.5]
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_trains_nothing_twice_and_resumes_the_half_run_exactly(workdir):
     words = ["sweep", *WORDS, "--epochs=12", "--checkpoint_every=5", "--seeds=2", "--name=s"]
@@ -182,6 +241,18 @@ def test_a_mistake_in_the_settings_ends_the_sweep_at_its_first_run(workdir, fail
 
     monkeypatch.setattr(Launcher, "_run", refuse)
     assert fails("sweep", *WORDS, "--grid=model.lrr=1,2") == "unknown setting model.lrr, did you mean model.lr?"
+
+
+def test_seeds_are_counted_from_that_of_a_config_and_words_of_a_file_may_be_quoted(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("seed_everything: 7\n")
+    file = tmp_path / "s.yaml"
+    file.write_text(f"fit: --config '{config}' --data.class_names '[a, b]'\n")
+    words = read_sweep_file(file)["fit"]
+    assert words == ["--config", str(config), "--data.class_names", "[a, b]"]
+    assert _seeds(2, parse(["fit", *words])) == [7, 8]
+    assert _seeds(2, parse(["fit", *words, "--seed=3"])) == [3, 4]
+    assert _seeds(1, parse(["fit"])) == [42]
 
 
 def test_seeds_belong_to_fit(workdir, fails):
