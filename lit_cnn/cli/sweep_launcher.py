@@ -14,7 +14,8 @@ from typing import Any
 
 from lit_cnn.cli.errors import EXIT_USER_ERROR
 from lit_cnn.results.run_summary import RunSummary, summarize
-from lit_cnn.tuner.sweep import Claim, RunFailedError, Source, Sweep, flags, work
+from lit_cnn.tuner.sweep import Claim, RunFailedError, Source, Sweep, work
+from lit_cnn.tuner.sweep_settings import flags
 from lit_cnn.utils.console import say
 
 LOOK = 0.3  # seconds between two looks at a process

@@ -18,7 +18,8 @@ from lit_cnn.cli.sweep_launcher import Launcher, train_all
 from lit_cnn.cli.sweep_summary import report
 from lit_cnn.errors import UserError
 from lit_cnn.results.metrics_csv import read_metrics
-from lit_cnn.tuner.sweep import Claim, RunFailedError, Settings, Sweep, SweepRun
+from lit_cnn.tuner.sweep import Claim, RunFailedError, Sweep, SweepRun
+from lit_cnn.tuner.sweep_settings import Settings
 from lit_cnn.utils.console import say
 
 STORE = "optuna.db"

@@ -16,7 +16,8 @@ from lit_cnn.cli.sweep_launcher import summary
 from lit_cnn.errors import UserError
 from lit_cnn.results.report.facts import FACTS
 from lit_cnn.results.run_state import read_state
-from lit_cnn.tuner.sweep import SEED, Settings, Sweep, SweepRun
+from lit_cnn.tuner.sweep import Sweep, SweepRun
+from lit_cnn.tuner.sweep_settings import SEED, Settings
 from lit_cnn.utils.console import say
 from lit_cnn.utils.files import atomic_write
 

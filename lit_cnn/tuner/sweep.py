@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,14 +23,12 @@ from filelock import BaseFileLock, Timeout
 from lit_cnn import run_folder
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import FINISHED, read_state
+from lit_cnn.tuner.sweep_settings import Settings, name_parts
 from lit_cnn.utils.files import atomic_write, file_lock
 
 SWEEPS = "sweeps"
-SEED = "seed_everything"
 POLL = 1.0  # seconds between two looks at what other workers do
 LONGEST = 100  # letters of a run's name
-
-Settings = dict[str, Any]
 
 
 class SweepRun(NamedTuple):
@@ -79,21 +76,6 @@ class Source(Protocol):
 
     def left(self) -> bool:
         """Whether runs are left, which other workers may be training."""
-
-
-def grid(
-    axes: Mapping[str, Sequence[Any]], listed: Sequence[Settings] = (), seeds: Sequence[int] = ()
-) -> list[Settings]:
-    """All combinations of the values of a grid, of each listed run and of seeds, in this order.
-
-    Args:
-        axes: values by the name of a setting.
-        listed: settings of runs that are no grid; every one is combined with the grid.
-        seeds: values of ``seed_everything``.
-    """
-    axes = {**axes, SEED: seeds} if seeds else axes
-    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return [{**own, **combination} for own in (listed or [{}]) for combination in combinations]
 
 
 class Sweep:
@@ -233,22 +215,6 @@ class Listed:
         return any(run.name not in self.failed and not self.sweep.is_finished(run.name) for run in self.runs)
 
 
-def name_parts(settings: Settings) -> list[str]:
-    """What tells a run's name from those of others: the values, and the name of a number or a truth."""
-    parts = []
-    for name, value in settings.items():
-        short = "seed" if name == SEED else name.rpartition(".")[2]
-        text = re.sub(
-            r"[^\w.+=,-]+", "-", value if isinstance(value, str) and not _is_number(value) else f"{short}{value}"
-        )
-        parts.append(text.strip("-. ") or short)
-    return parts
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+.\de]+|true|false|null", text.lower()) is not None
-
-
 def work(
     source: Source,
     train: Callable[[Claim], None],
@@ -313,10 +279,3 @@ def _done(train: Callable[[Claim], None], claim: Claim) -> Future[None]:
         claim.lock.release()
         raise
     return future
-
-
-def flags(settings: Settings) -> Iterator[str]:
-    """Words of a command line for some settings."""
-    for name, value in settings.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        yield f"--{name}={text}"

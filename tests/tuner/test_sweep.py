@@ -10,7 +10,8 @@ import pytest
 
 from lit_cnn.errors import UserError
 from lit_cnn.results.run_state import FINISHED, STOPPED, write_state
-from lit_cnn.tuner.sweep import Claim, Listed, RunFailedError, Sweep, flags, grid, name_parts, work
+from lit_cnn.tuner.sweep import Claim, Listed, RunFailedError, Sweep, work
+from lit_cnn.tuner.sweep_settings import flags, grid, name_parts
 from lit_cnn.utils.files import file_lock
 
 

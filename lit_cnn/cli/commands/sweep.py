@@ -23,7 +23,8 @@ from lit_cnn.cli.sweep_search import monitor_words, search
 from lit_cnn.cli.sweep_summary import report
 from lit_cnn.errors import UserError
 from lit_cnn.tuner import sweep as sweeps
-from lit_cnn.tuner.sweep import SEED, Listed, Sweep
+from lit_cnn.tuner.sweep import Listed, Sweep
+from lit_cnn.tuner.sweep_settings import SEED, grid
 from lit_cnn.utils.console import say
 
 EPILOG = """\
@@ -90,7 +91,7 @@ def main(words: list[str], debug: bool = False) -> None:
         return
     if own.minimize or own.maximize or ranges:
         raise UserError("--range, --minimize and --maximize belong to --search N, which is missing")
-    runs = sweep.add(sweeps.grid(axes, listed, seeds))
+    runs = sweep.add(grid(axes, listed, seeds))
     launcher = Launcher(sweep, imports, test, jobs, devices)
     source = Stopping(sweep, runs)
     done = sum(sweep.is_finished(run.name) for run in runs)
