@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import nn
@@ -33,6 +34,8 @@ class TensorBoardExtras(Callback):
     - ``HISTOGRAMS`` and ``DISTRIBUTIONS``: the parameters of each layer (of a large one, 10,000 values evenly spread)
       before the first step, at the end of training, and after an epoch once ``every_seconds`` went by.
     - ``IMAGES``: train_batch.jpg, val_predictions.jpg and worst.jpg.
+
+    With sharded weights (FSDP) there are no graph and no histograms.
 
     Args:
         run_dir: the run folder, which has the pictures.
@@ -56,28 +59,29 @@ class TensorBoardExtras(Callback):
             names = {"loss": ["train/loss", "val/loss"], title: [f"train/{score}", f"val/{score}"]}
             writer.add_custom_scalars({"curves": {title: ["Multiline", tags] for title, tags in names.items()}})
             if self._began == 0:
-                _write_histograms(writer, as_task(pl_module).backbone, 0)
+                _write_histograms(writer, trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Write the graph and the first batch's images before the first step."""
         if trainer.global_step > 0 or batch_idx > 0 or not (writer := _writer(trainer)):
             return
         image = getattr(batch, "image", None)
-        if isinstance(image, torch.Tensor) and image.ndim == 4:  # features are no input of the network
+        # features are no input of the network
+        if isinstance(image, torch.Tensor) and image.ndim == 4 and _has_all_weights(trainer):
             write_graph(writer, as_task(pl_module).backbone, image[:1])
         self._write_picture(writer, TRAIN_BATCH, "train_batch", 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write histograms in a long run."""
         if time.monotonic() - self._written_at >= self.every_seconds and (writer := _writer(trainer)):
-            _write_histograms(writer, as_task(pl_module).backbone, trainer.global_step)
+            _write_histograms(writer, trainer, pl_module)
             self._written_at = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last histograms, and the pictures of the best epoch."""
         if trainer.global_step == self._began or not (writer := _writer(trainer)):
             return
-        _write_histograms(writer, as_task(pl_module).backbone, trainer.global_step)
+        _write_histograms(writer, trainer, pl_module)
         if not trainer.interrupted:
             for name in (VAL_PREDICTIONS, WORST):
                 self._write_picture(writer, name, Path(name).stem, trainer.global_step)
@@ -105,7 +109,18 @@ def _writer(trainer: Trainer) -> Any:
     return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
 
 
-def _write_histograms(writer: Any, backbone: nn.Module, step: int) -> None:
+def _has_all_weights(trainer: Trainer) -> bool:
+    """Whether a rank holds all weights; where they are sharded, rank zero alone would wait for those of the others."""
+    return isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+
+
+def _write_histograms(writer: Any, trainer: Trainer, pl_module: LightningModule) -> None:
+    if _has_all_weights(trainer):
+        write_histograms(writer, as_task(pl_module).backbone, trainer.global_step)
+
+
+def write_histograms(writer: Any, backbone: nn.Module, step: int) -> None:
+    """Write a histogram of each parameter, of at most ``VALUES`` of its values, evenly spread."""
     for name, parameter in backbone.named_parameters():
         values = parameter.detach().flatten()
         values = values[:: max(1, -(-len(values) // VALUES))].float().cpu()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy, Strategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lit_cnn.callbacks.tensorboard import VALUES, _write_histograms, write_graph
+from lit_cnn.callbacks import tensorboard
+from lit_cnn.callbacks.tensorboard import VALUES, TensorBoardExtras, write_graph, write_histograms
 from lit_cnn.cli.main import main
 from tests.conftest import TINY, state_differences
 
@@ -80,11 +83,25 @@ def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("strategy", "graphs"), [(SingleDeviceStrategy(), 1), (FSDPStrategy(), 0)])
+def test_rank_zero_alone_runs_no_network_whose_weights_are_sharded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy, graphs: int
+) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr(tensorboard, "write_graph", lambda *given: drawn.append(given))
+    monkeypatch.setattr(tensorboard, "_writer", lambda trainer: object())
+    trainer = SimpleNamespace(strategy=strategy, global_step=0)
+    batch = SimpleNamespace(image=torch.ones(2, 3, 8, 8))
+    module = SimpleNamespace(backbone=nn.Conv2d(3, 4, 3))
+    TensorBoardExtras(tmp_path).on_train_batch_start(trainer, module, batch, 0)
+    assert len(drawn) == graphs
+
+
 def test_histograms_of_large_layers_hold_a_part_of_the_values(tmp_path: Path) -> None:
     network = nn.Linear(300, 200)
     nn.init.uniform_(network.weight, -1, 1)
     with SummaryWriter(str(tmp_path)) as writer:
-        _write_histograms(writer, network, 3)
+        write_histograms(writer, network, 3)
     found = events_of(tmp_path).Histograms("weights/weight")[0].histogram_value
     assert VALUES / 2 < found.num <= VALUES
     assert np.isclose(found.sum / found.num, 0, atol=0.03)
