@@ -7,13 +7,12 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.feature_source import FeatureSource, image_batches, random_images, replace_images, restore_images
 from lit_cnn.data.loading.loader import Batch, BatchLoader
-from lit_cnn.distributed.fsdp import ShardedStrategy
+from lit_cnn.distributed.fsdp import holds_all_weights
 from lit_cnn.errors import UserError
 from lit_cnn.models._frozen_features import FrozenFeatures, only_trained_layer
 from lit_cnn.tasks.base import BaseTask
@@ -117,7 +116,7 @@ def _obstacle(trainer: Trainer, task: BaseTask) -> str:
     data, strategy = find_datamodule(trainer), trainer.strategy
     if not isinstance(data, ImageDataModule):
         return "features are kept for the data sets of lit-cnn alone"
-    if isinstance(strategy, ShardedStrategy) or not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy)):
+    if not holds_all_weights(strategy):
         return "the weights are sharded: use one device or `trainer.strategy=ddp`"
     try:
         only_trained_layer(task.backbone, task.hparams.get("num_classes"))

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import nn
 
 from lit_cnn.callbacks.validation_report import VAL_PREDICTIONS, WORST
+from lit_cnn.distributed.fsdp import holds_all_weights
 from lit_cnn.results.report.page import TRAIN_BATCH
 from lit_cnn.tasks.base import as_task
 from lit_cnn.utils.console import say
@@ -67,7 +67,7 @@ class TensorBoardExtras(Callback):
             return
         image = getattr(batch, "image", None)
         # features are no input of the network
-        if isinstance(image, torch.Tensor) and image.ndim == 4 and _has_all_weights(trainer):
+        if isinstance(image, torch.Tensor) and image.ndim == 4 and holds_all_weights(trainer.strategy):
             write_graph(writer, as_task(pl_module).backbone, image[:1])
         self._write_picture(writer, TRAIN_BATCH, "train_batch", 0)
 
@@ -109,13 +109,8 @@ def _writer(trainer: Trainer) -> Any:
     return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
 
 
-def _has_all_weights(trainer: Trainer) -> bool:
-    """Whether a rank holds all weights; where they are sharded, rank zero alone would wait for those of the others."""
-    return isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-
-
 def _write_histograms(writer: Any, trainer: Trainer, pl_module: LightningModule) -> None:
-    if _has_all_weights(trainer):
+    if holds_all_weights(trainer.strategy):  # else rank zero alone would wait for the shards of the others
         write_histograms(writer, as_task(pl_module).backbone, trainer.global_step)
 
 

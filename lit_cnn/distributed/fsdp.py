@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -127,6 +127,12 @@ class ShardedStrategy(DDPStrategy):
                 for name, value in state.items():
                     if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = distribute_tensor(value, parameter.device_mesh, parameter.placements)
+
+
+def holds_all_weights(strategy: Strategy) -> bool:
+    """Whether each rank holds all weights, so that one rank alone can run the network."""
+    whole = isinstance(strategy, (SingleDeviceStrategy, DDPStrategy))
+    return whole and not isinstance(strategy, ShardedStrategy)
 
 
 def strategy_of(setting: Any) -> Any:

@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lit_cnn.callbacks import tensorboard
 from lit_cnn.callbacks.tensorboard import VALUES, TensorBoardExtras, write_graph, write_histograms
 from lit_cnn.cli.main import main
+from lit_cnn.distributed.fsdp import ShardedStrategy
 from tests.conftest import TINY, state_differences
 
 
@@ -83,7 +84,9 @@ def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("strategy", "graphs"), [(SingleDeviceStrategy(), 1), (FSDPStrategy(), 0)])
+@pytest.mark.parametrize(
+    ("strategy", "graphs"), [(SingleDeviceStrategy(), 1), (FSDPStrategy(), 0), (ShardedStrategy(), 0)]
+)
 def test_rank_zero_alone_runs_no_network_whose_weights_are_sharded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy, graphs: int
 ) -> None:
