@@ -14,6 +14,7 @@ import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from lit_cnn import __version__
@@ -35,9 +36,9 @@ _FILE_IN_FORM = {"schema": {"type": "object", "properties": {"image": _BINARY["s
 
 @dataclass
 class Problem:
-    """Why a request was not answered, in one line."""
+    """Why a request was not answered."""
 
-    error: str
+    error: Annotated[str, Field(description="one line")]
 
 
 @dataclass
@@ -46,24 +47,33 @@ class Near:
 
     file: str
     label: str
-    similarity: float  # cosine
-    picture: str  # a small one, as a data: address
+    similarity: Annotated[float, Field(description="cosine")]
+    picture: Annotated[str, Field(description="a small one, as a data: address")]
 
 
 @dataclass
 class Prediction:
     """What the model says of an image, in the words of lit-cnn predict."""
 
-    predicted: str | list[str]  # class, or of a model with any number of labels those above one half
-    probabilities: dict[str, float]  # after the temperature; of more than 100 classes the five most probable
-    probability: float | None = None  # of the predicted class
-    prediction_set: list[str] | None = None  # holds the true class for 90 of 100 images
-    ood_score: float | None = None  # standard deviations above an average validation image
-    ood: bool | None = None  # unlike the validation images: maybe none of these classes
-    explained: str | None = None  # class of the heat map
-    picture: str | None = None  # the image as the network gets it, as a data: address
-    heat_map: str | None = None  # the same with Grad-CAM's map
-    nearest: list[Near] | None = None
+    predicted: Annotated[
+        str | list[str],
+        Field(description="class; of a model with any number of labels those above one half"),
+    ]
+    probabilities: Annotated[
+        dict[str, float], Field(description="by class, calibrated; of more than 100 classes the five most probable")
+    ]
+    probability: Annotated[float | None, Field(description="of the predicted class")] = None
+    prediction_set: Annotated[
+        list[str] | None, Field(description="classes, that hold the true one for 90 of 100 images")
+    ] = None
+    ood_score: Annotated[float | None, Field(description="standard deviations above an average validation image")] = (
+        None
+    )
+    ood: Annotated[bool | None, Field(description="unlike the validation images: maybe none of these classes")] = None
+    explained: Annotated[str | None, Field(description="class of the heat map")] = None
+    picture: Annotated[str | None, Field(description="the image as the network gets it, as a data: address")] = None
+    heat_map: Annotated[str | None, Field(description="the same with Grad-CAM's map")] = None
+    nearest: Annotated[list[Near] | None, Field(description="training pictures, the nearest first")] = None
 
 
 @dataclass
@@ -73,11 +83,11 @@ class ModelFacts:
     name: str
     backbone: str
     class_names: list[str]
-    multilabel: bool
-    why_no_heat_map: str  # empty where answers can be explained
-    why_none_near: str  # empty where the nearest training pictures are known
-    max_bytes: int
-    max_pixels: int
+    multilabel: Annotated[bool, Field(description="whether an image has any number of labels")]
+    why_no_heat_map: Annotated[str, Field(description="empty where answers can be explained")]
+    why_none_near: Annotated[str, Field(description="empty where the nearest training pictures are known")]
+    max_bytes: Annotated[int, Field(description="of an image file")]
+    max_pixels: Annotated[int, Field(description="of an image")]
     version: str = __version__
 
 
@@ -180,7 +190,18 @@ def build_app(model: ServedModel, limits: Limits, facts: ModelFacts) -> tuple[Gu
     _add_api(app, service)
     _add_pages(app)
     _add_errors(app)
+    _describe(app)
     return Guard(app, limits), service
+
+
+def _describe(app: FastAPI) -> None:
+    """Make openapi.json, without FastAPI's own error for wrong parameters, in whose place 400 is sent."""
+    found = app.openapi()  # which the application keeps
+    for methods in found["paths"].values():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        found["components"]["schemas"].pop(name, None)
 
 
 def _add_api(app: FastAPI, service: Service) -> None:

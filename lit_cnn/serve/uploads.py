@@ -10,7 +10,6 @@ from starlette.requests import ClientDisconnect, Request
 from lit_cnn.serve.limits import Limits, RefusedError
 
 FORM, UNKNOWN, IMAGE = "multipart/form-data", "application/octet-stream", "image/"
-_DRAINED = 10  # times the limit: read and dropped, so that the client gets to read why
 _HEAD = 4096  # bytes of the head of a form's part
 _FORM = 16 * _HEAD  # bytes of a form besides its file
 
@@ -28,13 +27,16 @@ async def read_upload(request: Request, limits: Limits) -> bytes:
             415, f"send an image file as {IMAGE}..., {UNKNOWN} or a form ({FORM}), not as {plain[:80] or 'nothing'}"
         )
     most = limits.most_bytes + (_FORM if plain == FORM else 0)
+    size = request.headers.get("content-length", "")
+    if size.isdigit() and int(size) > most and request.headers.get("expect", "").lower() == "100-continue":
+        raise too_large(limits)  # the client asks before it sends
     try:
         content = await asyncio.wait_for(_read(request, most), limits.seconds)
     except asyncio.TimeoutError:
         raise RefusedError(408, f"the image did not arrive within {limits.seconds:g} s") from None
     except ClientDisconnect:
         raise RefusedError(400, "the client has gone") from None
-    if content is None or len(content) > most:
+    if content is None:
         raise too_large(limits)
     if plain == FORM:
         content = file_of_form(content, kind)
@@ -51,15 +53,13 @@ def too_large(limits: Limits) -> RefusedError:
 
 
 async def _read(request: Request, most: int) -> bytes | None:
-    """The body; None where it is larger: of that some more is read, and kept nowhere."""
+    """The body; None where it is larger: the rest is read and dropped, so that the client gets to read why."""
     parts: list[bytes] | None = []
     total = 0
     async for part in request.stream():
         total += len(part)
         if total > most:
             parts = None
-            if total > _DRAINED * most:
-                return None
         elif parts is not None:
             parts.append(part)
     return None if parts is None else b"".join(parts)

@@ -30,7 +30,8 @@ function describe(path, method, found, schemas) {
   }));
   const shown = found.responses[200].content["application/json"].schema;
   const own = shown && shown.$ref && schemas[kind(shown)];
-  if (own) list(kind(shown), Object.entries(own.properties).map(([name, schema]) => row(name, kind(schema))));
+  if (own) list(kind(shown), Object.entries(own.properties).map(([name, schema]) =>
+    row(name, [kind(schema), schema.description].filter(Boolean).join(": "))));
   return make("section", {}, ...parts);
 }
 

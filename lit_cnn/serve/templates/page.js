@@ -59,13 +59,14 @@ async function open() {
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 function answer(found) {
+  if (found.ood) return `None of these? Else ${found.predicted}, ${percent(found.probability)}`;
   if (Array.isArray(found.predicted)) return found.predicted.join(", ") || "none of the classes";
   return `${found.predicted}, ${percent(found.probability)}`;
 }
 
 function notes(found) {
   const lines = [];
-  if (found.ood) lines.push(make("p", { class: "unlike" }, "None of these? The picture is unlike those that the model knows."));
+  if (found.ood) lines.push(make("p", { class: "unlike" }, "The picture is unlike those that the model was validated on."));
   const set = found.prediction_set || [];
   if (set.length > 1 && set.length <= MOST_CLASSES) lines.push(make("p", { class: "dim" }, `Not told apart: ${set.join(", ")}`));
   return lines;
@@ -132,7 +133,7 @@ async function classify(file, card = null, label = null) {
     if (card) card.querySelector("[aria-pressed=true]")?.focus();
     else element("results").prepend(target);
     while (element("results").children.length > MOST_CARDS) element("results").lastChild.remove();
-    element("status").textContent = `${file.name}: ${answer(found)}${found.ood ? ", maybe none of these" : ""}`;
+    element("status").textContent = `${file.name}: ${answer(found)}`;
   } catch (error) {
     element("status").textContent = "";
     element("error").textContent = `${file.name}: ${error.message}`;
