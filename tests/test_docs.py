@@ -22,6 +22,7 @@ OTHER_COMMANDS = {
     "compare",
     "explain",
     "export",
+    "serve",
     "report",
     "runs",
     "sweep",
