@@ -11,7 +11,7 @@ from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.data.pictures import decoded_image, find_split
 from lit_cnn.errors import UnreadableImageError, UserError
-from lit_cnn.export.exporter import proof_images, run_images
+from lit_cnn.export.classification import proof_images, run_images
 from lit_cnn.export.formats import Runner
 from lit_cnn.export.graph import DECODED
 from lit_cnn.export.proof import TOLERANCE
