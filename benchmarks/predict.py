@@ -70,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print a row for each number of files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--ckpt_path", required=True)
+    parser.add_argument("--ckpt_path", required=True, metavar="FILE")
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results to this file as well")

@@ -23,6 +23,7 @@ OTHER_COMMANDS = {
     "compare",
     "explain",
     "export",
+    "serve",
     "report",
     "runs",
     "sweep",

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "lit_cnn"
 FLOORS = (
     {"__init__", "__main__", "api"},
     {"cli"},
-    {"tuner", "export"},
+    {"tuner", "export", "serve"},
     {"tasks", "callbacks", "inspection", "interpret"},
     {"models", "data", "checkpoint", "distributed"},
     {"optim", "results", "run_folder", "plugins"},

@@ -22,6 +22,7 @@ from lit_cnn.utils.console import say
 
 EXPLAINED = 24  # mistakes
 NEAREST = 3  # training images of each
+NEAREST_SIDE = 80  # pixels of their pictures
 SEARCHED = 1000  # training images at most, evenly spaced over the classes
 _BATCH = 32
 _CAM_SIDE = 160  # pixels
@@ -82,30 +83,67 @@ def _explain(
             _add_neighbours(found, data, task, rows, images)
 
 
-def _add_neighbours(found: Gallery, data: ImageDataModule, task: BaseTask, rows: list[int], images: Tensor) -> None:
+class TrainingFeatures(NamedTuple):
+    """Training images by what the network's head gets of them.
+
+    Attributes:
+        indices: M positions in the training split.
+        features: of length 1, float (M, D), on the network's device.
+        pictures: small JPEGs by index, if they were asked for.
+    """
+
+    indices: list[int]
+    features: Tensor
+    pictures: dict[int, bytes]
+
+    def nearest(self, features: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+        """Indices of the nearest images of features float (N, D), the nearest first, and their cosine similarities."""
+        best = (features @ self.features.T).topk(min(NEAREST, len(self.indices)), dim=1)
+        return [[self.indices[place] for place in row] for row in best.indices.tolist()], best.values.tolist()
+
+
+def training_features(data: ImageDataModule, task: BaseTask, *, pictures: bool = False) -> TrainingFeatures | None:
+    """Features of at most a thousand training images, evenly spaced over the classes; None where none can be read.
+
+    Args:
+        data: the data module of the run.
+        task: in evaluation mode.
+        pictures: keep small pictures of them as well.
+
+    Raises:
+        UserError: the images are gone, or the network has no head.
+    """
     split = data.splits()["train"]
     searched = _spread(split.indices, split.source.targets[split.indices], SEARCHED)
-    features, kept = [], []
+    features, kept, shown = [], list[int](), dict[int, bytes]()
     parts = [searched[start : start + _BATCH] for start in range(0, len(searched), _BATCH)]
     for part in parts:
-        read = list(read_images(data, "train", part.tolist()))
+        read = [(int(part[place]), image) for place, image in read_images(data, "train", part.tolist())]
         if read:
-            features.append(_features(data, task, torch.from_numpy(np.stack([image for _, image in read]))))
-            kept += [int(part[place]) for place, _ in read]
-    if not kept:
+            features.append(unit_features(data, task, torch.from_numpy(np.stack([image for _, image in read]))))
+            kept += [index for index, _ in read]
+            if pictures:
+                shown |= {index: to_jpeg(to_image(image), NEAREST_SIDE) for index, image in read}
+    return TrainingFeatures(kept, torch.cat(features), shown) if kept else None
+
+
+def _add_neighbours(found: Gallery, data: ImageDataModule, task: BaseTask, rows: list[int], images: Tensor) -> None:
+    known = training_features(data, task)
+    if known is None:
         return
-    similarity = _features(data, task, images) @ torch.cat(features).T
-    best = similarity.topk(min(NEAREST, len(kept)), dim=1)
-    wanted = sorted({kept[i] for i in best.indices.flatten().tolist()})
-    shown = {wanted[place]: to_jpeg(to_image(image), 80) for place, image in read_images(data, "train", wanted)}
-    names = data.class_names
-    for row, values, places in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
+    nearest, similarities = known.nearest(unit_features(data, task, images))
+    wanted = sorted({index for row in nearest for index in row})
+    shown = {
+        wanted[place]: to_jpeg(to_image(image), NEAREST_SIDE) for place, image in read_images(data, "train", wanted)
+    }
+    names, targets = data.class_names, data.splits()["train"].source.targets
+    for row, values, indices in zip(rows, similarities, nearest, strict=True):
         found.neighbours[row] = [
-            (data.sample_name("train", kept[i]), names[int(split.source.targets[kept[i]])], value, shown[kept[i]])
-            for value, i in zip(values, places, strict=True)
-            if kept[i] in shown
+            (data.sample_name("train", index), names[int(targets[index])], value, shown[index])
+            for value, index in zip(values, indices, strict=True)
+            if index in shown
         ]
-    found.searched = len(kept)
+    found.searched = len(known.indices)
 
 
 def _spread(indices: Tensor, targets: Tensor, most: int) -> Tensor:
@@ -116,7 +154,7 @@ def _spread(indices: Tensor, targets: Tensor, most: int) -> Tensor:
     return order[torch.linspace(0, len(order) - 1, most).round().long()]
 
 
-def _features(data: ImageDataModule, task: BaseTask, images: Tensor) -> Tensor:
+def unit_features(data: ImageDataModule, task: BaseTask, images: Tensor) -> Tensor:
     """Features before the head, of length 1, float (N, D)."""
     parts = [
         head_inputs(task.backbone, _normalized(data, task, images[start : start + _BATCH]))

@@ -39,6 +39,7 @@ class Cost(NamedTuple):
         setup: seconds until the first batch.
         step: seconds of a training step.
         between: seconds between the last step of an epoch and the first of the next: validation and saving.
+        end: seconds after the last epoch's: calibration and the report.
         steps: of an epoch.
         images: of an optimizer step.
         size: of the images, in pixels.
@@ -48,6 +49,7 @@ class Cost(NamedTuple):
     setup: float
     step: float
     between: float
+    end: float
     steps: int
     images: int
     size: Any
@@ -80,12 +82,12 @@ def apply(arguments: Arguments, run: Callable[[Arguments, Sequence[Callback]], A
         if size != cost.size:
             own["--data.image_size"] = str(size)
             cost = _trial(_with(arguments, own), run, seconds)
-    left = seconds - clock.elapsed() - cost.setup
+    left = seconds - clock.elapsed() - cost.setup - cost.end
     own |= _length(cost, left, budget)
     speed = cost.images / cost.step
     say(
         f"budget {budget}: {own['--trainer.max_epochs']} epochs of {cost.epoch:.1f} s ({speed:,.0f} img/s in training, "
-        f"{cost.between:.1f} s for validation and saving) and {seconds - left:.0f} s for the trial and the start"
+        f"{cost.between:.1f} s for validation and saving) and {seconds - left:.0f} s for trial, start and end"
     )
     say(f"the same run again: {_again(arguments, own)}")
     arguments.flags += list(own.items())
@@ -132,14 +134,15 @@ def _trial(arguments: Arguments, run: Callable[[Arguments, Sequence[Callback]], 
         say("budget: a short trial measures the speed")
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), run_log.paused():
             run(trial, [watch])
-    return watch.cost()
+        ended = time.perf_counter()  # before the folder is deleted
+    return watch.cost(ended)
 
 
 def _size(cost: Cost, seconds: float) -> int:
     """The side of photos in pixels at which so many seconds are a usual number of epochs."""
 
     def epochs(size: int) -> float:
-        return (seconds - cost.setup) / (cost.epoch * (size / cost.size) ** 2)
+        return (seconds - cost.setup - cost.end) / (cost.epoch * (size / cost.size) ** 2)
 
     if epochs(cost.size) < LEAST:
         return next((size for size in reversed(SIZES) if size < cost.size and epochs(size) >= LEAST), SIZES[0])
@@ -159,8 +162,8 @@ def _length(cost: Cost, seconds: float, budget: str) -> dict[str, str]:
     steps = int((seconds / count - cost.between) / cost.step)
     if steps < 1:
         raise UserError(
-            f"--budget {budget} is too short: starting, an epoch's validation and saving take "
-            f"{cost.setup + cost.between:.0f} s and a step {cost.step:.1f} s; give more time"
+            f"--budget {budget} is too short: starting, an epoch's validation, saving and the report take "
+            f"{cost.setup + cost.between + cost.end:.0f} s and a step {cost.step:.1f} s; give more time"
         )
     flags = {"--trainer.max_epochs": str(count)}
     return flags if steps >= cost.steps else {**flags, "--trainer.limit_train_batches": str(steps)}
@@ -228,9 +231,10 @@ class Stopwatch(Callback):
             trainer.should_stop = True
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
-    def cost(self) -> Cost:
-        """What was measured."""
+    def cost(self, ended: float) -> Cost:
+        """What was measured, of a run that ended at ``time.perf_counter() == ended``."""
         steps = sorted(self._steps) or [self._last - self._ready]
         middle = steps[len(steps) // 10 : max(1, len(steps) - len(steps) // 10)]  # without the odd ones
         step = sum(middle) / len(middle)
-        return Cost(self._ready - self._created, step, self._between[-1] if self._between else 0.0, **self._found)
+        between = self._between[-1] if self._between else 0.0
+        return Cost(self._ready - self._created, step, between, max(0.0, ended - self._last - between), **self._found)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.checkpoint_data import data_of
-from lit_cnn.cli.trained_task import trained_task
+from lit_cnn.cli.trained_task import task_of
 from lit_cnn.errors import UserError
 from lit_cnn.export.exporter import Exported, export
 from lit_cnn.export.formats import FORMATS
 from lit_cnn.export.graph import DECODED
+from lit_cnn.export.restoration import RestorationProof
 from lit_cnn.results.evaluation import format_score
 from lit_cnn.run_folder import format_path, run_folder_of
 from lit_cnn.utils.console import say
@@ -49,7 +50,7 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
         UserError: see :func:`lit_cnn.export.exporter.export`; or the folder cannot be written.
     """
     FORMATS[options.format].require()
-    task = trained_task(record, "export").float()
+    task = task_of(record).float()
     data = data_of(record, options.data_dir, options.allow_import)
     run = run_folder_of(record.path)
     folder = options.folder or (Path() if run is None else run / "export")
@@ -74,6 +75,14 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
 
 def _tell(done: Exported, precision: str, classes: int) -> None:
     proof, about = done.proof, done.metadata
+    if isinstance(proof, RestorationProof):
+        say(f"proof: {proof.sentence()}")
+        say(f"PSNR on them: {proof.psnr:.2f} dB, checkpoint {proof.psnr_before:.2f}")
+        _note_precision(precision)
+        shape = f"uint8 (N, height, width, {about['channels']})"
+        say(f"input {shape}, output {shape}: images of any size")
+        say(f"saved {_with_size(done.path)}")
+        return
     say(f"{'compared' if 'int8' in about else 'proof'}: {proof.sentence()}")
     if proof.labelled:
         before = f"checkpoint {proof.right_before / proof.labelled:.4f}"
@@ -85,8 +94,7 @@ def _tell(done: Exported, precision: str, classes: int) -> None:
             f"int8: accuracy drop {drop['value']:.4f} ({drop['low']:.3f} to {drop['high']:.3f}), {after_ms:.2f} ms an "
             f"image (float32 {before_ms:.2f}), {after_mb:,.1f} MB (float32 {before_mb:,.1f})"
         )
-    if precision not in _FLOAT32:
-        say(f"note: the run computed in {precision}, the file computes in float32, as does the checkpoint in the proof")
+    _note_precision(precision)
     height, width = about["imgsz"]
     size = "height, width" if done.any_size else f"{height}, {width}"
     inside = ["resize and crop"] if about["input"] == DECODED else []
@@ -95,4 +103,13 @@ def _tell(done: Exported, precision: str, classes: int) -> None:
     inside += [f"TTA {about['tta']}"] if about["tta"] != "none" else []
     say(f"input uint8 (N, {size}, {about['channels']}), output probabilities (N, {classes})")
     say(f"inside: {', '.join(inside)}")
-    say(f"saved {format_path(done.path)} ({done.path.stat().st_size / 1e6:,.1f} MB)")
+    say(f"saved {_with_size(done.path)}")
+
+
+def _note_precision(precision: str) -> None:
+    if precision not in _FLOAT32:
+        say(f"note: the run computed in {precision}, the file computes in float32, as does the checkpoint in the proof")
+
+
+def _with_size(path: Path) -> str:
+    return f"{format_path(path)} ({path.stat().st_size / 1e6:,.1f} MB)"

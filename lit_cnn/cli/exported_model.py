@@ -11,7 +11,9 @@ from lit_cnn.errors import UserError
 from lit_cnn.export.answers import ExportedAnswers, check_answers
 from lit_cnn.export.formats import format_of, open_exported
 from lit_cnn.export.record import read_exported
+from lit_cnn.export.restoration import RestoredByFile, check_restored
 from lit_cnn.tasks.classification import ImageClassifier
+from lit_cnn.tasks.restoration import ImageRestorer
 from lit_cnn.utils.console import say
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def check_exported_flags(arguments: Arguments, path: Path) -> None:
     if arguments.raw:
         raise UserError("--raw has no effect on an exported file: its temperature is inside")
     for name in sorted(arguments.names()):
-        if name.startswith("model."):
+        if name.startswith("model.") and name != "model.tile":
             raise UserError(f"--{name} has no effect on an exported file: its network is inside")
 
 
@@ -58,12 +60,16 @@ def answer_by_file(cli: LitCLI) -> bool:
     record, data = cli.run.record, cli.datamodule
     if record is None or format_of(record.path) is None:
         return False
-    runner = open_exported(record.path)
+    runner, model = open_exported(record.path), cli.model
+    restores = isinstance(model, ImageRestorer)
     if cli.run.command != "predict":
         data.prepare_data()
         if data.fingerprint() == record.fingerprint:
-            count = check_answers(runner, data, str(record.path))
+            count = (check_restored if restores else check_answers)(runner, data, str(record.path))
             say(f"proof repeated on {count:,} images: {record.path} answers as it did when it was exported")
-    assert isinstance(cli.model, ImageClassifier)
-    cli.model.exported = ExportedAnswers(runner, data, SPLITS[cli.run.command])
+    if isinstance(model, ImageRestorer):
+        model.exported = RestoredByFile(runner)
+    else:
+        assert isinstance(model, ImageClassifier)
+        model.exported = ExportedAnswers(runner, data, SPLITS[cli.run.command])
     return True

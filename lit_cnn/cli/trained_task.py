@@ -57,10 +57,23 @@ def trained_task(record: CheckpointRecord, what: str = "this command") -> ImageC
         UserError: the file is damaged, its network cannot be built, or it is no classifier.
     """
     check_classifier(record, what)
+    task = task_of(record)
+    assert isinstance(task, ImageClassifier)
+    return task
+
+
+def task_of(record: CheckpointRecord) -> BaseTask:
+    """The task of a checkpoint, of whatever kind, in evaluation mode, on the CPU and not compiled.
+
+    Raises:
+        UserError: the file is damaged, or its network cannot be built.
+    """
     settings = {k: v for k, v in record.config["model"].items() if v is not None}
-    settings |= {"num_classes": len(record.class_names), "in_channels": record.preprocessing["channels"]}
-    settings["multilabel"] = bool(record.preprocessing.get("multilabel"))
-    task = ImageClassifier(**{**settings, "weights": None, "compile": False})
+    settings |= {"in_channels": record.preprocessing["channels"], "weights": None, "compile": False}
+    if record.task == ImageClassifier.kind:
+        settings |= {"num_classes": len(record.class_names)}
+        settings |= {"multilabel": bool(record.preprocessing.get("multilabel"))}
+    task = TASKS[record.task](**settings)
     task.load_state_dict(load_verified(record.path)["state_dict"])
     task.eval()
     return task

@@ -11,7 +11,7 @@ from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import BatchLoader
 from lit_cnn.data.pictures import decoded_image, find_split
 from lit_cnn.errors import UnreadableImageError, UserError
-from lit_cnn.export.exporter import proof_images, run_images
+from lit_cnn.export.classification import proof_images, run_images
 from lit_cnn.export.formats import Runner
 from lit_cnn.export.graph import DECODED
 from lit_cnn.export.proof import TOLERANCE
@@ -36,14 +36,11 @@ class ExportedAnswers:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits float32 (N, K) whose softmax, or sigmoid with several labels an image, is what the file answers."""
-        probs = torch.from_numpy(run_images(self._runner, self._images(batch.index.cpu()))).to(batch.index.device)
-        if self._runner.metadata["task"] == "multilabel":
-            return probs.logit(torch.finfo(torch.float32).eps)
-        return probs.clamp_min(torch.finfo(torch.float32).tiny).log()
+        return exported_logits(self._runner, self._images(batch.index.cpu())).to(batch.index.device)
 
     def _images(self, indices: Tensor) -> list[np.ndarray]:
         source = find_split(self._data, self._split).source
-        if self._runner.metadata["input"] == DECODED and isinstance(source, FileSource):
+        if takes_decoded(self._runner) and isinstance(source, FileSource):
             return [self._decoded(source, index) for index in indices.tolist()]
         (batch,) = BatchLoader(source, indices, batch_size=len(indices), workers=0)
         return list(batch.image.permute(0, 2, 3, 1).numpy())
@@ -53,6 +50,24 @@ class ExportedAnswers:
             return decoded_image(source, index)
         except UnreadableImageError:  # left out of the results, as the data module says
             return np.zeros((*self._runner.metadata["imgsz"], source.shape[0]), dtype=np.uint8)
+
+
+def takes_decoded(runner: Runner) -> bool:
+    """Whether a file takes images of their own size, and not of the network's."""
+    return bool(runner.metadata["input"] == DECODED)
+
+
+def exported_logits(runner: Runner, images: list[np.ndarray]) -> Tensor:
+    """Logits float32 (N, K) whose softmax, or sigmoid with several labels an image, is what a file answers.
+
+    Args:
+        runner: the file.
+        images: uint8 (H, W, C) each, as the file takes them.
+    """
+    probs = torch.from_numpy(run_images(runner, images))
+    if runner.metadata["task"] == "multilabel":
+        return probs.logit(torch.finfo(torch.float32).eps)
+    return probs.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def check_answers(runner: Runner, data: ImageDataModule, what: str) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,21 +13,20 @@ from torch import Tensor
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.data.datamodule import ImageDataModule
-from lit_cnn.data.decoding.geometry import to_size
-from lit_cnn.data.decoding.source import FileSource
-from lit_cnn.data.loading.loader import Batch, BatchLoader
-from lit_cnn.data.pictures import decoded_image, find_split
 from lit_cnn.errors import UserError
-from lit_cnn.export.formats import FORMATS, Format, Runner
-from lit_cnn.export.graph import DECODED, RESIZED, ExportGraph, geometry_of
+from lit_cnn.export.classification import classifier_graph, decoded_images, prove
+from lit_cnn.export.formats import FORMATS, Format
+from lit_cnn.export.graph import DECODED, RESIZED, ImageGraph, geometry_of
 from lit_cnn.export.int8 import CALIBRATION_IMAGES, milliseconds, quantize
-from lit_cnn.export.metadata import Metadata, describe, describe_int8, describe_proof
-from lit_cnn.export.proof import TOLERANCE, Proof, compare
-from lit_cnn.results.calibration import with_temperature
+from lit_cnn.export.metadata import Metadata, describe, describe_int8, describe_proof, describe_restorer
+from lit_cnn.export.proof import TOLERANCE, Proof
+from lit_cnn.export.restoration import RestorationProof, describe_restoration, prove_restorer, restorer_graph
+from lit_cnn.tasks.base import BaseTask
 from lit_cnn.tasks.classification import ImageClassifier
-from lit_cnn.tasks.tta import TTAName, average_logits
+from lit_cnn.tasks.restoration import ImageRestorer
 
-_BATCH = 32  # images at a time
+_TRACED = 37, 50  # height and width of the image that a restorer is traced with: no multiples of what networks halve
+_TRIED = (64, 48), (21, 90), (7, 5)  # sizes at which its file has to agree
 
 
 class Exported(NamedTuple):
@@ -42,111 +40,14 @@ class Exported(NamedTuple):
     """
 
     path: Path
-    proof: Proof
+    proof: Proof | RestorationProof
     metadata: Metadata
     any_size: bool
 
 
-class ProofImages(NamedTuple):
-    """Some images, as an exported graph gets them and as the data module prepares them.
-
-    Attributes:
-        decoded: uint8 (H, W, C) each.
-        resized: uint8 (N, C, height, width).
-        target: int64 (N,) or (N, K).
-        names: of the images.
-    """
-
-    decoded: list[np.ndarray]
-    resized: Tensor
-    target: Tensor
-    names: list[str]
-
-
-def proof_images(
-    data: ImageDataModule, split: str, takes: str, most: int, only: Container[str] | None = None
-) -> Iterator[ProofImages]:
-    """Yield the images of a split, or ``most`` evenly spaced ones, in batches.
-
-    Args:
-        data: the data module.
-        split: val, test, or train for a calibration.
-        takes: ``decoded`` or ``resized`` images are given to the exported graph.
-        most: images; 0: all.
-        only: names of the images; None: any.
-
-    Raises:
-        UserError: an image cannot be read.
-    """
-    if split != "train":
-        data.setup("validate" if split == "val" else "test")
-    found = find_split(data, split)
-    indices = found.indices
-    if 0 < most < len(indices):
-        indices = indices[torch.linspace(0, len(indices) - 1, most).round().long()]
-    if only is not None:
-        indices = indices[[data.sample_name(split, i) in only for i in indices.tolist()]]
-    geometry = geometry_of(data.preprocessing())
-    for batch in BatchLoader(found.source, indices, batch_size=_BATCH, workers=0):
-        numbers = batch.index.tolist()
-        names = [data.sample_name(split, i) for i in numbers]
-        decoded, resized = list(batch.image.permute(0, 2, 3, 1).numpy()), batch.image
-        if takes == DECODED and isinstance(found.source, FileSource):
-            decoded = [decoded_image(found.source, i) for i in numbers]
-        elif takes == DECODED:  # in memory and of the network's size: what predict makes of them
-            resized = torch.from_numpy(np.stack([to_size(image, geometry) for image in decoded]))
-        yield ProofImages(decoded, resized, batch.target, names)
-
-
-def eager_probabilities(
-    task: ImageClassifier, data: ImageDataModule, record: CheckpointRecord, image: Tensor
-) -> np.ndarray:
-    """Probabilities float32 (N, K) of the checkpoint, as ``test`` gives them, of uint8 (N, C, height, width)."""
-    unused = torch.zeros(len(image), dtype=torch.int64)
-    batch = data.on_after_batch_transfer(Batch(image, unused, unused), 0)
-    with torch.inference_mode():
-        logits = average_logits(task, batch.image, task.hparams.get("tta", "none"))
-        if task.hparams["multilabel"]:
-            return logits.sigmoid().numpy()
-        return with_temperature(logits.softmax(1).numpy(), record.calibration.get("temperature", 1.0))
-
-
-def run_images(runner: Runner, images: list[np.ndarray]) -> np.ndarray:
-    """Probabilities (N, K) of an exported file; neighbours of one size are given to it together."""
-    found, start = [], 0
-    while start < len(images):
-        end = start + 1
-        while end < len(images) and images[end].shape == images[start].shape:
-            end += 1
-        found.append(runner(np.ascontiguousarray(np.stack(images[start:end]))))
-        start = end
-    return np.concatenate(found)
-
-
-def prove(
-    runner: Runner, task: ImageClassifier, data: ImageDataModule, record: CheckpointRecord, takes: str, most: int = 0
-) -> Proof:
-    """Compare a file's answers with the checkpoint's on validation images, or test images where there are no others.
-
-    Raises:
-        UserError: there are no images, or one cannot be read.
-    """
-    split = "val" if data.has_split("val") else "test"
-    before, after, targets, names = list[np.ndarray](), list[np.ndarray](), list[np.ndarray](), list[str]()
-    for images in proof_images(data, split, takes, most):
-        before.append(eager_probabilities(task, data, record, images.resized))
-        after.append(run_images(runner, images.decoded))
-        targets.append(images.target.numpy())
-        names += images.names
-    if not names:
-        raise UserError("there are no images to prove the export on")
-    first, second, target = (np.concatenate(parts) for parts in (before, after, targets))
-    return compare(first, second, target, names, split, task.hparams["multilabel"])
-
-
 def export(
     record: CheckpointRecord,
-    task: ImageClassifier,
+    task: BaseTask,
     data: ImageDataModule,
     format_name: str,
     path: Path,
@@ -172,53 +73,89 @@ def export(
     """
     form = FORMATS[format_name]
     form.require()
+    if isinstance(task, ImageRestorer):
+        return _export_restorer(record, task, data, format_name, path, takes=takes, most=most, int8=int8)
+    assert isinstance(task, ImageClassifier)
     if takes == DECODED and not form.decodes:
         raise UserError(f"{format_name} files cannot resize images: they take resized ones")
     takes = takes or (DECODED if form.decodes and "eval_resize" in record.preprocessing else RESIZED)
     tta = task.hparams.get("tta", "none")
     if int8 and format_name != "onnx":
         raise UserError(f"{format_name} files cannot be quantized: `format=onnx` can")
-    partial = path.with_name(f".{path.stem}.partial{form.suffix}")
-    smaller = path.with_name(f".{path.stem}.int8{form.suffix}")
-    try:
-        any_size = _write(form, _graph(task, record, takes, tta), record, takes, partial)
+    with _beside(path, form, "partial") as partial, _beside(path, form, "int8") as smaller:
+        any_size = _write(form, classifier_graph(task, record, takes, tta), record, takes, partial)
         proof = prove(form.open(partial), task, data, record, takes, most)
-        if not proof.holds:
-            raise UserError(
-                f"refused: the {format_name} file answers otherwise than {record.path}: {proof.sentence()}; such as "
-                f"{', '.join(proof.different[:3])}"
-            )
+        _check(proof, format_name, record)
         extra: Metadata = {}
         if int8:
-            calibration = _decoded(data, "train", takes, CALIBRATION_IMAGES)
+            calibration = decoded_images(data, "train", takes, CALIBRATION_IMAGES)
             quantize(partial, smaller, calibration)
             proof = prove(form.open(smaller), task, data, record, takes, most)
             runners: list[Callable[[np.ndarray], np.ndarray]] = [form.open(partial), form.open(smaller)]
-            extra = describe_int8(proof, milliseconds(runners, list(_decoded(data, proof.split, takes, 16))))
+            times = milliseconds(runners, list(decoded_images(data, proof.split, takes, 16)))
+            extra = describe_int8(proof, times)
             extra["int8"]["mb"] = [round(file.stat().st_size / 1e6, 3) for file in (partial, smaller)]
             smaller.replace(partial)
         metadata = {**describe(record, takes, tta), "any_size": any_size, **describe_proof(proof), **extra}
         form.write_metadata(partial, metadata)
         partial.replace(path)
-    finally:
-        for file in (partial, smaller):
-            with contextlib.suppress(OSError):  # it has its name by now, or was not begun
-                file.unlink()
     return Exported(path, proof, metadata, any_size)
 
 
-def _decoded(data: ImageDataModule, split: str, takes: str, most: int) -> Iterator[np.ndarray]:
-    for images in proof_images(data, split, takes, most):
-        yield from images.decoded
+def _export_restorer(
+    record: CheckpointRecord,
+    task: ImageRestorer,
+    data: ImageDataModule,
+    format_name: str,
+    path: Path,
+    *,
+    takes: str | None,
+    most: int,
+    int8: bool,
+) -> Exported:
+    """As :func:`export`, of a network that gives images for images of any size."""
+    form, backbone = FORMATS[format_name], record.config["model"]["backbone"]
+    if int8:
+        raise UserError(f"{record.path} restores images, and 8 bits are for networks that classify: leave `int8` out")
+    if takes == RESIZED:
+        raise UserError(f"{record.path} restores images in their own size: leave `input=resized` out")
+    with _beside(path, form, "partial") as partial:
+        graph, channels = restorer_graph(task), record.preprocessing["channels"]
+        example = _random_images(*_TRACED, channels)
+        error = _try_to_write(form, graph, example, {0: "batch", 1: "height", 2: "width"}, partial)
+        if error is not None:
+            raise _not_exportable(record, error) from error
+        tried = (_random_images(*size, channels, count) for count, size in enumerate(_TRIED, 1))
+        if not all(_agrees(form, graph, images, partial, 1) for images in tried):
+            raise UserError(f"{backbone} cannot be exported as {format_name} for images of any size")
+        proof = prove_restorer(form.open(partial), task, data, most)
+        _check(proof, format_name, record)
+        metadata = {**describe_restorer(record, task.backbone), **describe_restoration(proof)}
+        form.write_metadata(partial, metadata)
+        partial.replace(path)
+    return Exported(path, proof, metadata, True)
 
 
-def _graph(task: ImageClassifier, record: CheckpointRecord, takes: str, tta: TTAName) -> ExportGraph:
-    network = copy.deepcopy(task.backbone).to(memory_format=torch.contiguous_format)
-    temperature = record.calibration.get("temperature", 1.0)
-    return ExportGraph(network, record.preprocessing, takes, temperature, tta).eval().requires_grad_(False)
+@contextlib.contextmanager
+def _beside(path: Path, form: Format, word: str) -> Iterator[Path]:
+    """A file beside ``path`` that is gone at the end."""
+    file = path.with_name(f".{path.stem}.{word}{form.suffix}")
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # it has its name by now, or was not begun
+            file.unlink()
 
 
-def _write(form: Format, graph: ExportGraph, record: CheckpointRecord, takes: str, path: Path) -> bool:
+def _check(proof: Proof | RestorationProof, format_name: str, record: CheckpointRecord) -> None:
+    if not proof.holds:
+        raise UserError(
+            f"refused: the {format_name} file answers otherwise than {record.path}: {proof.sentence()}; such as "
+            f"{', '.join(proof.different[:3])}"
+        )
+
+
+def _write(form: Format, graph: ImageGraph, record: CheckpointRecord, takes: str, path: Path) -> bool:
     """Write the file with as many dynamic dimensions as the network has; returns whether it takes any size."""
     geometry = geometry_of(record.preprocessing)
     height, width = geometry.height, geometry.width
@@ -239,13 +176,13 @@ def _write(form: Format, graph: ExportGraph, record: CheckpointRecord, takes: st
     return False
 
 
-def _random_images(height: int, width: int, channels: int) -> Tensor:
-    """Two of them: a batch of one would be taken for a constant."""
+def _random_images(height: int, width: int, channels: int, count: int = 2) -> Tensor:
+    """Two of them for a trace: a batch of one would be taken for a constant."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (2, height, width, channels), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (count, height, width, channels), dtype=torch.uint8, generator=generator)
 
 
-def _runs(graph: ExportGraph, images: Tensor) -> bool:
+def _runs(graph: ImageGraph, images: Tensor) -> bool:
     try:
         with torch.inference_mode():
             graph(images)
@@ -255,7 +192,7 @@ def _runs(graph: ExportGraph, images: Tensor) -> bool:
 
 
 def _try_to_write(
-    form: Format, graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Path
+    form: Format, graph: ImageGraph, example: Tensor, dynamic: dict[int, str], path: Path
 ) -> Exception | None:
     try:
         form.write(graph, example, dynamic, path)
@@ -266,15 +203,16 @@ def _try_to_write(
     return None
 
 
-def _agrees(form: Format, graph: ExportGraph, images: Tensor, path: Path) -> bool:
+def _agrees(form: Format, graph: ImageGraph, images: Tensor, path: Path, tolerance: float = TOLERANCE) -> bool:
     """Whether the file gives the graph's answers at a size that it was not traced at."""
+    runner = form.open(path)
     try:
-        found = form.open(path)(images.numpy())
+        found = runner(images.numpy())
         with torch.inference_mode():
             expected = graph(images).numpy()
     except Exception:  # as above
         return False
-    return bool(np.abs(found - expected).max() <= TOLERANCE)
+    return bool(np.abs(found.astype(np.float32) - expected).max() <= tolerance)
 
 
 def _not_exportable(record: CheckpointRecord, error: Exception) -> UserError:

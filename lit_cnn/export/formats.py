@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_cnn.errors import UserError
 from lit_cnn.export import onnx_format, torch_export_format, torchscript_format
-from lit_cnn.export.graph import ExportGraph
+from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata
 
 
@@ -25,7 +25,7 @@ class Runner(Protocol):
     metadata: Metadata
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map uint8 (N, H, W, C) to probabilities float32 (N, K)."""
+        """Map uint8 (N, H, W, C) to probabilities float32 (N, K), or restored images, uint8 of the same shape."""
 
 
 class Format(NamedTuple):
@@ -42,7 +42,7 @@ class Format(NamedTuple):
     """
 
     suffix: str
-    write: Callable[[ExportGraph, Tensor, dict[int, str], Path], None]
+    write: Callable[[ImageGraph, Tensor, dict[int, str], Path], None]
     write_metadata: Callable[[Path, Metadata], None]
     open: Callable[[Path], Runner]
     require: Callable[[], None]

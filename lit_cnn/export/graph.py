@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,13 @@ def geometry_of(preprocessing: dict[str, Any]) -> Geometry:
     )
 
 
-class ExportGraph(nn.Module):
+class ImageGraph(nn.Module):
+    """What is exported: maps uint8 (N, H, W, C), as NumPy has them of Pillow, to ``output``."""
+
+    output: ClassVar[str]  # its name in files whose format has names
+
+
+class ExportGraph(ImageGraph):
     """Preprocessing, network, test-time augmentation, temperature and softmax in one module.
 
     Args:
@@ -42,6 +48,7 @@ class ExportGraph(nn.Module):
         tta: test-time augmentation.
     """
 
+    output = "probabilities"
     shift: Tensor
     scale: Tensor
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import PIL
 import torch
+from torch import nn
 
 from lit_cnn import __version__
 from lit_cnn.checkpoint.record import CheckpointRecord
@@ -19,6 +20,30 @@ from lit_cnn.utils.files import file_checksum
 
 Metadata = dict[str, Any]  # plain types
 RUN_FIELDS = ("preprocessing", "fingerprint", "requires", "data_dir", "epoch", "step")  # of a checkpoint's record
+
+
+def _common(record: CheckpointRecord) -> Metadata:
+    geometry, backbone = geometry_of(record.preprocessing), record.config["model"]["backbone"]
+    return {
+        "producer": f"lit-cnn {__version__}",
+        "channels": geometry.channels,
+        "mode": mode_of(geometry.channels),
+        "layout": "NHWC",
+        "backbone": backbone,
+        "checkpoint": record.path.name,
+        "checkpoint_sha256": file_checksum(record.path),
+        # what an evaluation of the file needs besides
+        "run": {
+            "config": {name: record.config[name] for name in ("seed_everything", "model", "data")},
+            **{name: getattr(record, name) for name in RUN_FIELDS},
+        },
+        "versions": {
+            "lit-cnn": __version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+        },
+    }
 
 
 def describe(record: CheckpointRecord, takes: str, tta: str) -> Metadata:
@@ -33,15 +58,12 @@ def describe(record: CheckpointRecord, takes: str, tta: str) -> Metadata:
     geometry, multilabel = geometry_of(preprocessing), bool(preprocessing.get("multilabel"))
     resizing = {"eval_resize": geometry.eval_resize, "eval_crop": geometry.eval_crop}
     return {
-        "producer": f"lit-cnn {__version__}",
+        **_common(record),
         "task": "multilabel" if multilabel else "classify",
         "description": f"{record.config['model']['backbone']}: images to probabilities of {len(record.class_names)} "
         f"{'labels' if multilabel else 'classes'}",
         "names": {str(number): name for number, name in enumerate(record.class_names)},
         "imgsz": list(height_width(geometry.size)),
-        "channels": geometry.channels,
-        "mode": mode_of(geometry.channels),
-        "layout": "NHWC",
         "input": takes,
         "resize": {**resizing, "filter": "bilinear, antialiased, as Pillow", "inside": takes == DECODED},
         "mean": list(preprocessing["mean"]),
@@ -49,20 +71,25 @@ def describe(record: CheckpointRecord, takes: str, tta: str) -> Metadata:
         "temperature": 1.0 if multilabel else record.calibration.get("temperature", 1.0),
         "threshold": record.calibration.get("threshold", 0.0),
         "tta": tta,
-        "backbone": record.config["model"]["backbone"],
-        "checkpoint": record.path.name,
-        "checkpoint_sha256": file_checksum(record.path),
-        # what an evaluation of the file needs besides
-        "run": {
-            "config": {name: record.config[name] for name in ("seed_everything", "model", "data")},
-            **{name: getattr(record, name) for name in RUN_FIELDS},
-        },
-        "versions": {
-            "lit-cnn": __version__,
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "pillow": PIL.__version__,
-        },
+    }
+
+
+def describe_restorer(record: CheckpointRecord, network: nn.Module) -> Metadata:
+    """As :func:`describe`, of a file that gives images for images.
+
+    Args:
+        record: of the checkpoint.
+        network: the backbone, which may say how far it sees.
+    """
+    reach = {name: getattr(network, name) for name in ("halo", "multiple") if hasattr(network, name)}
+    return {
+        **_common(record),
+        "task": "restore",
+        "description": f"{record.config['model']['backbone']}: images to images of the same size",
+        "names": {},
+        "input": DECODED,
+        "any_size": True,
+        **reach,
     }
 
 

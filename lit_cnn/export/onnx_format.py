@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.export.graph import ExportGraph
+from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata, from_text, to_text
 
 SUFFIX = ".onnx"
-INPUT, OUTPUT = "image", "probabilities"
+INPUT = "image"
 
 
 def _package(name: str) -> ModuleType:
@@ -56,7 +56,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def write(graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
+def write(graph: ImageGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
     """Write a graph.
 
     Args:
@@ -77,7 +77,7 @@ def write(graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Pa
             verbose=False,
             dynamic_shapes=(dynamic,),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[graph.output],
         )
         assert program is not None
         program.save(str(path), external_data=False)
@@ -113,5 +113,5 @@ class OnnxRunner:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map uint8 (N, H, W, C) to probabilities float32 (N, K)."""
+        """Map uint8 (N, H, W, C) to probabilities float32 (N, K), or restored images, uint8 of the same shape."""
         return np.asarray(self._session.run(None, {self._input: images})[0])

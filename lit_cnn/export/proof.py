@@ -123,6 +123,10 @@ def compare(
 
 
 def _answers(after: np.ndarray, names: list[str]) -> dict[str, tuple[int, float]]:
-    rows = np.unique(np.linspace(0, len(after) - 1, min(_KEPT, len(after))).round().astype(int)).tolist()
     best = after.argmax(1)
-    return {names[i]: (int(best[i]), round(float(after[i, best[i]]), 6)) for i in rows}
+    return {names[i]: (int(best[i]), round(float(after[i, best[i]]), 6)) for i in some_rows(len(after))}
+
+
+def some_rows(count: int) -> list[int]:
+    """Rows of the images whose answers the metadata keep: at most 200, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(_KEPT, count)).round().astype(int)).tolist()

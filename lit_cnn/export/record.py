@@ -20,7 +20,8 @@ def read_exported(path: Path) -> CheckpointRecord:
     run = metadata.get("run")
     if not isinstance(run, dict) or "names" not in metadata:
         raise UserError(f"{path} was not written by lit-cnn export: it does not say how its images are prepared")
-    proof = metadata["proof"]
+    restores = metadata["task"] == "restore"
+    calibration = {"temperature": 1.0, "threshold": metadata.get("threshold"), "images": metadata["proof"]["images"]}
     return CheckpointRecord(
         path=path,
         config={**run["config"], "trainer": {}},  # computed in float32 whatever the run's precision was
@@ -28,6 +29,7 @@ def read_exported(path: Path) -> CheckpointRecord:
         resume_key={},
         exact=True,
         truncated=False,
-        calibration={"temperature": 1.0, "threshold": metadata["threshold"], "images": proof["images"]},
+        calibration={} if restores else calibration,
+        task="restoration" if restores else "classification",
         **{name: run[name] for name in RUN_FIELDS},
     )

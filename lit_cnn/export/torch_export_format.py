@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from lit_cnn.errors import UserError
-from lit_cnn.export.graph import ExportGraph
+from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata, from_text, to_text
 
 SUFFIX = ".pt2"
@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def write(graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
+def write(graph: ImageGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
     """Write a graph, see ``onnx_format.write``."""
     shapes: Any = (dict.fromkeys(dynamic, Dim.DYNAMIC),)
     with _quiet(), torch.no_grad():
@@ -118,6 +118,6 @@ class TorchExportRunner:
         self.metadata = from_text(json.loads(text)) if text else {}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map uint8 (N, H, W, C) to probabilities float32 (N, K)."""
+        """Map uint8 (N, H, W, C) to probabilities float32 (N, K), or restored images, uint8 of the same shape."""
         with torch.inference_mode():
             return self._module(torch.from_numpy(images)).numpy()

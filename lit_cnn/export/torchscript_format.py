@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.export.graph import ExportGraph
+from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata, from_text, to_text
 
 SUFFIX = ".torchscript"
@@ -23,7 +23,7 @@ def require() -> None:
     """Nothing but torch is needed."""
 
 
-def write(graph: ExportGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
+def write(graph: ImageGraph, example: Tensor, dynamic: dict[int, str], path: Path) -> None:
     """Write a graph, see ``onnx_format.write``. Tracing leaves all dimensions free that no operation fixes."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that it is deprecated in favour of torch.export
@@ -64,6 +64,6 @@ class TorchScriptRunner:
         self.metadata = from_text(json.loads(text)) if text else {}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map uint8 (N, H, W, C) to probabilities float32 (N, K)."""
+        """Map uint8 (N, H, W, C) to probabilities float32 (N, K), or restored images, uint8 of the same shape."""
         with torch.inference_mode():
             return self._module(torch.from_numpy(images)).numpy()

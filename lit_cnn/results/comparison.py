@@ -1,4 +1,4 @@
-"""Which of several runs is better on the same images, and whether that many images can tell. NumPy only."""
+"""Which of several runs is better on the same images, and whether that many images, or seeds, can tell. No torch."""
 
 from __future__ import annotations
 
@@ -190,3 +190,50 @@ def group_by_seed(settings: Sequence[Mapping[str, object]], accuracies: Sequence
         deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         found.append(Group(members, float(values.mean()), deviation))
     return found
+
+
+def group_text(settings: Mapping[str, object], differing: Sequence[str]) -> str:
+    """The first two settings in which a group of runs differs from others, such as ``backbone=plain18``."""
+    names = [name for name in differing if name != "seed_everything"]
+    words = [f"{name.rpartition('.')[2]}={settings.get(name, '-')}" for name in names[:2]]
+    return " ".join(words + ["…"] * (len(names) > 2)) or "all seeds"
+
+
+class GroupDifference(NamedTuple):
+    """Two groups of runs that differ in their seed alone.
+
+    Attributes:
+        first, second: positions of the groups, that with the higher mean first.
+        p: of Welch's t-test of the accuracies, corrected by Holm's method for all pairs; 1 where no run differs.
+    """
+
+    first: int
+    second: int
+    p: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the difference is more than what other seeds bring."""
+        return self.p < SIGNIFICANT
+
+
+def group_differences(groups: Sequence[Group]) -> list[GroupDifference]:
+    """All pairs of groups of two or more runs."""
+    pairs = list(combinations([i for i, group in enumerate(groups) if len(group.members) > 1], 2))
+    pairs = [(i, j) if groups[i].mean >= groups[j].mean else (j, i) for i, j in pairs]
+    corrected = holm([_welch(groups[i], groups[j]) for i, j in pairs])
+    return [GroupDifference(i, j, p) for (i, j), p in zip(pairs, corrected, strict=True)]
+
+
+def _welch(one: Group, other: Group) -> float:
+    """p-value of Welch's t-test (two-sided; Welch 1947)."""
+    from scipy.special import stdtr
+
+    parts = [group.deviation**2 / len(group.members) for group in (one, other)]
+    variance = sum(parts)
+    if variance == 0:  # equal accuracies by chance: nothing is known of what seeds bring
+        return 1.0
+    freedom = variance**2 / sum(
+        part**2 / (len(group.members) - 1) for part, group in zip(parts, (one, other), strict=True)
+    )
+    return float(2 * stdtr(freedom, -abs(one.mean - other.mean) / math.sqrt(variance)))

@@ -9,9 +9,10 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
+import numpy as np
 
-from lit_cnn.results.comparison import Difference, Evaluation, disagreements
-from lit_cnn.results.curves import why_no_figures
+from lit_cnn.results.comparison import Difference, Evaluation, disagreements, group_by_seed, group_text
+from lit_cnn.results.curves import jumps, why_no_figures
 from lit_cnn.results.metrics_csv import read_metrics
 from lit_cnn.results.pictures import png_address
 from lit_cnn.utils.files import atomic_write
@@ -57,12 +58,14 @@ def write_comparison_page(
         }
         for i in divided[:SHOWN]
     ]
+    groups = group_by_seed(settings, [each.accuracy.value for each in evaluations])
     source = resources.files("lit_cnn.results").joinpath("templates/compare.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     html = template.render(
         names=names,
         images=len(evaluations[0].files),
         scores=[(name, each.accuracy) for name, each in both],
+        groups=[(group_text(settings[group.members[0]], differing), group) for group in groups if group.members[1:]],
         pairs=pairs,
         sentence=sentence,
         differing=[(name, [each.get(name, "-") for each in settings]) for name in differing],
@@ -80,6 +83,9 @@ def _curves(names: Sequence[str], folders: Sequence[Path]) -> bytes:
 
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     panels = figure.subplots(1, 2)
+    losses = np.array([value for folder in folders for value in _series(folder, "val/loss")[1]])
+    if jumps(losses):
+        panels[0].set_yscale("log")
     for panel, metric, title in ((panels[0], "val/loss", "validation loss"), (panels[1], "val/acc", "accuracy")):
         for name, folder in zip(names, folders, strict=True):
             epochs, values = _series(folder, metric)

@@ -116,8 +116,13 @@ def _jumps(rows: list[Row]) -> bool:
     """Whether a loss is so far above most others that a linear axis would show these as one line."""
     names = [f"{split}/loss{ending}" for split in COLOURS for ending in ("", "_epoch", "_step")]
     values = np.array([float(row[name]) for row in rows for name in names if name in row])
+    return jumps(values)
+
+
+def jumps(values: np.ndarray) -> bool:
+    """Whether losses (N,) are best drawn on a logarithmic axis."""
     values = values[np.isfinite(values)]
-    return len(values) > 0 and values.min() > 0 and values.max() > JUMP * np.median(values)
+    return len(values) > 0 and bool(values.min() > 0 and values.max() > JUMP * np.median(values))
 
 
 def _draw_series(panel: Axes, rows: list[Row], epochs: np.ndarray, name: str, **style: Any) -> float | None:

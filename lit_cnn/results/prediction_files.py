@@ -64,7 +64,7 @@ def write_output(
     kind = Path(output).suffix.lower()
     try:
         if output == STANDARD_OUTPUT:
-            for row in _rows(files, names, found, threshold):
+            for row in prediction_rows(files, names, found, threshold):
                 print(json.dumps(row, ensure_ascii=False), file=stream)
             (stream or sys.stdout).flush()
         elif kind == ".csv" and found["target"].ndim == 2:
@@ -74,7 +74,8 @@ def write_output(
         elif kind == ".jsonl":
             with atomic_write(Path(output)) as file:
                 file.writelines(
-                    json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(files, names, found, threshold)
+                    json.dumps(row, ensure_ascii=False) + "\n"
+                    for row in prediction_rows(files, names, found, threshold)
                 )
         else:
             _write_parquet(Path(output), files, names, found, threshold)
@@ -82,7 +83,10 @@ def write_output(
         raise UserError(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _rows(files: list[str], names: list[str], found: Predictions, threshold: float) -> Iterator[dict[str, Any]]:
+def prediction_rows(
+    files: list[str], names: list[str], found: Predictions, threshold: float
+) -> Iterator[dict[str, Any]]:
+    """Yield what JSON lines say of each image; arguments as of :func:`write_output`."""
     if found["target"].ndim == 2:
         yield from _label_rows(files, names, found)
         return
@@ -122,7 +126,9 @@ def _label_rows(files: list[str], names: list[str], found: Predictions) -> Itera
 def _write_parquet(path: Path, files: list[str], names: list[str], found: Predictions, threshold: float) -> None:
     pyarrow, parquet = _parquet()
     several = found["target"].ndim == 2
-    rows = list(_rows(files, names, found if several else {k: v for k, v in found.items() if k != "probs"}, 0.0))
+    rows = list(
+        prediction_rows(files, names, found if several else {k: v for k, v in found.items() if k != "probs"}, 0.0)
+    )
     label = pyarrow.list_(pyarrow.string()) if several else pyarrow.string()
     kinds = {"file": pyarrow.string(), "true": label, "predicted": label, "correct": pyarrow.bool_()}
     if not several:

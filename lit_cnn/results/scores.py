@@ -85,9 +85,33 @@ def overall_scores(counts: np.ndarray, seed: int = 0) -> dict[str, Score]:
     values = _averages(np.diag(counts)[None], counts.sum(0)[None], support)
     resampled = [_averages(*drawn, support) for drawn in _resample(counts, seed)]
     scores = {"accuracy": wilson(float(np.trace(counts)), total)}
+    alike = _images_alike(support)
     for name, value in values.items():
-        scores[name] = bootstrap_interval(float(value[0]), np.concatenate([part[name] for part in resampled]))
+        score = bootstrap_interval(float(value[0]), np.concatenate([part[name] for part in resampled]))
+        if name == "cohen_kappa":
+            chance = float(counts.sum(0) @ support) / total**2
+            scores[name] = _with_width(score, scores["accuracy"], 1 - chance)
+        else:
+            images = total if name.endswith("_weighted") else alike
+            scores[name] = _with_width(score, wilson(score.value * images, images))
     return scores
+
+
+def _images_alike(support: np.ndarray) -> float:
+    """Images of a share whose standard error is that of the mean of the classes' shares."""
+    support = support[support > 0]
+    return float(len(support) ** 2 / (1 / support).sum()) if len(support) else 0.0
+
+
+def _with_width(score: Score, share: Score, scale: float = 1.0) -> Score:
+    """The score, with the width of a share's interval over ``scale`` where the bootstrap's has none.
+
+    Resamples of images that are all right, or all wrong, do not differ: that is no certainty.
+    """
+    if not score.high - score.low <= 1e-9 or scale <= 0:  # NaN has none either
+        return score
+    low, high = score.value - (share.value - share.low) / scale, score.value + (share.high - share.value) / scale
+    return Score(score.value, max(-1.0, float(low)), min(1.0, float(high)))
 
 
 def class_scores(counts: np.ndarray, seed: int = 0) -> list[ClassScores]:
@@ -105,7 +129,7 @@ def class_scores(counts: np.ndarray, seed: int = 0) -> list[ClassScores]:
         ClassScores(
             wilson(float(hits[k]), float(predicted[k])),
             wilson(float(hits[k]), float(support[k])),
-            bootstrap_interval(float(f1[k]), resampled[:, k]),
+            _with_width(bootstrap_interval(float(f1[k]), resampled[:, k]), wilson(float(hits[k]), float(support[k]))),
             int(support[k]),
         )
         for k in range(len(counts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -100,6 +100,8 @@ class ImageRestorer(BaseTask):
         super().__init__()
         if tile is not None and tile < 1:
             raise UserError(f"`model.tile` is {tile}: it must be at least 1 pixel, 512 is usual, null is off")
+        # of an evaluation: gives images for images in place of the backbone, whose weights then mean nothing
+        self.exported: Callable[[Tensor], Tensor] | None = None
 
     @staticmethod
     def network(settings: Mapping[str, Any]) -> nn.Module:
@@ -176,7 +178,8 @@ class ImageRestorer(BaseTask):
     def predict_batch(self, batch: Batch) -> Tensor:
         """Images float32 (N, C, H, W) in [0, 1]."""
         self._scores = {}
-        return restore(self, batch.image, self.hparams.get("tile"), self.backbone).float().clamp(0, 1)
+        network = self if self.exported is None else self.exported
+        return restore(network, batch.image, self.hparams.get("tile"), self.backbone).float().clamp(0, 1)
 
     def outputs(self, batch: Batch, predictions: Tensor) -> RestorationOutput:
         """Index, what was given and what was made of it, and with a target that and the scores of each image."""

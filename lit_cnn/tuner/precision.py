@@ -7,7 +7,8 @@ gain nothing from it (LeNet's epoch takes as long in bfloat16: ``python -m bench
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +21,10 @@ from torch import Tensor
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.distributed import fsdp
 from lit_cnn.tuner.auto import AUTO, resolve_auto
+from lit_cnn.utils.console import say
+from lit_cnn.utils.cpu import has_bfloat16
 from lit_cnn.utils.lightning_internals import PRECISION_INPUT
+from lit_cnn.utils.rank import is_rank_zero
 
 FLOAT32 = "32-true"
 MIN_SPEEDUP = 1.1  # a smaller one is noise, and not worth the accuracy
@@ -48,10 +52,12 @@ class AutoTrainer(Trainer):
 
 
 def resolve(config: Namespace, record: CheckpointRecord | None) -> None:
-    """Replace ``trainer.precision: auto``, and print the choice with the reason."""
+    """Replace ``trainer.precision: auto``, and print the choice with the reason; say what a slow one costs."""
     options = config.trainer
     if options.precision == AUTO:
         options.precision = resolve_auto("trainer.precision", options, record, _stored, lambda: _search(options))
+    elif record is None and str(options.precision).startswith("bf16"):
+        _tell_cost(_device(options))
 
 
 def _stored(record: CheckpointRecord) -> str:
@@ -59,6 +65,23 @@ def _stored(record: CheckpointRecord) -> str:
 
 
 def _search(options: Namespace) -> tuple[str, str]:
+    return choose_precision(_device(options))
+
+
+def _tell_cost(device: torch.device) -> None:
+    """Print a line if the CPU has to convert bfloat16, and that is slower than float32."""
+    if device.type != "cpu" or has_bfloat16() or not is_rank_zero():
+        return
+    with _one_thread():
+        slower = 1 / compare_precision(device, torch.bfloat16).speedup
+    if slower > MIN_SPEEDUP:
+        say(
+            f"note: this CPU has no instructions for bfloat16: a convolution takes {slower:.1f} times as long as in "
+            "float32; `trainer.precision=auto` chooses by such a trial"
+        )
+
+
+def _device(options: Namespace) -> torch.device:
     same = Trainer(  # only to find out which device the run's trainer chooses
         accelerator=options.accelerator,
         devices=options.devices,
@@ -67,7 +90,7 @@ def _search(options: Namespace) -> tuple[str, str]:
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    return choose_precision(same.strategy.root_device)
+    return same.strategy.root_device
 
 
 class Comparison(NamedTuple):
@@ -83,20 +106,27 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         name, dtype = "16-mixed", torch.float16  # with loss scaling, which Lightning adds
     what = "bfloat16" if dtype is torch.bfloat16 else "float16"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on a busy machine threads wait for each other, which hides the difference
     try:
-        found = compare_precision(device, dtype)
+        with _one_thread():
+            found = compare_precision(device, dtype)
     except (RuntimeError, NotImplementedError) as error:
         return FLOAT32, f"{device} computes no convolution in {what}: {str(error).splitlines()[0]}"
-    finally:
-        torch.set_num_threads(threads)
     why = f"a convolution in {what} on {device} is {found.speedup:.1f} times as fast as in {_float32(device)}"
     if not found.error <= MAX_ERROR:  # NaN too
         return FLOAT32, f"{why}, but its error is {found.error:.1%}"
     if found.speedup < MIN_SPEEDUP:
         return FLOAT32, why
     return name, f"{why}, and its error is {found.error:.1%}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine threads wait for each other, which hides the difference
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _float32(device: torch.device) -> str:

@@ -15,7 +15,7 @@ from lit_cnn.cli.budget import LEAST, MOST, WHOLE, Cost
 from lit_cnn.cli.main import main
 from tests.cli.helpers import QUIET, rows
 
-COST = Cost(setup=2.0, step=0.1, between=1.0, steps=20, images=16, size=96, photos=True)  # 3 s an epoch
+COST = Cost(setup=1.5, end=0.5, step=0.1, between=1.0, steps=20, images=16, size=96, photos=True)  # 3 s an epoch
 
 
 def seconds(flags: dict[str, str], cost: Cost) -> float:
@@ -37,6 +37,15 @@ def test_many_epochs_are_whole_and_have_an_end() -> None:
 def test_no_time_for_a_step_is_refused_with_what_takes_it() -> None:
     with pytest.raises(budget.UserError, match=r"--budget 1s is too short: .* take 3 s and a step 0.1 s"):
         budget._length(COST, 1.0, "1s")
+
+
+def test_what_follows_the_last_epoch_takes_its_part_of_the_time() -> None:
+    watch = budget.Stopwatch(1.0)
+    watch._created, watch._ready, watch._last = 10.0, 11.0, 15.0
+    watch._steps, watch._between = [0.1], [0.5]
+    watch._found = {"steps": 20, "images": 16, "size": 96, "photos": False}
+    cost = watch.cost(ended=18.0)
+    assert (cost.setup, cost.between, cost.end) == (1.0, 0.5, 2.5)
 
 
 def test_photos_are_smaller_where_there_is_little_time_and_larger_where_there_is_much() -> None:

@@ -139,6 +139,7 @@ def test_other_folders_of_pairs_are_tested_whole(trained, tmp_path):
         (["predict", "--predictions=-", "photos"], "--predictions is for classes, and"),
         (["predict", "--save-images", "photos"], "--save-images is for classes, and"),
         (["explain", "photos/00.jpg"], "restores images and has no classes, which explain needs"),
+        (["serve", "--port=0"], "restores images and has no classes, which serve needs"),
     ],
 )
 def test_what_needs_classes_is_refused_in_a_line(

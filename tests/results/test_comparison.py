@@ -10,11 +10,13 @@ import pytest
 from lit_cnn.errors import UserError
 from lit_cnn.results.comparison import (
     Evaluation,
+    Group,
     check_same_images,
     differences,
     differing_settings,
     disagreements,
     group_by_seed,
+    group_differences,
     holm,
     mcnemar,
     read_predictions,
@@ -98,6 +100,21 @@ def test_runs_that_differ_in_the_seed_are_one_group():
     assert groups[0].mean == pytest.approx(0.85)
     assert groups[0].deviation == pytest.approx(np.std([0.8, 0.9], ddof=1))
     assert differing_settings(settings) == ["lr", "seed_everything"]
+
+
+def test_groups_of_seeds_are_told_apart_by_welchs_test_corrected_for_their_number():
+    stats = pytest.importorskip("scipy.stats")
+    values = [[0.7, 0.72, 0.71], [0.5, 0.58, 0.54, 0.49], [0.69, 0.74], [0.9]]
+    groups = [Group(list(range(len(v))), float(np.mean(v)), float(np.std(v, ddof=1)) if v[1:] else 0.0) for v in values]
+    found = group_differences(groups)
+    assert [(pair.first, pair.second) for pair in found] == [(0, 1), (2, 0), (2, 1)]  # one run is no group
+    single = [stats.ttest_ind(values[a], values[b], equal_var=False).pvalue for a, b in ((0, 1), (2, 0), (2, 1))]
+    assert [pair.p for pair in found] == pytest.approx(holm(single))
+    assert [pair.told_apart for pair in found] == [True, False, True]
+
+
+def test_equal_accuracies_of_two_seeds_tell_nothing_of_what_seeds_bring():
+    assert [pair.p for pair in group_differences([Group([0, 1], 0.9, 0.0), Group([2, 3], 0.8, 0.0)])] == [1.0]
 
 
 def test_predictions_are_read_in_the_order_of_their_names(tmp_path):

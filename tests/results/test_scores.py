@@ -115,6 +115,22 @@ def test_intervals_narrow_with_the_square_root_of_the_number_of_images() -> None
         assert ratio == pytest.approx(10, rel=0.12), name
 
 
+def test_a_few_images_that_are_all_right_are_no_certainty() -> None:
+    counts = np.diag([5, 5, 5])
+    _, low, high = wilson(15, 15)
+    scores = overall_scores(counts)
+    for name in ("balanced_accuracy", "precision_macro", "f1_macro", "recall_weighted"):
+        assert scores[name] == pytest.approx((1.0, low, high)), name
+    assert scores["cohen_kappa"] == pytest.approx((1.0, 1 - (1 - low) * 3 / 2, 1.0))  # a third agree by chance
+    assert [found.f1 for found in class_scores(counts)] == [pytest.approx(wilson(5, 5))] * 3
+    # a class of two images decides the mean of the classes: it is as uncertain as a share of few images
+    rare = overall_scores(np.diag([100, 2]))
+    assert rare["balanced_accuracy"].low < 0.7 < rare["f1_weighted"].low
+    wrong = overall_scores(np.array([[0, 5], [5, 0]]))
+    assert wrong["balanced_accuracy"] == pytest.approx((0.0, 0.0, wilson(0, 10).high))
+    assert -1 <= wrong["cohen_kappa"].low <= wrong["cohen_kappa"].value == -1 < wrong["cohen_kappa"].high
+
+
 def _coverage(name: str, images: int, repeats: int) -> float:
     """Share of simulated evaluations whose interval contains the classifier's true score."""
     rng = np.random.default_rng(11)

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 
 from lit_cnn.cli.main import main
 from lit_cnn.tuner import precision
@@ -49,6 +50,28 @@ def test_an_older_gpu_gets_float16_with_scaling(monkeypatch):
     )
     assert choose_precision(torch.device("cuda"))[0] == "16-mixed"
     assert asked == [torch.float16]
+
+
+@pytest.mark.parametrize(
+    ("precision_given", "instructions", "speedup", "told"),
+    [
+        ("bf16-mixed", False, 0.25, True),
+        ("bf16-true", False, 0.25, True),
+        ("bf16-mixed", True, 0.25, False),  # a busy machine: the instructions are there
+        ("bf16-mixed", False, 1.0, False),
+        ("32-true", False, 0.25, False),
+    ],
+)
+def test_a_run_is_told_once_what_bfloat16_costs_on_a_cpu_without_it(
+    precision_given, instructions, speedup, told, monkeypatch, capsys
+):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: instructions)
+    monkeypatch.setattr(precision, "compare_precision", lambda device, dtype: Comparison(speedup, 0.003))
+    options = Namespace(precision=precision_given, accelerator="cpu", devices=1, strategy="auto")
+    precision.resolve(Namespace(trainer=options), record=None)
+    expected = "bfloat16: a convolution takes 4.0 times as long as in"
+    assert capsys.readouterr().out.count(expected) == told
+    assert options.precision == precision_given
 
 
 def test_the_probe_measures_rounding_and_leaves_random_numbers_and_threads_alone():

@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": Command("compare", "compare runs on the same images: paired tests, settings, curves"),
     "explain": Command("explain", "show what a network looks at: heat maps, feature maps, filters"),
     "export": Command("export", "write a network to a file for other programs, with a proof"),
+    "serve": Command("serve", "serve a page and a JSON API that classify pictures"),
     "models": Command("models", "list the backbones, or suggest some for your images"),
     "inspect": Command("inspect", "show a backbone's layers, parameters and receptive fields"),
     "configs": Command("configs", "list the shipped configs, or print one"),

@@ -76,8 +76,8 @@ def compare(folders: Sequence[Path], split: str, output: Path) -> tuple[list[str
     comparison.check_same_images(names, evaluations)
     settings = [_settings(folder) for folder in folders]
     pairs = comparison.differences(evaluations)
-    sentence = _sentence(names, evaluations, pairs)
     differing = comparison.differing_settings(settings)
+    sentence = _seeds_sentence(settings, differing, evaluations) or _sentence(names, evaluations, pairs)
     lines = _table(names, settings, differing, evaluations, pairs)
     return [*lines, *_write(output, names, folders, settings, differing, evaluations, pairs, sentence)], sentence
 
@@ -177,6 +177,32 @@ def _sentence(names: Sequence[str], evaluations: Sequence[Evaluation], pairs: Se
     return f"{images:,} images do not tell {names[best]} apart from {equal}; it is better than the others."
 
 
+def _seeds_sentence(
+    settings: Sequence[Mapping[str, Any]], differing: Sequence[str], evaluations: Sequence[Evaluation]
+) -> str:
+    """What the comparison says of settings of which there are several seeds; empty without two of them."""
+    groups = comparison.group_by_seed(settings, [each.accuracy.value for each in evaluations])
+    pairs = comparison.group_differences(groups)
+    if not pairs:
+        return ""
+
+    def text(group: int) -> str:
+        own = settings[groups[group].members[0]]
+        return f"{comparison.group_text(own, differing)} ({groups[group].mean:.3f})"
+
+    best = max((pair.first for pair in pairs), key=lambda i: groups[i].mean)
+    against = [pair for pair in pairs if pair.first == best]
+    largest = max(pair.p for pair in against)
+    if all(pair.told_apart for pair in against):
+        others = text(against[0].second) if len(against) == 1 else "all others"
+        return f"{text(best)} is better than {others} by more than seeds differ (Welch's t-test, p {largest:.2g})."
+    equal = ", ".join(text(pair.second) for pair in against if not pair.told_apart)
+    return (
+        f"The seeds do not tell {text(best)} apart from {equal}: Welch's t-test, p "
+        f"{min(pair.p for pair in against if not pair.told_apart):.2g}."
+    )
+
+
 def _table(
     names: Sequence[str],
     settings: Sequence[Mapping[str, Any]],
@@ -201,8 +227,9 @@ def _table(
     accuracies = [each.accuracy.value for each in evaluations]
     groups = [group for group in comparison.group_by_seed(settings, accuracies) if len(group.members) > 1]
     for group in groups:
-        seeds = ", ".join(names[i] for i in group.members)
-        lines.append(f"mean of {len(group.members)} seeds: {group.mean:.3f} ± {group.deviation:.3f} ({seeds})")
+        own = settings[group.members[0]]
+        text = comparison.group_text(own, differing) if groups[1:] else ", ".join(names[i] for i in group.members)
+        lines.append(f"mean of {len(group.members)} seeds: {group.mean:.3f} ± {group.deviation:.3f} ({text})")
     shown = [name for name in differing if not groups or name != "seed_everything"]
     for setting in shown[:20]:
         values = ", ".join(f"{names[i]} {settings[i].get(setting, '-')}" for i in order)

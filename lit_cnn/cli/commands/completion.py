@@ -12,6 +12,8 @@ from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.commands import COMMAND_ALIASES, COMMANDS
 from lit_cnn.cli.commands.export import FORMATS as EXPORT_FORMATS
 from lit_cnn.cli.commands.export import INPUTS as EXPORT_INPUTS
+from lit_cnn.cli.commands.serve import DEVICES as SERVE_DEVICES
+from lit_cnn.cli.commands.serve import FLAGS as SERVE_FLAGS
 from lit_cnn.cli.help import GROUPS
 from lit_cnn.cli.own_flags import OWN
 from lit_cnn.cli.shipped_configs import shipped_configs
@@ -79,6 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--input", choices=EXPORT_INPUTS)
             sub.add_argument("--int8", action="store_true")
             for flag in ("--max-images", "--allow_import"):
+                sub.add_argument(flag)
+        elif name == "serve":
+            _complete(sub.add_argument("--ckpt_path"), shtab.FILE)
+            _complete(sub.add_argument("--data-dir"), shtab.DIRECTORY)
+            sub.add_argument("--device", choices=SERVE_DEVICES)
+            sub.add_argument("--nearest", action="store_true")
+            for flag in SERVE_FLAGS:
                 sub.add_argument(flag)
         elif name == "completion":
             sub.add_argument("shell", choices=SHELLS)

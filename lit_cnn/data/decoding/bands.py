@@ -16,7 +16,14 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from lit_cnn.data.decoding.formats import TIFF, EncodedImage, ImageFile, open_image, upright_image
+from lit_cnn.data.decoding.formats import (
+    TIFF,
+    EncodedImage,
+    ImageFile,
+    TooManyPixelsError,
+    open_image,
+    upright_image,
+)
 from lit_cnn.data.decoding.geometry import Geometry
 from lit_cnn.errors import UserError
 
@@ -77,7 +84,7 @@ def _load_npy(file: IO[bytes], geometry: Geometry) -> np.ndarray:
 
 def _check_pixels(pixels: int, geometry: Geometry) -> None:
     if pixels > geometry.max_pixels:
-        raise ValueError(f"it claims {pixels:,} pixels, more than {geometry.max_pixels:,} (`data.max_pixels`)")
+        raise TooManyPixelsError(f"it claims {pixels:,} pixels, more than {geometry.max_pixels:,} (`data.max_pixels`)")
 
 
 def _arrange(values: np.ndarray, channels: int) -> np.ndarray:

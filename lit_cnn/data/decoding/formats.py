@@ -85,6 +85,10 @@ class UnknownTiffError(UnidentifiedImageError):
     """A TIFF that Pillow cannot read: it is damaged, or has more samples per pixel than photos have."""
 
 
+class TooManyPixelsError(ValueError):
+    """An image claims more pixels than ``data.max_pixels``; none of them was decoded."""
+
+
 class EncodedImage:
     """The content of an image file, read from a shard.
 
@@ -112,12 +116,14 @@ def open_image(path: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = _open(file, max_pixels)
         except Image.DecompressionBombError:
-            raise ValueError(f"it claims more than {max_pixels:,} pixels (`data.max_pixels`)") from None
+            raise TooManyPixelsError(f"it claims more than {max_pixels:,} pixels (`data.max_pixels`)") from None
         _check_size(*image.size, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may claim more pixels than the image has
             tile = math.prod(int(image.tag_v2.get(tag, 0)) for tag in _TILE)
             if tile > max_pixels:
-                raise ValueError(f"it claims a tile of {tile:,} pixels, more than {max_pixels:,} (`data.max_pixels`)")
+                raise TooManyPixelsError(
+                    f"it claims a tile of {tile:,} pixels, more than {max_pixels:,} (`data.max_pixels`)"
+                )
         yield image
 
 
@@ -141,7 +147,7 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ValueError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
+        raise TooManyPixelsError(f"it claims {width} x {height} pixels, more than {max_pixels:,} (`data.max_pixels`)")
 
 
 def image_format(path: Path) -> str | None:

@@ -68,6 +68,30 @@ def test_runs_of_one_setting_have_a_mean_over_their_seeds(workdir, capsys):
     assert Path("out", "compare.html").is_file()
 
 
+def test_settings_of_several_seeds_are_compared_over_their_seeds_and_not_by_the_luckiest_run(workdir, capsys):
+    for seed, good, bad in ((1, 20, 3), (2, 6, 8), (3, 13, 9)):
+        make_run(f"x{seed}", "a" * good + "b" * (20 - good), seed=seed)
+        make_run(f"y{seed}", "a" * bad + "b" * (20 - bad), seed=seed, lr=0.2)
+    main(["compare", "lightning_logs/*"])
+    lines = capsys.readouterr().out.splitlines()
+    expected = "The seeds do not tell lr=0.1 (0.650) apart from lr=0.2 (0.333): Welch's t-test, p 0.26."
+    assert expected in lines
+    assert {"mean of 3 seeds: 0.650 ± 0.350 (lr=0.1)", "mean of 3 seeds: 0.333 ± 0.161 (lr=0.2)"} <= set(lines)
+    page = Path("comparison", "compare.html").read_text()
+    assert expected.replace("'", "&#39;") in page
+    assert '<td>lr=0.1</td><td class="n">3</td><td class="n">0.650 ± 0.350</td>' in page
+
+
+def test_settings_that_are_better_with_every_seed_are_said_to_be(workdir, capsys):
+    for seed in (1, 2, 3):
+        make_run(f"x{seed}", "a" * (16 + seed) + "b" * (4 - seed), seed=seed)
+        make_run(f"y{seed}", "a" * seed + "b" * (20 - seed), seed=seed, lr=0.2)
+        make_run(f"z{seed}", "a" * (4 + seed) + "b" * (16 - seed), seed=seed, lr=0.4)
+    main(["compare", "lightning_logs/*"])
+    out = capsys.readouterr().out
+    assert "lr=0.1 (0.900) is better than all others by more than seeds differ (Welch's t-test, p 0.00" in out
+
+
 def test_a_pattern_leaves_out_folders_that_are_no_runs(workdir, capsys):
     make_run("a", "ab")
     make_run("b", "bb")
