@@ -83,7 +83,7 @@ def curves(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str], path: Pa
 
 def gradients(measured: Mapping[str, Mapping[str, Sequence[float]]], stages: Sequence[str], path: Path) -> None:
     """Gradient by stage, logarithmic: a panel for each key, a line for each of its rows."""
-    drawn, panels = figure(4.4 * len(measured), 3.8, len(measured))
+    drawn, panels = figure(3.7 * len(measured), 3.3, len(measured))
     for axes, (title, lines) in zip(panels, measured.items(), strict=True):
         for colour, (name, values) in zip(COLOURS, lines.items(), strict=False):
             axes.plot(range(len(stages)), values, marker="o", markersize=4, color=colour, label=name)
@@ -133,15 +133,15 @@ def by_images(lines: Mapping[str, Mapping[int, Run]], marks: Mapping[str, float]
 
 
 def scatter(points: Mapping[str, tuple[float, float, Run]], names: tuple[str, str], path: Path) -> None:
-    """Test accuracy against two numbers of each network, in two panels with logarithmic axes."""
+    """Test accuracy against two numbers of each network, in two panels; the first number's axis is logarithmic."""
     drawn, panels = figure(9, 3.8, 2)
     for which, (axes, name) in enumerate(zip(panels, names, strict=True)):
         for colour, (label, (first, second, run)) in zip(COLOURS, points.items(), strict=False):
             share, low, high = run.accuracy
             place, error = (first, second)[which], [[share - low], [high - share]]
             axes.errorbar(place, share, error, fmt="o", color=colour, capsize=3, label=label)
-        axes.set_xscale("log")
         axes.set_xlabel(name)
+    panels[0].set_xscale("log")
     panels[0].set_ylabel("test accuracy, 95% interval")
     panels[1].legend(fontsize=8)
     save_figure(drawn, path)
