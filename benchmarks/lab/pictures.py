@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from benchmarks.lab.runs import Run
 from lit_cnn.results.curves import save_figure
 
@@ -27,6 +29,19 @@ def figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[A
     return drawn, axes
 
 
+def save(drawn: Figure, path: Path) -> None:
+    """Write a PNG of at most 128 colours, a third as large as one of all."""
+    save_figure(drawn, path)
+    shrink(path)
+
+
+def shrink(path: Path) -> None:
+    """Reduce the colours of a PNG."""
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
+
+
 def intervals(runs: Sequence[Run], path: Path, marks: Mapping[str, float] = {}) -> None:
     """Test accuracies as points with their 95% intervals, one row a run.
 
@@ -46,7 +61,7 @@ def intervals(runs: Sequence[Run], path: Path, marks: Mapping[str, float] = {}) 
     axes.set_yticks(range(len(runs)), [run.label for run in runs], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel(f"accuracy on {runs[0].images:,} test images, 95% interval")
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def same_curves(runs: Sequence[Run], seconds: Mapping[str, float], path: Path) -> None:
@@ -62,7 +77,7 @@ def same_curves(runs: Sequence[Run], seconds: Mapping[str, float], path: Path) -
     right.set_xscale("log")
     right.set_xlabel("milliseconds for an image, logarithmic")
     right.invert_yaxis()
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def curves(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str], path: Path) -> None:
@@ -78,12 +93,12 @@ def curves(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str], path: Pa
         axes.set_xlabel("epoch")
         axes.legend(fontsize=8)
     panels[0].set_ylabel(f"{metrics[0]}, dashed {metrics[1]}" if len(metrics) > 1 else metrics[0])
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def gradients(measured: Mapping[str, Mapping[str, Sequence[float]]], stages: Sequence[str], path: Path) -> None:
     """Gradient by stage, logarithmic: a panel for each key, a line for each of its rows."""
-    drawn, panels = figure(4.4 * len(measured), 3.8, len(measured))
+    drawn, panels = figure(3.7 * len(measured), 3.3, len(measured))
     for axes, (title, lines) in zip(panels, measured.items(), strict=True):
         for colour, (name, values) in zip(COLOURS, lines.items(), strict=False):
             axes.plot(range(len(stages)), values, marker="o", markersize=4, color=colour, label=name)
@@ -92,7 +107,7 @@ def gradients(measured: Mapping[str, Mapping[str, Sequence[float]]], stages: Seq
         axes.set_title(title, fontsize=10)
         axes.legend(fontsize=8)
     panels[0].set_ylabel("norm of gradient / norm of weights")
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def gridding(maps: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
@@ -110,7 +125,7 @@ def gridding(maps: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
         axes.set_yticks([])
         axes.grid(visible=False)
     drawn.suptitle("paths from a pixel to one unit: dark few, bright many, red none", fontsize=10)
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def by_images(lines: Mapping[str, Mapping[int, Run]], marks: Mapping[str, float], path: Path) -> None:
@@ -129,22 +144,22 @@ def by_images(lines: Mapping[str, Mapping[int, Run]], marks: Mapping[str, float]
     axes.set_xticks([], minor=True)
     axes.set(xlabel="images of a class for training and validation", ylabel="test accuracy, 95% interval", ylim=(0, 1))
     axes.legend(fontsize=9, loc="lower right")
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def scatter(points: Mapping[str, tuple[float, float, Run]], names: tuple[str, str], path: Path) -> None:
-    """Test accuracy against two numbers of each network, in two panels with logarithmic axes."""
+    """Test accuracy against two numbers of each network, in two panels; the first number's axis is logarithmic."""
     drawn, panels = figure(9, 3.8, 2)
     for which, (axes, name) in enumerate(zip(panels, names, strict=True)):
         for colour, (label, (first, second, run)) in zip(COLOURS, points.items(), strict=False):
             share, low, high = run.accuracy
             place, error = (first, second)[which], [[share - low], [high - share]]
             axes.errorbar(place, share, error, fmt="o", color=colour, capsize=3, label=label)
-        axes.set_xscale("log")
         axes.set_xlabel(name)
+    panels[0].set_xscale("log")
     panels[0].set_ylabel("test accuracy, 95% interval")
     panels[1].legend(fontsize=8)
-    save_figure(drawn, path)
+    save(drawn, path)
 
 
 def two_scores(values: Mapping[str, tuple[float, float]], names: tuple[str, str], path: Path) -> None:
@@ -155,4 +170,4 @@ def two_scores(values: Mapping[str, tuple[float, float]], names: tuple[str, str]
         axes.set_xlabel(name)
         axes.invert_yaxis()
     panels[1].set_yticklabels([])
-    save_figure(drawn, path)
+    save(drawn, path)
