@@ -40,8 +40,9 @@ def test_the_documentation_shows_the_code_of_the_example():
         assert (OWN / file).read_text(encoding="utf-8") in page, file
 
 
-def test_the_documentation_shows_the_program_that_runs_an_exported_file():
-    example = (ROOT / "examples" / "classify_onnx.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["classify_onnx.py", "classify_onnx.mjs"])
+def test_the_documentation_shows_the_program_that_runs_an_exported_file(name):
+    example = (ROOT / "examples" / name).read_text(encoding="utf-8")
     assert example in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 
 

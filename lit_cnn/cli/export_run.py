@@ -11,7 +11,7 @@ from lit_cnn.cli.checkpoint_data import data_of
 from lit_cnn.cli.trained_task import task_of
 from lit_cnn.errors import UserError
 from lit_cnn.export.exporter import Exported, export
-from lit_cnn.export.formats import FORMATS
+from lit_cnn.export.formats import FORMATS, format_of
 from lit_cnn.export.graph import DECODED
 from lit_cnn.export.restoration import RestorationProof
 from lit_cnn.results.evaluation import format_score
@@ -112,4 +112,7 @@ def _note_precision(precision: str) -> None:
 
 
 def _with_size(path: Path) -> str:
-    return f"{format_path(path)} ({path.stat().st_size / 1e6:,.1f} MB)"
+    form = format_of(path)
+    assert form is not None
+    size = sum(file.stat().st_size for file in form.files(path))
+    return f"{format_path(path)} ({size / 1e6:,.1f} MB{''.join(f', with {suffix}' for suffix in form.beside)})"

@@ -98,7 +98,7 @@ def export(
             smaller.replace(partial)
         metadata = {**describe(record, takes, tta), "any_size": any_size, **describe_proof(proof), **extra}
         form.write_metadata(partial, metadata)
-        partial.replace(path)
+        _rename(partial, path, form)
     return Exported(path, proof, metadata, any_size)
 
 
@@ -132,19 +132,27 @@ def _export_restorer(
         _check(proof, format_name, record)
         metadata = {**describe_restorer(record, task.backbone), **describe_restoration(proof)}
         form.write_metadata(partial, metadata)
-        partial.replace(path)
+        _rename(partial, path, form)
     return Exported(path, proof, metadata, True)
 
 
 @contextlib.contextmanager
 def _beside(path: Path, form: Format, word: str) -> Iterator[Path]:
-    """A file beside ``path`` that is gone at the end."""
+    """A file beside ``path`` that is gone at the end, with what lies beside it."""
     file = path.with_name(f".{path.stem}.{word}{form.suffix}")
     try:
         yield file
     finally:
-        with contextlib.suppress(OSError):  # it has its name by now, or was not begun
-            file.unlink()
+        for part in form.files(file):
+            with contextlib.suppress(OSError):  # it has its name by now, or was not begun
+                part.unlink()
+
+
+def _rename(partial: Path, path: Path, form: Format) -> None:
+    if form.beside:  # a kill between two renames must not leave a file that reads another's weights
+        path.unlink(missing_ok=True)
+    for part, final in zip(form.files(partial), form.files(path), strict=True):
+        part.replace(final)
 
 
 def _check(proof: Proof | RestorationProof, format_name: str, record: CheckpointRecord) -> None:

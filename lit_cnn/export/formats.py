@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lit_cnn.errors import UserError
-from lit_cnn.export import onnx_format, torch_export_format, torchscript_format
+from lit_cnn.export import onnx_format, openvino_format, torch_export_format, torchscript_format
 from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata
 
@@ -39,6 +39,7 @@ class Format(NamedTuple):
         require: raises UserError where a package is missing.
         help: one line.
         decodes: whether its graphs can resize images of any size.
+        beside: suffixes of further files of the same name, without which the first is nothing.
     """
 
     suffix: str
@@ -48,6 +49,11 @@ class Format(NamedTuple):
     require: Callable[[], None]
     help: str
     decodes: bool = True
+    beside: tuple[str, ...] = ()
+
+    def files(self, path: Path) -> list[Path]:
+        """All files of an exported network, those beside ``path`` first."""
+        return [*(path.with_suffix(suffix) for suffix in self.beside), path]
 
 
 FORMATS = {
@@ -58,6 +64,16 @@ FORMATS = {
         onnx_format.OnnxRunner,
         onnx_format.require,
         "ONNX, for onnxruntime in any language, and browsers",
+    ),
+    "openvino": Format(
+        openvino_format.SUFFIX,
+        openvino_format.write,
+        openvino_format.write_metadata,
+        openvino_format.OpenVinoRunner,
+        openvino_format.require,
+        "OpenVINO, for CPUs and GPUs of Intel's, and other CPUs",
+        decodes=False,  # its resizing of small images has been found wrong by the proof
+        beside=(openvino_format.WEIGHTS,),
     ),
     "torch_export": Format(
         torch_export_format.SUFFIX,

@@ -21,6 +21,7 @@ from lit_cnn.export.metadata import Metadata, from_text, to_text
 
 SUFFIX = ".onnx"
 INPUT = "image"
+_WRITING = "onnx", "onnxscript"  # packages that torch's exporter needs
 
 
 def _package(name: str) -> ModuleType:
@@ -38,7 +39,7 @@ def require() -> None:
     Raises:
         UserError: one is missing.
     """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in (*_WRITING, "onnxruntime"):
         _package(name)
 
 
@@ -68,7 +69,8 @@ def write(graph: ImageGraph, example: Tensor, dynamic: dict[int, str], path: Pat
     Raises:
         Exception: whatever torch's exporter raises for a network that it cannot export.
     """
-    require()
+    for name in _WRITING:
+        _package(name)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph,

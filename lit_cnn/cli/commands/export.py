@@ -11,7 +11,7 @@ from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
 
-FORMATS = ("onnx", "torch_export", "torchscript")
+FORMATS = ("onnx", "openvino", "torch_export", "torchscript")
 INPUTS = ("decoded", "resized")
 EPILOG = """\
 The file takes uint8 images (N, height, width, channels), as NumPy has them of
