@@ -92,7 +92,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _is_missing(error: BaseException) -> bool:
-    """Whether a server has answered that something is not there; fsspec says so of servers that it cannot reach, too."""
+    """Whether a server has answered that something is not there; fsspec says so of unreachable servers too."""
     unreachable = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError)
     return isinstance(error, FileNotFoundError) and not unreachable
 
