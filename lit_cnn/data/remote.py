@@ -81,12 +81,20 @@ def filesystem(address: str) -> tuple[Any, str]:
 
 def reason_of(error: BaseException) -> str:
     """Return in a few words why something cannot be fetched."""
-    if isinstance(error, FileNotFoundError):
+    if _is_missing(error):
         return "it is missing, or not public"
     if isinstance(error, PermissionError):
         return "no permission to read it"
+    if isinstance(error, FileNotFoundError):
+        error = error.__cause__ or error
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Whether a server has answered that something is not there; fsspec says so of unreachable servers too."""
+    unreachable = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError)
+    return isinstance(error, FileNotFoundError) and not unreachable
 
 
 def _mirror(address: str) -> Path:
@@ -103,7 +111,7 @@ def _mirror(address: str) -> Path:
             except UserError:
                 raise
             except Exception as error:  # whatever a filesystem of fsspec raises
-                if not known["complete"] or isinstance(error, FileNotFoundError):
+                if not known["complete"] or _is_missing(error):
                     raise UserError(f"cannot list {address}: {reason_of(error)}") from error
                 say(f"note: cannot list {address} ({reason_of(error)}): using the copy in {files}", error=True)
                 return files

@@ -170,6 +170,12 @@ def test_what_is_not_there_is_one_line(address: str, line: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_server_that_cannot_be_reached_is_not_said_to_have_nothing() -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(UserError, match=r"cannot list http://127\.0\.0\.1:1/x\.jpg: Cannot connect to host"):
+        Images(paths=["http://127.0.0.1:1/x.jpg"]).all_paths()
+
+
 def test_a_protocol_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*args: Any, **kwargs: Any) -> None:
         raise ImportError("Install s3fs to access S3")

@@ -22,6 +22,7 @@ from lit_cnn.data.pictures import read_images
 from lit_cnn.export import formats
 from lit_cnn.serve.models import TrainingPictures, answer_rows
 from tests.cli.helpers import QUIET, rows
+from tests.conftest import TINY
 from tests.export.eager_format import EAGER
 from tests.serve.helpers import Brightness, client_of, picture, png_bomb, write_kinds
 
@@ -72,6 +73,19 @@ def test_an_exported_file_gives_the_answers_of_its_checkpoint(trained, predicted
     refused = client.post("/api/predict?explain=true", content=predicted[0][0].read_bytes(), headers=JPEG)
     assert refused.status_code == 400
     assert "an exported file has no heat maps" in refused.json()["error"]
+
+
+@pytest.mark.slow
+def test_precision_and_test_time_augmentation_are_those_of_the_run(workdir):
+    main(["fit", *TINY, "--epochs=1", "--trainer.precision=bf16-mixed", "--model.tta=flip"])
+    files = write_kinds(workdir / "photos")
+    main(["predict", "--ckpt_path=last", "photos", "--predictions=all.jsonl", QUIET])
+    lines = [json.loads(line) for line in (workdir / "all.jsonl").read_text().splitlines()]
+    checkpoint = workdir / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    model = open_model(read_record(checkpoint), "cpu", 1_000_000)
+    answers = model.answer([model.decode(file.read_bytes()) for file in files])  # one batch, as of predict
+    for answer, line in zip(answers, lines, strict=True):
+        assert answer["probabilities"] == pytest.approx(line["probabilities"], abs=2e-6)
 
 
 def test_requests_that_come_together_are_answered_together_and_each_gets_its_own_answer(lenet, predicted):

@@ -1,4 +1,4 @@
-"""The page in a real browser, where one is installed: a picture is chosen, answered and explained."""
+"""The page in a real browser, where one is installed: a picture is chosen, answered, explained; another dropped."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ async function run() {
   other.click();
   await until(() => card.querySelector("[aria-pressed=true] .name").textContent === name);
   found.focused = document.activeElement.getAttribute("aria-pressed");
-  await choose(new File(["no picture"], "broken.png", { type: "image/png" }));
+  const dropped = new DataTransfer();
+  dropped.items.add(new File(["no picture"], "broken.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
   await until(() => document.getElementById("error").textContent);
   found.error = document.getElementById("error").textContent;
   found.requests = performance.getEntriesByType("resource").filter((each) => !each.name.startsWith(location.origin))

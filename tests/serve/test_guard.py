@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lit_cnn.serve.guard import HEADERS
+from lit_cnn.serve.pages import PAGES
 from tests.serve.helpers import Brightness, client_of, picture
 
 PNG = {"Content-Type": "image/png"}
@@ -125,6 +126,10 @@ def test_browsers_are_told_to_load_nothing_from_elsewhere(path):
     assert {name: headers[name] for name in HEADERS} == HEADERS
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
+
+
+def test_the_files_of_the_page_name_no_other_address():
+    assert [path for path, (kind, content) in PAGES.items() if kind != "image/svg+xml" and b"http" in content] == []
 
 
 def test_errors_are_json_whatever_a_reason_holds():
