@@ -9,6 +9,7 @@ from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.checkpoint_data import data_of
 from lit_cnn.cli.trained_task import trained_task
 from lit_cnn.errors import UserError
+from lit_cnn.export.model_card import FILE, UNKNOWN
 from lit_cnn.export.weights_folder import CONFIG, WEIGHTS, export_folder
 from lit_cnn.results.evaluation import format_score
 from lit_cnn.run_folder import format_path, run_folder_of
@@ -16,7 +17,13 @@ from lit_cnn.utils.console import say
 
 
 def export_folder_run(
-    record: CheckpointRecord, style: str, out: Path | None, most: int, data_dir: str | None, allow_import: list[str]
+    record: CheckpointRecord,
+    style: str,
+    out: Path | None,
+    most: int,
+    data_dir: str | None,
+    allow_import: list[str],
+    license_name: str | None = None,
 ) -> Path:
     """Write the folder, print its proof, and return its path.
 
@@ -27,6 +34,7 @@ def export_folder_run(
         most: images of the proof; 0: all.
         data_dir: where the images are now; None: where the run read them.
         allow_import: packages that the user allows.
+        license_name: for the model card; None: it says that there is none.
 
     Raises:
         UserError: see :func:`lit_cnn.export.weights_folder.export_folder`; or the folder cannot be written.
@@ -39,7 +47,7 @@ def export_folder_run(
     missing = [above for above in (parent, *parent.parents) if not above.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        proof, runner = export_folder(record, task, data, style, folder, most)
+        proof, runner = export_folder(record, task, data, style, folder, most, license_name or UNKNOWN)
     except OSError as error:
         if error.filename is None:
             raise
@@ -60,5 +68,5 @@ def export_folder_run(
     else:
         say("the proof's images were prepared by timm's transforms, the network was built by timm")
     size = (folder / WEIGHTS).stat().st_size / 1e6
-    say(f"saved {format_path(folder)}: {WEIGHTS} ({size:,.1f} MB), {CONFIG}")
+    say(f"saved {format_path(folder)}: {WEIGHTS} ({size:,.1f} MB), {CONFIG}, {FILE}")
     return folder

@@ -23,6 +23,7 @@ from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.bands import PHOTO
 from lit_cnn.data.decoding.geometry import Geometry, plain, to_size
 from lit_cnn.errors import UserError
+from lit_cnn.export import model_card
 from lit_cnn.export.classification import prove
 from lit_cnn.export.graph import DECODED, RESIZED, geometry_of
 from lit_cnn.export.proof import Proof
@@ -66,7 +67,13 @@ class FolderRunner:
 
 
 def export_folder(
-    record: CheckpointRecord, task: ImageClassifier, data: ImageDataModule, style: str, folder: Path, most: int = 0
+    record: CheckpointRecord,
+    task: ImageClassifier,
+    data: ImageDataModule,
+    style: str,
+    folder: Path,
+    most: int = 0,
+    license_name: str = model_card.UNKNOWN,
 ) -> tuple[Proof, FolderRunner]:
     """Write weights and description of a checkpoint's network to a folder, and prove it.
 
@@ -77,6 +84,7 @@ def export_folder(
         style: ``timm``: timm must be able to load the folder; ``safetensors``: any network.
         folder: to be written; an earlier one that this function wrote is replaced.
         most: images of the proof; 0: all.
+        license_name: for the model card.
 
     Raises:
         UserError: timm has no such network, another folder is in the way, a package is missing, or the folder's
@@ -105,6 +113,8 @@ def export_folder(
         proof = prove(runner, task, data, record, takes, most)
         if not proof.holds:
             raise UserError(f"refused: the weights answer otherwise than {record.path}: {proof.sentence()}")
+        card = model_card.model_card(record, proof, runner.metadata, license_name)
+        (partial / model_card.FILE).write_text(card, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import timm
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from lit_cnn.checkpoint.record import read_record
@@ -51,6 +53,13 @@ def test_timm_loads_the_folder_with_equal_outputs_classes_and_preprocessing(
     assert (cfg["mean"], cfg["std"], cfg["input_size"]) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.1], [3, 40, 40])
     assert (cfg["interpolation"], int(40 / cfg["crop_pct"])) == ("bilinear", 44)
 
+    front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    assert (front["license"], front["library_name"]) == ("unknown", "timm")
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"] == {"name": "photos", "type": "photos", "split": "val"}
+    assert f"accuracy on them: {result['metrics'][0]['value']:.3f}" in said
+    assert ModelCard.load(folder / "README.md").data.eval_results  # as the hub reads it
+
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text("{}")  # a folder of someone else
     assert "best_timm is in the way" in fails("export", "--ckpt_path=run", "--format=timm")
@@ -67,12 +76,16 @@ def test_a_network_that_timm_cannot_name_is_written_with_a_description_of_lit_cn
         "export", "--ckpt_path=run", "--format=timm"
     )
     assert not EXPORT.exists()
-    main(["export", "--ckpt_path=run", "--format=safetensors", "--max-images=50"])
+    main(["export", "--ckpt_path=run", "--format=safetensors", "--max-images=50", "--license=mit"])
     said = capsys.readouterr().out
     assert "proof: 50 validation images" in said
     assert "timm has no network lenet: config.json is lit-cnn's own" in said
     config = json.loads((EXPORT / "best_safetensors" / "config.json").read_text())
     assert config["architecture"] == "lit_cnn/lenet"
+    card = (EXPORT / "best_safetensors" / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\nlibrary_name: lit-cnn\n")
+    assert "get_model('lenet', 10, 1).eval()" in card
+    assert "--license is for the model card" in fails("export", "--ckpt_path=run", "--license=mit")
     assert config["lit_cnn"]["backbone"] == "lenet"
     for flag in ("--int8", "--input=resized"):
         assert "has no effect on --format safetensors" in fails(

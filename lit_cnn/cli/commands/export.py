@@ -43,6 +43,8 @@ def main(words: list[str], debug: bool = False) -> None:
         raise UserError(f"--max-images must be 0 (all) or more, got {own.max_images}")
     if own.format in FOLDERS and (own.int8 or own.input):
         raise UserError(f"--{'int8' if own.int8 else 'input'} has no effect on --format {own.format}: leave it out")
+    if own.license is not None and own.format not in FOLDERS:
+        raise UserError("--license is for the model card of --format timm and safetensors: leave it out")
     from lit_cnn import plugins  # torch is slow to import, --help is not
     from lit_cnn.cli.checkpoint_argument import open_checkpoint
     from lit_cnn.cli.export_run import Options, export_run
@@ -57,7 +59,7 @@ def main(words: list[str], debug: bool = False) -> None:
     if own.format in FOLDERS:
         from lit_cnn.cli.export_folder_run import export_folder_run
 
-        export_folder_run(record, own.format, folder, own.max_images, data_dir, allowed)
+        export_folder_run(record, own.format, folder, own.max_images, data_dir, allowed, own.license)
         return
     export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed, own.int8))
 
@@ -87,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--int8", action="store_true",
         help="quantize an ONNX file, calibrated on training images; its accuracy drop, size and speed are stated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--license", metavar="ID",
+        help="of the model card that timm and safetensors write, such as mit; unknown by default",
     )  # fmt: skip
     parser.add_argument("--data-dir", "--data_dir", metavar="DIR", help="where the run's images are now")
     parser.add_argument(
