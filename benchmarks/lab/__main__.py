@@ -23,6 +23,9 @@ def main(args: Sequence[str] | None = None) -> None:
     given = parser.parse_args(args)
     if given.page == "googlenet" and given.data is None:
         parser.error("googlenet measures gradients: name its training images with --data")
+    for folder in (given.images, *([given.data] if given.data else [])):
+        if not folder.is_dir():
+            parser.error(f"there is no folder {folder}")
     path = given.images / f"{given.page}.png"
     print("\n".join(PAGES[given.page](Given(given.project, path, given.data))))
     print(f"picture: {path}")

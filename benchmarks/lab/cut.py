@@ -43,6 +43,8 @@ def main(args: Sequence[str] | None = None) -> None:
     given = parser.parse_args(args)
     if min(given.train, given.test) < 1:
         parser.error("--train and --test count images of each class: give 1 or more")
+    if not given.source.is_dir():
+        parser.error(f"there is no folder {given.source}")
     if given.target.exists():
         parser.error(f"{given.target} exists")
     print(f"{cut(given.source, given.target, given.train, given.test)} images in {given.target}")

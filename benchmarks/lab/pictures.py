@@ -143,7 +143,7 @@ def by_images(lines: Mapping[str, Mapping[int, Run]], marks: Mapping[str, float]
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="images of a class for training and validation", ylabel="test accuracy, 95% interval", ylim=(0, 1))
-    axes.legend(fontsize=9, loc="lower right")
+    axes.legend(fontsize=8, loc="upper left", ncols=2)
     save(drawn, path)
 
 

@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.argv import Arguments
 from lit_cnn.cli.pretrained_normalization import SOURCE as WEIGHTS
-from lit_cnn.cli.pretrained_normalization import set_normalization
+from lit_cnn.cli.pretrained_normalization import pin_weights, set_normalization
 from lit_cnn.cli.validation import LAUNCHED
 from lit_cnn.data import ImageDataModule, ImageFolder
 from lit_cnn.data.registry import find_dataset
@@ -50,20 +50,23 @@ def choose_settings(
         UserError: the images cannot be read.
     """
     kind, chosen = find_dataset(str(config.data.class_path)), {}
+    of_weights = pin_weights(config, record, arguments.names().union(*configs.values()))
     if record is None and not arguments.configs and kind is not None and issubclass(kind, ImageFolder):
-        chosen = _for_images(config, arguments)
+        chosen = _for_images(config, arguments, of_weights)
     for name, value in chosen.items():
         _set(config, name, value)
     if config.model.lr is None:
         config.model.lr = default_lr(config.model.optimizer)
-    of_weights = set_normalization(config, record, arguments, configs)
-    return {SOURCE: set(chosen), WEIGHTS: of_weights}
+    if "model.weights" in chosen:  # imagenet, in a cache
+        of_weights |= pin_weights(config, record, {"model.backbone"})
+    of_weights |= set_normalization(config, record, arguments, configs)
+    return {SOURCE: chosen.keys() - of_weights, WEIGHTS: of_weights}
 
 
-def _for_images(config: Namespace, arguments: Arguments) -> dict[str, Any]:
-    """Settings that suit the images, without those that are flags."""
+def _for_images(config: Namespace, arguments: Arguments, others: Iterable[str]) -> dict[str, Any]:
+    """Settings that suit the images, without those that are flags, and ``others``."""
     found = _summary(config)
-    given = {name: _value(config, name) for name in arguments.names()}
+    given = {name: _value(config, name) for name in {*arguments.names(), *others}}
     if _value(config, "trainer.max_steps") not in (None, -1):
         given.setdefault("trainer.max_epochs", None)
     channels = config.data.init_args.channels or (1 if found.grey else 3)

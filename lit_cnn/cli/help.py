@@ -83,7 +83,7 @@ GROUPS: dict[str, list[Setting]] = {
         Setting(
             "--model.backbone_args.K V", "model.backbone_args", "", "an argument of the network, such as stem cifar"
         ),
-        Setting("--model.weights FILE", "model.weights", "random", "start from a file, or imagenet (a download)"),
+        Setting("--model.weights FILE", "model.weights", "random", "a file, or imagenet or hf:OWNER/NAME (downloads)"),
         Setting("--model.freeze N|backbone", "model.freeze", "nothing", "blocks that do not train"),
         Setting(
             "--model.loss NAME", "model.loss", "cross_entropy", "cross_entropy, bce, focal, mse_softmax, or your own"

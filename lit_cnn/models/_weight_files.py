@@ -75,7 +75,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ModuleNotFoundError:
-        raise UserError(f"reading {path} needs the safetensors package: pip install safetensors") from None
+        raise UserError(f"reading {path} needs the safetensors package: pip install 'lit-cnn[hub]'") from None
     return load_file(path)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lit_cnn.errors import UserError
 from lit_cnn.models._external import build
 from lit_cnn.models._freeze import all_heads
+from lit_cnn.models._huggingface import hub_weights, is_hub_name, pin, timm_hub_name
 from lit_cnn.models._input_check import first_conv
 from lit_cnn.models._registry import MODELS
 from lit_cnn.models._weight_entries import Entries, current_names, find_entries, renumbered_dense
@@ -23,7 +24,7 @@ class WeightsReport:
     """What ``load_weights`` loaded and skipped; ``str()`` gives a few lines for the user.
 
     Attributes:
-        source: the file, or the URL of published weights.
+        source: the file, the URL of published weights, or the hub's name with the commit.
         loaded: keys taken from the source.
         adapted: keys loaded with a change, and which.
         new: keys of the model, parameters and buffers, that keep their initial values.
@@ -93,8 +94,9 @@ def load_weights(
         model: as built by ``get_model(name, …)``.
         name: its name.
         source: a file of ``torch.save`` or safetensors (a state dict under any key, with any prefix of its names; of
-            copies that fit alike averaged weights), or ``imagenet`` for torchvision's published weights, downloaded
-            once and checked against their SHA-256.
+            copies that fit alike averaged weights); ``imagenet`` for the published weights of torchvision and timm;
+            or ``hf:OWNER/NAME[@REVISION]`` of the Hugging Face Hub. These are downloaded once and checked against
+            their hash.
         strict: ``False`` loads what fits and skips the rest.
         num_classes: K, to find the head by; by default the width of the last layer.
         frozen: keys that will not be trained, so that the source must have them even if not ``strict``.
@@ -155,6 +157,12 @@ def load_weights(
 def _read(model: nn.Module, name: str, source: str | Path, strict: bool, key: str | None) -> tuple[str, Entries]:
     """The file, or the URL of published weights, and the tensors in it that belong to the model."""
     known = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if source == "imagenet" and name.startswith("timm/"):
+        source = timm_hub_name(name)
+    if is_hub_name(source):
+        source = pin(str(source))
+        path = hub_weights(source)
+        return f"{source} ({path.name})", find_entries(read_tensors(path), known, key)
     if str(source) != "imagenet":
         return str(source), find_entries(read_tensors(Path(source)), known, key)
     twin = _torchvision_name(name)
@@ -255,7 +263,7 @@ def _torchvision_name(name: str) -> str:
     if not twin:
         raise UserError(
             f"there are no published ImageNet weights for {name}. These models have some: "
-            f"{', '.join(with_published_weights())}, and torchvision/NAME. Or give a file"
+            f"{', '.join(with_published_weights())}, torchvision/NAME and timm/NAME. Or give a file"
         )
     return twin
 

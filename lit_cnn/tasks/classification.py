@@ -39,8 +39,9 @@ class ImageClassifier(BaseTask):
         in_channels: image channels C; comes from the data.
         backbone: model name, such as resnet18, googlenet, torchvision/NAME or timm/NAME.
         backbone_args: further arguments of the backbone, such as {stem: cifar}.
-        weights: start from these weights: a file, or "imagenet" for torchvision's published ones (a download).
-            Names and shapes must fit; those of resnet50 and resnet50_v1 are the same.
+        weights: start from these weights: a file, "imagenet" for the published ones of torchvision and timm, or
+            hf:OWNER/NAME[@REVISION] of the Hugging Face Hub (downloads). Names and shapes must fit; those
+            of resnet50 and resnet50_v1 are the same.
         weights_strict: refuse a file that fits the backbone only in part.
         weights_key: take the weights under this key of the file, such as state_dict_ema; null: those that fit best, and
             of copies that fit alike the averaged ones.

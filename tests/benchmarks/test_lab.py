@@ -104,8 +104,10 @@ def test_a_cut_takes_no_image_into_both_parts(workdir, capsys):
     assert capsys.readouterr().out == "11 images in some\n"
     names = {part: sorted(p.name for p in (workdir / "some" / part / "a").iterdir()) for part in ("train", "test")}
     assert names == {"train": ["00.jpg", "01.jpg", "02.jpg"], "test": ["03.jpg", "04.jpg"]}
-    with pytest.raises(SystemExit):
-        cut.main(["all", "some"])
+    for words in (["all", "some"], ["nowhere", "other"]):
+        with pytest.raises(SystemExit):
+            cut.main(words)
+    assert "there is no folder nowhere" in capsys.readouterr().err
 
 
 def test_auxiliary_losses_add_to_the_gradient_of_the_layers_before_them():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lit_cnn.errors import UserError
@@ -184,3 +185,19 @@ def test_weights_of_another_precision_are_converted(dtype: torch.dtype, tmp_path
     model, _ = take({"model": prefixed("module.", state)}, tmp_path)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert_loaded(model, {k: v.to(STATE[k].dtype) for k, v in state.items()})
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "model.", "net.", "backbone.", "timm_model."])
+def test_safetensors_files_have_any_prefix_too(prefix: str, tmp_path: Path) -> None:
+    save_file(prefixed(prefix), tmp_path / "w.safetensors")
+    model = network()
+    assert len(load_weights(model, "resnet20", tmp_path / "w.safetensors").loaded) == len(STATE)
+    assert_loaded(model)
+
+
+def test_of_the_copies_that_lightnings_weight_averaging_keeps_the_averaged_is_taken(tmp_path: Path) -> None:
+    averaged, current = prefixed("model."), prefixed("model.", other())
+    beside = {"averaging_state": {"n_averaged": torch.tensor(3)}, "epoch": 1}
+    model, report = take({"state_dict": averaged, "current_model_state": current, **beside}, tmp_path)
+    assert_loaded(model)
+    assert report.copies == ["current_model_state.model"]

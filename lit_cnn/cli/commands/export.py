@@ -12,6 +12,7 @@ from lit_cnn.errors import UserError
 from lit_cnn.utils.files import expand_home
 
 FORMATS = ("onnx", "openvino", "torch_export", "torchscript")
+FOLDERS = ("safetensors", "timm")  # weights and a description
 INPUTS = ("decoded", "resized")
 EPILOG = """\
 The file takes uint8 images (N, height, width, channels), as NumPy has them of
@@ -26,6 +27,7 @@ examples:
   lit-cnn export --ckpt_path best
   lit-cnn export --ckpt_path flowers --format onnx --out models
   lit-cnn export --ckpt_path flowers --int8
+  lit-cnn export --ckpt_path flowers --format timm
 """
 
 
@@ -39,6 +41,10 @@ def main(words: list[str], debug: bool = False) -> None:
     own = _parser().parse_args(words[1:])
     if own.max_images < 0:
         raise UserError(f"--max-images must be 0 (all) or more, got {own.max_images}")
+    if own.format in FOLDERS and (own.int8 or own.input):
+        raise UserError(f"--{'int8' if own.int8 else 'input'} has no effect on --format {own.format}: leave it out")
+    if own.license is not None and own.format not in FOLDERS:
+        raise UserError("--license is for the model card of --format timm and safetensors: leave it out")
     from lit_cnn import plugins  # torch is slow to import, --help is not
     from lit_cnn.cli.checkpoint_argument import open_checkpoint
     from lit_cnn.cli.export_run import Options, export_run
@@ -50,6 +56,11 @@ def main(words: list[str], debug: bool = False) -> None:
     record = open_checkpoint(own.ckpt_path, allowed)
     folder = None if own.out is None else Path(expand_home(own.out))
     data_dir = None if own.data_dir is None else os.fspath(expand_home(own.data_dir))
+    if own.format in FOLDERS:
+        from lit_cnn.cli.export_folder_run import export_folder_run
+
+        export_folder_run(record, own.format, folder, own.max_images, data_dir, allowed, own.license)
+        return
     export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed, own.int8))
 
 
@@ -64,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ckpt_path", "--ckpt-path", default="best", metavar="CKPT", help="checkpoint, run, or best (the default)"
     )
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="%(default)s by default")
+    parser.add_argument("--format", choices=(*FORMATS, *FOLDERS), default="onnx", help="%(default)s by default")
     parser.add_argument("--out", "--out-dir", "--out_dir", metavar="DIR", help="by default export in the run's folder")
     parser.add_argument(
         "--input", choices=INPUTS,
@@ -78,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--int8", action="store_true",
         help="quantize an ONNX file, calibrated on training images; its accuracy drop, size and speed are stated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--license", metavar="ID",
+        help="of the model card that timm and safetensors write, such as mit; unknown by default",
     )  # fmt: skip
     parser.add_argument("--data-dir", "--data_dir", metavar="DIR", help="where the run's images are now")
     parser.add_argument(

@@ -118,8 +118,8 @@ def print_models(pattern: str = "*", reference: bool = False, papers: bool = Fal
 def _about_weights(zoo: str | None) -> str:
     if zoo == "timm":
         return (
-            "weights: timm's default pretrained ones, -: none. Most are model.safetensors at "
-            "huggingface.co/timm/NAME.WEIGHTS, for --model.weights FILE."
+            "weights: timm's default pretrained ones, -: none. --model.weights imagenet loads them from "
+            "huggingface.co/timm/NAME.WEIGHTS, --model.weights hf:timm/NAME.WEIGHTS others."
         )
     text = "top-1: ImageNet accuracy in % of the weights that --model.weights imagenet loads, -: there are none."
     return text if zoo else f"{text} lit-cnn configs has the results of small networks trained here."
