@@ -43,6 +43,7 @@ from lit_cnn.results.predictions import Predictions, shown_classes, write_predic
 from lit_cnn.results.reliability import RELIABILITY, write_reliability
 from lit_cnn.results.tables import metrics_table, predictions_table, sentences
 from lit_cnn.tasks.base import BaseTask, as_task
+from lit_cnn.utils.allocator import trim
 from lit_cnn.utils.console import console, show
 from lit_cnn.utils.datamodule import find_datamodule
 
@@ -54,6 +55,7 @@ FILES: tuple[str, ...] = (
 )
 FILES += ("class_indices.json", "metrics.json", PER_CLASS, RELIABILITY, bad_images.NAME, ARCHIVE, WORST)
 MOST_CLASSES = 1000  # of which all probabilities are kept, for AUROC and calibration
+TRIM_EVERY = 20  # batches: what is kept of each lies between freed blocks, so that memory would grow with the files
 SPLITS = {"test": "test", "validate": "val", "predict": "predict"}  # by the trainer's function
 
 
@@ -189,6 +191,8 @@ class EvaluationReport(Callback):
         """Keep the batch's most probable classes, but not of validation during training."""
         if trainer.state.fn != "fit":
             self._keep(trainer, outputs)
+            if batch_idx % TRIM_EVERY == TRIM_EVERY - 1:
+                trim()
 
     on_validation_batch_end = on_predict_batch_end = on_test_batch_end
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lit_cnn.callbacks import EvaluationReport, ProgressBar
+from lit_cnn.callbacks import EvaluationReport, ProgressBar, evaluation
 from lit_cnn.errors import UserError
 from lit_cnn.results.calibration import Calibration
 from lit_cnn.results.prediction_columns import read_predictions
@@ -40,6 +41,17 @@ def run(how: str, out_dir: Path, model: TinyModel | None = None, data: TinyData 
 def table(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
+
+
+def test_freed_memory_is_returned_between_batches_so_that_it_does_not_grow_with_the_files(tmp_path, monkeypatch):
+    trims: list[None] = []
+    monkeypatch.setattr(evaluation, "trim", lambda: trims.append(None))
+    report, model = EvaluationReport(tmp_path), TinyModel()
+    for function, expected in (("predict", 2), ("fit", 2)):  # a training step would pay for it
+        trainer = SimpleNamespace(state=SimpleNamespace(fn=function))
+        for i in range(2 * evaluation.TRIM_EVERY + 1):
+            report.on_predict_batch_end(trainer, model, None, None, i)
+        assert len(trims) == expected
 
 
 class ManyClasses(TinyModel):
