@@ -28,7 +28,7 @@ NO_ACCESS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.E
 # backticks, such as a user's own in a name of a class, are no settings.
 _TOP = (
     "data|config|ckpt_path|resume|resume_anyway|allow_import|checkpoint_every|skip_nonfinite_steps|patience|shards"
-    "|out_dir|format|int8|input|host|port|device"
+    "|out_dir|format|int8|input|push|host|port|device"
 )
 _SETTING = re.compile(rf"`((?:trainer|model|data|checkpoint)(?:\.\w+)+|{_TOP})(?:=([^`]*))?`")
 _SHORT = {

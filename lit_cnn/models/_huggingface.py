@@ -130,7 +130,7 @@ def _cached(repository: str, file: str, revision: str) -> Path | None:
     try:
         found = hub.try_to_load_from_cache(repository, file, revision=revision)
     except HFValidationError as error:
-        raise UserError(f"`model.weights` is no name of the hub: {_first_line(error)}") from None
+        raise UserError(f"`model.weights` is no name of the hub: {first_line(error)}") from None
     return Path(found) if isinstance(found, str) else None
 
 
@@ -167,7 +167,7 @@ def _fetch(source: str, file: str) -> Path | None:
     except errors.EntryNotFoundError:
         return None
     except Exception as error:  # of the disk, of a connection that broke off, of whatever client the hub's package uses
-        raise UserError(f"cannot download {file} of {source}: {_first_line(error)}; try again") from error
+        raise UserError(f"cannot download {file} of {source}: {first_line(error)}; try again") from error
 
 
 def _refuse_absent(source: str, file: str, error: Exception) -> None:
@@ -187,7 +187,7 @@ def _refuse_absent(source: str, file: str, error: Exception) -> None:
             f"{source} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids the network: unset it; "
             f"{get}"
         ) from None
-    reason = _first_line(error.__cause__ or error)
+    reason = first_line(error.__cause__ or error)
     raise UserError(
         f"{source} is not in the cache {constants.HF_HUB_CACHE}, and {constants.ENDPOINT} does not answer ({reason}): "
         f"{get}, or give a file"
@@ -224,5 +224,6 @@ def _git_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of a message of the hub's package, or the kind of the error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

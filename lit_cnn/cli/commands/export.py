@@ -9,6 +9,7 @@ from pathlib import Path
 from lit_cnn.cli.command_parser import CommandParser
 from lit_cnn.cli.flag_values import import_names
 from lit_cnn.errors import UserError
+from lit_cnn.utils.console import say
 from lit_cnn.utils.files import expand_home
 
 FORMATS = ("onnx", "openvino", "torch_export", "torchscript")
@@ -45,6 +46,12 @@ def main(words: list[str], debug: bool = False) -> None:
         raise UserError(f"--{'int8' if own.int8 else 'input'} has no effect on --format {own.format}: leave it out")
     if own.license is not None and own.format not in FOLDERS:
         raise UserError("--license is for the model card of --format timm and safetensors: leave it out")
+    if own.push is not None:
+        if own.format not in FOLDERS:
+            raise UserError("--push uploads what --format timm and safetensors write: add one of them")
+        from lit_cnn.export.push import check_push
+
+        check_push(own.push)
     from lit_cnn import plugins  # torch is slow to import, --help is not
     from lit_cnn.cli.checkpoint_argument import open_checkpoint
     from lit_cnn.cli.export_run import Options, export_run
@@ -59,7 +66,11 @@ def main(words: list[str], debug: bool = False) -> None:
     if own.format in FOLDERS:
         from lit_cnn.cli.export_folder_run import export_folder_run
 
-        export_folder_run(record, own.format, folder, own.max_images, data_dir, allowed, own.license)
+        written = export_folder_run(record, own.format, folder, own.max_images, data_dir, allowed, own.license)
+        if own.push is not None:
+            from lit_cnn.export.push import push
+
+            say(f"pushed: {push(written, own.push)}")
         return
     export_run(record, Options(own.format, folder, own.input, own.max_images, data_dir, allowed, own.int8))
 
@@ -93,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--license", metavar="ID",
         help="of the model card that timm and safetensors write, such as mit; unknown by default",
+    )  # fmt: skip
+    parser.add_argument(
+        "--push", metavar="OWNER/NAME",
+        help="upload the folder to the Hugging Face Hub; a new repository is private",
     )  # fmt: skip
     parser.add_argument("--data-dir", "--data_dir", metavar="DIR", help="where the run's images are now")
     parser.add_argument(

@@ -114,6 +114,8 @@ def test_fewer_images_are_evenly_spaced_and_a_run_of_tta_has_it_in_the_file(work
         (["--out=file/models"], "cannot write file/models/best.onnx"),
         (["--format=torchscript", "--input=decoded"], "torchscript files cannot resize images: they take resized ones"),
         (["--format=torch_export", "--int8"], "torch_export files cannot be quantized: --format onnx can"),
+        (["--push=rosa/flowers"], "--push uploads what --format timm and safetensors write: add one of them"),
+        (["--format=timm", "--push=roses"], "--push roses: give OWNER/NAME, such as rosa/flowers"),
         (["--input=mine"], "argument --input: invalid choice: 'mine'"),
     ],
 )
