@@ -106,7 +106,7 @@ def entries(name: str, folder: Path, compiled: bool) -> dict[str, Entry]:
         quantized = folder / "int8.onnx"
         quantize(folder / "net.onnx", quantized, example.numpy())
         found["onnx, 8 bits"] = Entry(FORMATS["onnx"].open(quantized), quantized.stat().st_size / 1e6)
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError):  # timm is an extra: the others take turns without it
         found["timm's ONNX"] = by_timm(graph.network, side, channels, folder / "timm.onnx")
     graph.network.to(memory_format=torch.channels_last)  # as predict has it
     first = {"torch": Entry(in_torch(graph))}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from lit_cnn.checkpoint.record import CheckpointRecord
 from lit_cnn.cli.checkpoint_data import data_of
+from lit_cnn.cli.export_run import folder_for
 from lit_cnn.cli.trained_task import trained_task
-from lit_cnn.errors import UserError
 from lit_cnn.export.model_card import FILE, UNKNOWN
 from lit_cnn.export.weights_folder import CONFIG, WEIGHTS, export_folder
 from lit_cnn.results.evaluation import format_score
@@ -44,18 +43,8 @@ def export_folder_run(
     run = run_folder_of(record.path)
     parent = out or (Path() if run is None else run / "export")
     folder = parent / f"{record.path.stem}_{style}"
-    missing = [above for above in (parent, *parent.parents) if not above.exists()]
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
+    with folder_for(folder):
         proof, runner = export_folder(record, task, data, style, folder, most, license_name or UNKNOWN)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose another `out_dir`") from error
-    finally:
-        for above in missing:
-            with contextlib.suppress(OSError):  # it holds the folder
-                above.rmdir()
     say(f"proof: {proof.sentence()}")
     if proof.labelled:
         before = f"checkpoint {proof.right_before / proof.labelled:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,27 @@ class Options(NamedTuple):
     int8: bool = False
 
 
+@contextlib.contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """The folder in which ``path`` is written; folders that are new and stay empty are removed.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another `out_dir`") from error
+    finally:
+        for parent in missing:
+            with contextlib.suppress(OSError):  # it holds what was written
+                parent.rmdir()
+
+
 def export_run(record: CheckpointRecord, options: Options) -> Path:
     """Write the file, print its proof, and return its path.
 
@@ -54,21 +76,11 @@ def export_run(record: CheckpointRecord, options: Options) -> Path:
     data = data_of(record, options.data_dir, options.allow_import)
     run = run_folder_of(record.path)
     folder = options.folder or (Path() if run is None else run / "export")
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     path = folder / f"{record.path.stem}{'_int8' if options.int8 else ''}{FORMATS[options.format].suffix}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with folder_for(path):
         done = export(
             record, task, data, options.format, path, takes=options.takes, most=options.most, int8=options.int8
         )
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another `out_dir`") from error
-    finally:
-        for parent in missing:
-            with contextlib.suppress(OSError):  # it holds the file
-                parent.rmdir()
     _tell(done, str(record.config["trainer"].get("precision")), len(record.class_names))
     return path
 

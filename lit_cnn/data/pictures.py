@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.decode import read_decoded
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.feature_source import FeatureSource
-from lit_cnn.data.loading.loader import BatchLoader
+from lit_cnn.data.loading.loader import BatchLoader, Source
 from lit_cnn.data.split import Split
 from lit_cnn.errors import UserError
 
@@ -47,6 +47,31 @@ def find_split(data: ImageDataModule, split: str) -> Split:
         UserError: There is no such split.
     """
     return data._split("test" if split == "predict" else split)
+
+
+def some_images(
+    data: ImageDataModule, split: str, most: int, only: Container[str] | None = None
+) -> tuple[Source, torch.Tensor]:
+    """Set a split up, and choose images of it.
+
+    Args:
+        data: The data module; for train, set up already.
+        split: train, val or test.
+        most: Images, evenly spaced; 0: all.
+        only: Their names; None: any.
+
+    Returns:
+        The source of the split, and positions in it, int64 (N,).
+    """
+    if split != "train":
+        data.setup("validate" if split == "val" else "test")
+    found = find_split(data, split)
+    indices = found.indices
+    if 0 < most < len(indices):
+        indices = indices[torch.linspace(0, len(indices) - 1, most).round().long()]
+    if only is not None:
+        indices = indices[[data.sample_name(split, i) in only for i in indices.tolist()]]
+    return found.source, indices
 
 
 def decoded_image(source: FileSource, index: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.decoding.geometry import to_size
 from lit_cnn.data.decoding.source import FileSource
 from lit_cnn.data.loading.loader import Batch, BatchLoader
-from lit_cnn.data.pictures import decoded_image, find_split
+from lit_cnn.data.pictures import decoded_image, some_images
 from lit_cnn.errors import UserError
 from lit_cnn.export.formats import Runner
 from lit_cnn.export.graph import DECODED, ExportGraph, geometry_of
@@ -58,21 +58,14 @@ def proof_images(
     Raises:
         UserError: an image cannot be read.
     """
-    if split != "train":
-        data.setup("validate" if split == "val" else "test")
-    found = find_split(data, split)
-    indices = found.indices
-    if 0 < most < len(indices):
-        indices = indices[torch.linspace(0, len(indices) - 1, most).round().long()]
-    if only is not None:
-        indices = indices[[data.sample_name(split, i) in only for i in indices.tolist()]]
+    source, indices = some_images(data, split, most, only)
     geometry = geometry_of(data.preprocessing())
-    for batch in BatchLoader(found.source, indices, batch_size=_BATCH, workers=0):
+    for batch in BatchLoader(source, indices, batch_size=_BATCH, workers=0):
         numbers = batch.index.tolist()
         names = [data.sample_name(split, i) for i in numbers]
         decoded, resized = list(batch.image.permute(0, 2, 3, 1).numpy()), batch.image
-        if takes == DECODED and isinstance(found.source, FileSource):
-            decoded = [decoded_image(found.source, i) for i in numbers]
+        if takes == DECODED and isinstance(source, FileSource):
+            decoded = [decoded_image(source, i) for i in numbers]
         elif takes == DECODED:  # in memory and of the network's size: what predict makes of them
             resized = torch.from_numpy(np.stack([to_size(image, geometry) for image in decoded]))
         yield ProofImages(decoded, resized, batch.target, names)

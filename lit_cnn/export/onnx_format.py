@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -18,6 +17,7 @@ from torch import Tensor
 from lit_cnn.errors import UserError
 from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata, from_text, to_text
+from lit_cnn.export.packages import export_package
 
 SUFFIX = ".onnx"
 INPUT = "image"
@@ -25,12 +25,7 @@ _WRITING = "onnx", "onnxscript"  # packages that torch's exporter needs
 
 
 def _package(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UserError(f"ONNX files need the {name} package: pip install 'lit-cnn[export]'") from None
+    return export_package(name, "ONNX", "export")
 
 
 def require() -> None:

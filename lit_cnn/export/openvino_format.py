@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -16,18 +15,14 @@ from lit_cnn.errors import UserError
 from lit_cnn.export import onnx_format
 from lit_cnn.export.graph import ImageGraph
 from lit_cnn.export.metadata import Metadata, from_text, to_text
+from lit_cnn.export.packages import export_package
 
 SUFFIX, WEIGHTS = ".xml", ".bin"
 _SECTION = "model_info"  # of rt_info, where OpenVINO's own tools look
 
 
 def _package(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UserError(f"OpenVINO files need the {name} package: pip install 'lit-cnn[openvino]'") from None
+    return export_package(name, "OpenVINO", "openvino")
 
 
 def require() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lit_cnn.data.datamodule import ImageDataModule
 from lit_cnn.data.loading.loader import Batch, BatchLoader
-from lit_cnn.data.pictures import find_split
+from lit_cnn.data.pictures import some_images
 from lit_cnn.errors import UserError
 from lit_cnn.export.formats import Runner
 from lit_cnn.export.graph import ImageGraph
@@ -94,14 +94,8 @@ def _pairs(
     data: ImageDataModule, split: str, most: int, only: Container[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray, Batch]]:
     """Yield names, hazy images uint8 (1, H, W, C), and batches of one pair in [0, 1]."""
-    data.setup("validate" if split == "val" else "test")
-    found = find_split(data, split)
-    indices = found.indices
-    if 0 < most < len(indices):
-        indices = indices[torch.linspace(0, len(indices) - 1, most).round().long()]
-    if only is not None:
-        indices = indices[[data.sample_name(split, i) in only for i in indices.tolist()]]
-    for batch in BatchLoader(found.source, indices, batch_size=1, workers=0):
+    source, indices = some_images(data, split, most, only)
+    for batch in BatchLoader(source, indices, batch_size=1, workers=0):
         pair = data.on_after_batch_transfer(batch, 0)
         given = batch.image[:, : pair.image.shape[1]].permute(0, 2, 3, 1)
         yield data.sample_name(split, int(batch.index)), np.ascontiguousarray(given.numpy()), pair
